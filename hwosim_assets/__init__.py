@@ -1,0 +1,1 @@
+"""Archive to lake to catalog to perturbed datasets: the first Dagster code location."""

@@ -1,0 +1,74 @@
+"""How commands speak: tables and JSON on standard output, progress and errors on standard error.
+
+Holds: the one progress bar, the one table printer, the ``--json`` and ``--debug`` options. Keep out
+what a command says; that stands in ``hwosim_assets.commands``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+__all__ = ["json_option", "print_json", "print_table", "progress", "say", "track"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+#: Numbers, tables and JSON: what a pipe should receive.
+out = Console(highlight=False, soft_wrap=True)
+#: Progress, remarks and errors: what a person reads meanwhile.
+err = Console(stderr=True, highlight=False)
+
+
+def json_option(command: F) -> F:
+    """Add ``--json`` to a command; it arrives as the argument ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on standard output (paths, dates and bytes become text)."""
+    click.echo(json.dumps(value, default=str, indent=2, ensure_ascii=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows as a table on standard output; ``None`` becomes an empty cell."""
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    out.print(table)
+
+
+def say(text: str) -> None:
+    """Print a remark for the person at the terminal."""
+    err.print(text)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Show progress bars on standard error; nothing at all when it is not a terminal."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=False,
+        disable=not err.is_terminal,
+    ) as bars:
+        yield bars
+
+
+def track(items: Sequence[T], description: str) -> Iterator[T]:
+    """Iterate with a progress bar."""
+    with progress() as bars:
+        yield from bars.track(items, description=description)

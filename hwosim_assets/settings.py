@@ -1,0 +1,88 @@
+"""What is configured, read from the environment once and passed on as one typed object.
+
+Holds: every ``HWOSIM_*`` setting with its default. Add a setting here when a person may want to set
+it from outside; keep out what belongs to a scenario file (effects, schedule, transport) and what
+belongs to a run (severity, seed, rate: Dagster's launchpad). Secrets are read from the environment
+only and shown redacted.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings", "state_folder"]
+
+MAST_URL = "https://mast.stsci.edu"
+
+
+def state_folder() -> Path:
+    """Return the folder that keeps the state of this installation: ``DAGSTER_HOME``, else ``./.hwosim``.
+
+    The lake and the table catalog lie there unless configured elsewhere, and the embedded
+    broker's lock, so that every process of one installation finds the same ones.
+    """
+    return Path(os.environ.get("DAGSTER_HOME") or ".hwosim").absolute()
+
+
+class Settings(BaseSettings):
+    """The settings of this process.
+
+    Attributes are documented in ``.env.example``; ``Settings()`` reads the environment at the time
+    of the call, so a test sets variables and constructs anew.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HWOSIM_", extra="ignore", populate_by_name=True)
+
+    home: Path = Field(default_factory=state_folder, validation_alias="DAGSTER_HOME")
+    environment: Literal["dev", "test", "shadow", "ops"] = "dev"
+    archive_url: str = MAST_URL
+    archive_timeout_seconds: float = 60.0
+    mast_api_token: SecretStr | None = Field(default=None, validation_alias="MAST_API_TOKEN")
+    lake_uri: str = ""
+    catalog_uri: SecretStr = SecretStr("")
+    kafka_bootstrap_servers: str = ""
+    topic_prefix: str = ""
+    topic_partitions: int = Field(default=12, ge=1, le=1000)
+    scenario_path: str = ""
+    automated_scenarios: str = "clean,nominal_l2,ground_segment_bad_day"
+    report_url: str = "http://127.0.0.1:3080"
+
+    @field_validator("archive_url", "report_url")
+    @classmethod
+    def _without_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    def model_post_init(self, _context: object) -> None:
+        """Derive the lake and the table catalog from the state folder where they are not set."""
+        self.home = self.home.absolute()
+        if not self.lake_uri:
+            self.lake_uri = (self.home / "lake").as_uri()
+        self.lake_uri = self.lake_uri.rstrip("/")
+        if not self.catalog_uri.get_secret_value():
+            self.catalog_uri = SecretStr(f"sqlite:///{self.home / 'catalog.db'}")
+
+    def scenario_folders(self) -> list[Path]:
+        """Return the folders of further scenario files (``HWOSIM_SCENARIO_PATH``), in order."""
+        return [Path(part) for part in self.scenario_path.split(os.pathsep) if part]
+
+    def automated(self) -> list[str]:
+        """Return the scenarios that the sensors materialize and publish by themselves."""
+        return [name.strip() for name in self.automated_scenarios.split(",") if name.strip()]
+
+    def kafka_client(self) -> dict[str, str]:
+        """Return the ``HWOSIM_KAFKA_*`` variables as librdkafka properties.
+
+        ``HWOSIM_KAFKA_SASL_USERNAME`` becomes ``sasl.username``, and so on; bootstrap servers are
+        left out (they are found by the broker module). The values may be secrets: never print them.
+        """
+        prefix = "HWOSIM_KAFKA_"
+        return {
+            name.removeprefix(prefix).lower().replace("_", "."): value
+            for name, value in os.environ.items()
+            if name.startswith(prefix) and name != "HWOSIM_KAFKA_BOOTSTRAP_SERVERS" and value
+        }
