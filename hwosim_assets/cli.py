@@ -2,8 +2,8 @@
 
 Holds: the group, lazy loading, and the one place where errors become one line and an exit status
 (0 done, 1 failed, 2 wrong usage). A command itself stands in a module under
-``hwosim_assets.commands`` or, for the stream, in ``hwosim_streaming.cli``; it imports heavy libraries inside its function, so that
-``hwosim --help`` stays quick.
+``hwosim_assets.commands`` or, for the stream, in ``hwosim_streaming.cli``; it imports heavy
+libraries inside its function, so that ``hwosim --help`` stays quick.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ class _EntryPointGroup(click.Group):
 @click.group(
     cls=_EntryPointGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn archived JWST observations into an imperfect live stream whose truth is known.",
     epilog="Start with:  hwosim demo",
 )
 @click.version_option(version("hwosim-platform"), prog_name="hwosim")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def hwosim(debug: bool) -> None:
-    """Archived JWST observations in, an imperfect live stream with known truth out."""
+    """Gather the subcommands; ``--debug`` is taken by :func:`main` wherever it stands."""
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,0 +1,1 @@
+"""MAST and archives that speak like it: asking, downloading, serving a folder, writing a sample."""

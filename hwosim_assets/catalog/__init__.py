@@ -1,0 +1,1 @@
+"""From raw files to validated rows: header cards, product rows, quarantine, search."""

@@ -1,0 +1,1 @@
+"""What a JWST FITS file is: names, levels, headers, data-quality bits, safe opening."""

@@ -1,0 +1,1 @@
+"""The lake: one object store and one table catalog; pure, knows nothing of Dagster."""

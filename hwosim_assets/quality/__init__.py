@@ -1,0 +1,1 @@
+"""Great Expectations suites over the tables of the lake, and the reports people read."""
