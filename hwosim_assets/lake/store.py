@@ -1,0 +1,393 @@
+"""The object store of the lake: one root URI, ``file://`` or ``s3://``, objects written once.
+
+Holds: :class:`Lake`, which reads, writes, lists and deletes whole objects by key, and turns the
+store's failures into errors that name the store and the mend. Keep out what keys look like
+(``lake.layout``) and what the objects mean.
+
+An object appears whole or not at all, and is never overwritten: content that changed gets a new
+key. On S3 an object larger than ``SINGLE_PUT_BYTES`` is uploaded in parts, where S3 (through
+obstore 0.12) offers no create-only mode; the key is looked up just before instead. Keys carry an
+ingest id or a content hash, so two writers never mean different bytes by the same key.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwosim_assets.errors import BadInputError, HwosimError
+from hwosim_assets.lake.place import Place, store_errors
+
+if TYPE_CHECKING:
+    from hwosim_assets.settings import Settings
+
+__all__ = ["AlreadyStoredError", "Lake", "NotStoredError", "Stored"]
+
+#: Below this size one request stores an object, create-only on either store (bytes).
+SINGLE_PUT_BYTES = 16 * 1024 * 1024
+#: Size of the parts of a larger upload; S3 takes at most 10 000 parts, so 80 GB (bytes).
+PART_BYTES = 8 * 1024 * 1024
+#: Where objects are prepared and probes are written; never listed.
+STAGING = ".staging"
+#: Staged files older than this belong to a writer that was killed.
+STAGING_LIFE = timedelta(days=1)
+_TEMPORARY = re.compile(r"#\d+$")
+
+
+class AlreadyStoredError(HwosimError):
+    """The key is taken; the lake never overwrites."""
+
+
+class NotStoredError(HwosimError):
+    """There is no object of that key."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the store says of one object.
+
+    Attributes
+    ----------
+    key : str
+        Key inside the lake.
+    size : int
+        Size in bytes.
+    etag : str
+        The store's entity tag, empty where it has none.
+    modified : datetime.datetime
+        Time of writing, UTC.
+    """
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+def checked_key(key: str) -> str:
+    """Return a key, or refuse one that could leave the lake or mean two things.
+
+    Raises
+    ------
+    BadInputError
+        If the key is empty or absolute, has empty, ``.``, ``..`` or unprintable parts, or ends in
+        ``#`` and digits, which obstore keeps for its own temporary files.
+    """
+    bad_part = any(part in ("", ".", "..") for part in key.split("/"))
+    if bad_part or "\\" in key or not key.isprintable() or _TEMPORARY.search(key):
+        raise BadInputError(f"lake key {key[:200]!r}", "is not a relative path of plain names", "use lake.layout")
+    return key
+
+
+class Lake:
+    """The objects under one root URI.
+
+    Parameters
+    ----------
+    uri : str
+        ``file:///folder`` or ``s3://bucket/prefix``. Credentials, region and endpoint of S3 come
+        from the ``AWS_*`` environment, ``AWS_ENDPOINT_URL`` included, or from the AWS profile.
+
+    Raises
+    ------
+    BadInputError
+        If the URI is neither.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.place = Place.parse(uri)
+        self.uri = self.place.uri
+        self._opened: Any = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Lake:
+        """Return the lake of ``HWOSIM_LAKE_URI``."""
+        return cls(settings.lake_uri)
+
+    @property
+    def _store(self) -> Any:
+        if self._opened is None:
+            with store_errors(self.place):
+                self._opened = self.place.open_store()
+        return self._opened
+
+    # ------------------------------------------------------------------ names
+
+    def uri_of(self, key: str) -> str:
+        """Return the URI of an object, percent-encoded where it is a ``file://`` URI."""
+        return self.place.uri_of(checked_key(key))
+
+    def key_of(self, uri: str) -> str:
+        """Return the key of an object's URI.
+
+        Raises
+        ------
+        BadInputError
+            If the URI lies outside this lake.
+        """
+        return checked_key(self.place.key_of(uri))
+
+    # ------------------------------------------------------------------ reading
+
+    def head(self, key: str) -> Stored | None:
+        """Return size, entity tag and time of an object; ``None`` where there is none."""
+        import obstore
+
+        checked_key(key)
+        try:
+            with store_errors(self.place, key):
+                return _stored(obstore.head(self._store, key))
+        except FileNotFoundError:
+            return None
+
+    def read(self, key: str) -> bytes:
+        """Return an object's bytes.
+
+        Raises
+        ------
+        NotStoredError
+            If there is no such object.
+        """
+        import obstore
+
+        with self._reading(key):
+            return bytes(obstore.get(self._store, key).bytes())
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Return ``length`` bytes from ``start``; fewer where the object ends before.
+
+        Raises
+        ------
+        NotStoredError
+            If there is no such object.
+        """
+        import obstore
+
+        stored = self.head(key)
+        if stored is None:
+            raise self._absent(key)
+        end = min(start + length, stored.size)
+        if start < 0 or end <= start:
+            return b""
+        with self._reading(key):
+            return bytes(obstore.get_range(self._store, key, start=start, end=end))
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        """Give an object as a local file: the object itself on ``file://`` (read only!), else a temporary copy.
+
+        Raises
+        ------
+        NotStoredError
+            If there is no such object.
+        """
+        if self.place.folder is not None:
+            path = self.place.folder / checked_key(key)
+            if not path.is_file():
+                raise self._absent(key)
+            yield path
+            return
+        with tempfile.TemporaryDirectory(prefix="hwosim-") as folder:
+            path = Path(folder) / Path(key).name
+            self._fetch(key, path)
+            yield path
+
+    def _fetch(self, key: str, path: Path) -> None:
+        import obstore
+
+        with self._reading(key), path.open("wb") as file:
+            for chunk in obstore.get(self._store, key).stream(min_chunk_size=PART_BYTES):
+                file.write(chunk)
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        """Yield the objects below a prefix of whole path parts, in no order."""
+        import obstore
+
+        with store_errors(self.place, prefix):
+            for batch in obstore.list(self._store, prefix=prefix.rstrip("/") or None):
+                for entry in batch:
+                    if not entry["path"].startswith(STAGING + "/"):
+                        yield _stored(entry)
+
+    # ------------------------------------------------------------------ writing
+
+    def write_new(self, key: str, data: bytes | Path | Iterable[bytes]) -> Stored:
+        """Store an object under a key that is free; it appears whole or not at all.
+
+        Parameters
+        ----------
+        key : str
+            A free key.
+        data : bytes, pathlib.Path or iterable of bytes
+            The content; a file or an iterable is streamed with bounded memory.
+
+        Raises
+        ------
+        AlreadyStoredError
+            If the key is taken.
+        HwosimError
+            If the store is full, absent or refuses.
+        """
+        import obstore
+
+        checked_key(key)
+        chunks = _chunks(data)
+        first = _gather(chunks, SINGLE_PUT_BYTES)
+        try:
+            with store_errors(self.place, key):
+                if len(first) < SINGLE_PUT_BYTES:
+                    obstore.put(self._store, key, first, mode="create", use_multipart=False)
+                else:
+                    self._write_parts(key, chain([first], chunks))
+        except FileExistsError:
+            raise self._taken(key) from None
+        return self._written(key)
+
+    def take_in(self, key: str, path: Path) -> Stored:
+        """Store a local file under a free key and remove it: moved, not copied, where lake and file share a disk.
+
+        Raises
+        ------
+        AlreadyStoredError
+            If the key is taken; the file stays.
+        HwosimError
+            If the store is full, absent or refuses; the file stays.
+        """
+        if not self._linked(key, path):
+            self.write_new(key, path)
+        path.unlink()
+        return self._written(key)
+
+    def _linked(self, key: str, path: Path) -> bool:
+        """Give the file a second name inside the lake; say whether the disk could."""
+        if self.place.folder is None:
+            return False
+        final = self.place.folder / checked_key(key)
+        with store_errors(self.place, key):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, final)
+            except FileExistsError:
+                raise self._taken(key) from None
+            except OSError as error:
+                if error.errno in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                    return False
+                raise
+        return True
+
+    def _write_parts(self, key: str, chunks: Iterable[bytes]) -> None:
+        import obstore
+
+        if self.place.folder is None:
+            if self.head(key) is not None:
+                raise self._taken(key)
+            obstore.put(self._store, key, chunks, chunk_size=PART_BYTES, max_concurrency=4)
+            return
+        staged = f"{STAGING}/{uuid.uuid4().hex}"
+        try:
+            obstore.put(self._store, staged, chunks, chunk_size=PART_BYTES, max_concurrency=4)
+            obstore.rename(self._store, staged, key, overwrite=False)
+        except BaseException:
+            (self.place.folder / staged).unlink(missing_ok=True)
+            raise
+
+    def _written(self, key: str) -> Stored:
+        stored = self.head(key)
+        if stored is None:
+            raise HwosimError(self.uri_of(key), "vanished just after it was written", "look who else empties the lake")
+        return stored
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+        import obstore
+
+        checked_key(key)
+        try:
+            with store_errors(self.place, key):
+                obstore.delete(self._store, key)
+        except FileNotFoundError:
+            return
+
+    def sweep(self) -> int:
+        """Remove what killed writers left half-prepared more than a day ago; return the number of files.
+
+        On S3 the same is done by a lifecycle rule of the bucket for unfinished multipart uploads.
+        """
+        if self.place.folder is None:
+            return 0
+        before = (datetime.now(UTC) - STAGING_LIFE).timestamp()
+        found = [path for path in (self.place.folder / STAGING).glob("*") if path.stat().st_mtime < before]
+        for path in found:
+            path.unlink(missing_ok=True)
+        return len(found)
+
+    def check(self) -> None:
+        """Write, read and remove a probe.
+
+        Raises
+        ------
+        BackendAbsentError
+            If the store cannot be reached, the bucket is missing, or the credentials are wrong or
+            may not write; the message tells which.
+        """
+        import obstore
+
+        probe = f"{STAGING}/{uuid.uuid4().hex}"
+        with store_errors(self.place):
+            obstore.put(self._store, probe, b"hwosim", use_multipart=False)
+            obstore.head(self._store, probe)
+            obstore.delete(self._store, probe)
+
+    # ------------------------------------------------------------------ errors
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        checked_key(key)
+        try:
+            with store_errors(self.place, key):
+                yield
+        except FileNotFoundError:
+            raise self._absent(key) from None
+
+    def _absent(self, key: str) -> NotStoredError:
+        return NotStoredError(self.uri_of(key), "is not in the lake", "materialize the asset that writes it again")
+
+    def _taken(self, key: str) -> AlreadyStoredError:
+        return AlreadyStoredError(self.uri_of(key), "is in the lake already and never overwritten", "use a new key")
+
+
+def _stored(entry: Any) -> Stored:
+    return Stored(entry["path"], int(entry["size"]), entry.get("e_tag") or "", entry["last_modified"])
+
+
+def _chunks(data: bytes | Path | Iterable[bytes]) -> Iterator[bytes]:
+    if isinstance(data, bytes):
+        yield data
+    elif isinstance(data, Path):
+        with data.open("rb") as file:
+            while chunk := file.read(PART_BYTES):
+                yield chunk
+    else:
+        yield from data
+
+
+def _gather(chunks: Iterator[bytes], size: int) -> bytes:
+    """Take chunks until at least ``size`` bytes are together, or all of them."""
+    taken: list[bytes] = []
+    total = 0
+    for chunk in chunks:
+        taken.append(chunk)
+        total += len(chunk)
+        if total >= size:
+            break
+    return taken[0] if len(taken) == 1 else b"".join(taken)
