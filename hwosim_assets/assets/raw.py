@@ -1,0 +1,52 @@
+"""The archive's bytes in the lake.
+
+Holds: the asset of group ``raw``. Keep out the transfer itself (``hwosim_assets.lake.ingest``).
+"""
+
+import dagster as dg
+
+from hwosim_assets import metadata
+from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS
+from hwosim_assets.assets.mast import ASK_AGAIN, products
+from hwosim_assets.lake.ingest import RAW_FILES, ingest_program
+from hwosim_assets.lake.rejections import QUARANTINE, rejection_rows
+from hwosim_assets.lake.tables import content_sha256
+from hwosim_assets.partitions import jwst_program
+from hwosim_assets.resources import ArchiveResource, LakeResource
+from hwosim_assets.settings import Settings
+
+__all__ = ["fits_files"]
+
+
+@dg.asset(
+    key=["raw", "fits_files"],
+    group_name="raw",
+    deps=[products],
+    partitions_def=jwst_program,
+    kinds={"fits", "s3"},
+    pool="archive",
+    retry_policy=ASK_AGAIN,
+    code_version="1",
+)
+def fits_files(context: dg.AssetExecutionContext, archive: ArchiveResource, lake: LakeResource) -> dg.MaterializeResult:
+    """The program's FITS files as the archive holds them, write-once, under the mission's hierarchy.
+
+    The objects lie in the lake under ``raw/``, their rows in the Iceberg table ``raw_files``. A file
+    that cannot be brought goes to quarantine with its reason and the others go on. Passed means:
+    sizes equal the archive's, every row has its SHA-256, listed equals ingested plus refused.
+    """
+    program = context.partition_key
+    tables = lake.tables()
+    listed = tables.scan(ARCHIVE_PRODUCTS, {"program": program}).to_pylist()
+    result = ingest_program(program, listed, archive.client(), lake.lake(), tables, home=Settings().home)
+    tables.replace(QUARANTINE, {"program": program, "stage": "raw"}, rejection_rows(program, result.rejections))
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(content_sha256(RAW_FILES, result.rows)),
+        metadata={
+            **metadata.table_rows(result.rows, spec=RAW_FILES),
+            "files moved": result.moved_files,
+            "bytes moved": result.moved_bytes,
+            "files kept": result.kept_files,
+            **metadata.rejections(result.rejections),
+        },
+    )

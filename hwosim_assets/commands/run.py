@@ -1,0 +1,56 @@
+"""``hwosim run``: materialize from the shell what the UI would."""
+
+import click
+
+from hwosim_assets.console import json_option, print_json, progress
+from hwosim_assets.errors import HwosimError
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.option("--program", "programs", multiple=True, required=True, help="JWST program; may be given again.")
+@click.option("--scenario", "scenarios", multiple=True, help="Only this scenario; may be given again.")
+@click.option(
+    "--stage",
+    type=click.Choice(["mast", "raw", "catalog", "perturbed", "stream", "report"]),
+    help="Stop after this stage.",
+)
+@json_option
+def run(programs: tuple[str, ...], scenarios: tuple[str, ...], stage: str | None, as_json: bool) -> None:
+    """Take programs through the graph in this process; the UI shows the same runs.
+
+    \b
+    Example:
+      hwosim run --program 1345 --scenario nominal_l2
+      hwosim run --program 1345 --stage catalog
+    """
+    from hwosim_assets.partitions import register_programs
+    from hwosim_assets.runner import check_scenarios, instance_at, materialize_program
+    from hwosim_assets.settings import Settings
+
+    settings = Settings()
+    check_scenarios(settings, scenarios)
+    outcomes = []
+    with instance_at(settings.home) as instance, progress() as bars:
+        register_programs(instance, programs)
+        task = bars.add_task("programs", total=len(programs))
+        for program in programs:
+            outcomes.append(
+                materialize_program(
+                    instance,
+                    program.zfill(5),
+                    scenarios=scenarios or None,
+                    stage=stage,
+                    on_progress=lambda step, program=program: bars.update(task, description=f"{program} {step}"),
+                )
+            )
+            bars.advance(task)
+    if as_json:
+        print_json([vars(outcome) for outcome in outcomes])
+    else:
+        for outcome in outcomes:
+            click.echo(f"{outcome.program}: {'done' if outcome.succeeded else 'failed'}")
+    failed = [line for outcome in outcomes for line in outcome.failures]
+    if failed:
+        raise HwosimError(failed[0], f"{len(failed)} steps failed", "see the runs in the UI (make dev)")

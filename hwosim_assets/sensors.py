@@ -1,0 +1,123 @@
+"""What starts by itself in this location: programs are discovered, changed programs are refreshed.
+
+Holds: the two sensors that ask the archive. The first registers partitions and requests nothing;
+the second compares the archive's fingerprint of each registered program with the one it last
+requested a run for. Keep out publishing (``hwosim_streaming.sensors``).
+
+See https://docs.dagster.io/guides/automate/sensors
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from hwosim_assets.partitions import jwst_program, registered_programs
+from hwosim_assets.resources import ArchiveResource
+
+__all__ = ["default_sensors", "run_request", "standings"]
+
+#: Dagster looks at sensors every 5 s; the local archive answers in milliseconds.
+INTERVAL_SECONDS = 10
+#: A run that failed is tried again with a new run key (Dagster itself never repeats one), this often in all.
+ATTEMPTS = 3
+#: Tag under which a run remembers what it was requested for.
+REQUEST_TAG = "hwosim/request"
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+class Standing(NamedTuple):
+    """Where a request stands.
+
+    Attributes
+    ----------
+    attempt : int or None
+        The attempt to request now: 1 if nothing ran for it yet, 2 or 3 if the last attempt failed, None otherwise.
+    is_settled : bool
+        Whether nothing more will be requested: a run succeeded, or :data:`ATTEMPTS` of them failed.
+    """
+
+    attempt: int | None
+    is_settled: bool
+
+
+def standings(instance: dg.DagsterInstance, requests: Sequence[str]) -> dict[str, Standing]:
+    """Return where each request stands, by the runs that carry it in their tags (one query for all).
+
+    Parameters
+    ----------
+    instance : dagster.DagsterInstance
+        Where the runs are recorded.
+    requests : sequence of str
+        What runs are for: a program and its fingerprint, a plan's hash.
+
+    Returns
+    -------
+    dict of str to Standing
+    """
+    runs: dict[str, list[dg.DagsterRunStatus]] = {request: [] for request in requests}
+    if requests:
+        for run in instance.get_runs(dg.RunsFilter(tags={REQUEST_TAG: list(requests)})):
+            runs[run.tags[REQUEST_TAG]].append(run.status)
+    found = {}
+    for request, statuses in runs.items():
+        under_way = any(status in UNFINISHED for status in statuses)
+        settled = dg.DagsterRunStatus.SUCCESS in statuses or (len(statuses) >= ATTEMPTS and not under_way)
+        found[request] = Standing(None if settled or under_way else len(statuses) + 1, settled)
+    return found
+
+
+def run_request(request: str, attempt: int, program: str, **more: Any) -> dg.RunRequest:
+    """Return the run request of an attempt; its key says the attempt, since Dagster never repeats a run key."""
+    return dg.RunRequest(run_key=f"{request}:{attempt}", partition_key=program, tags={REQUEST_TAG: request}, **more)
+
+
+@dg.sensor(
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Registers a partition for each JWST program that the archive lists. Requests no run.",
+)
+def discover_programs_sensor(context: dg.SensorEvaluationContext, archive: ArchiveResource) -> dg.SensorResult:
+    """Register the archive's programs."""
+    found = archive.client().programs()
+    new = sorted(set(found) - set(registered_programs(context.instance)))
+    return dg.SensorResult(
+        dynamic_partitions_requests=[jwst_program.build_add_request(new)] if new else [],
+        skip_reason=f"{len(found)} programs in the archive, {len(new)} of them new",
+    )
+
+
+def default_sensors(refresh_job: dg.UnresolvedAssetJobDefinition) -> list[dg.SensorDefinition]:
+    """Return the sensors of this location; ``refresh_job`` is what a changed program is taken through."""
+
+    @dg.sensor(
+        job=refresh_job,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Requests one run for each registered program whose products changed in the archive.",
+    )
+    def refresh_changed_sensor(context: dg.SensorEvaluationContext, archive: ArchiveResource) -> dg.SensorResult:
+        seen: dict[str, tuple[int, str]] = json.loads(context.cursor or "{}")
+        for program, fingerprint in archive.client().programs(of=registered_programs(context.instance)).items():
+            # Counting the changes tells a program that went back to an earlier state from one that never left it.
+            changes, last = seen.get(program, (0, ""))
+            seen[program] = (changes, last) if last == fingerprint else (changes + 1, fingerprint)
+        requests = {f"{program}:{changes}:{last}": program for program, (changes, last) in seen.items()}
+        return dg.SensorResult(
+            run_requests=[
+                run_request(request, standing.attempt, requests[request])
+                for request, standing in standings(context.instance, list(requests)).items()
+                if standing.attempt is not None
+            ],
+            cursor=json.dumps(seen),
+        )
+
+    return [discover_programs_sensor, refresh_changed_sensor]

@@ -1,0 +1,92 @@
+"""What goes onto Kafka, one asset per scenario; the topics themselves; the report at the end.
+
+Holds: the factory of group ``stream``, the topics as external assets, ``report/data_quality``. Keep
+out planning, publishing and proving (the modules beside this one that know nothing of Dagster).
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from hwosim_assets import metadata
+from hwosim_assets.assets.perturbed import perturbed_key, truth_key
+from hwosim_assets.partitions import jwst_program
+from hwosim_assets.perturb.scenario import Scenario
+from hwosim_assets.resources import LakeResource
+from hwosim_assets.settings import Settings
+from hwosim_streaming.envelope import TOPICS
+
+__all__ = ["report_asset", "stream_asset", "stream_key", "topic_assets"]
+
+
+def stream_key(scenario: str) -> dg.AssetKey:
+    """Return the key of a scenario's publications."""
+    return dg.AssetKey(["stream", scenario])
+
+
+def stream_asset(scenario: Scenario) -> dg.AssetsDefinition:
+    """Return the asset ``stream/<scenario>``: one verified publication per program."""
+
+    @dg.asset(
+        key=stream_key(scenario.name),
+        group_name="stream",
+        deps=[perturbed_key(scenario.name), truth_key(scenario.name)],
+        partitions_def=jwst_program,
+        kinds={"kafka", "avro"},
+        pool="kafka",
+        code_version=scenario.stream_sha256[:16],
+        description=f"The program's products under `{scenario.name}`, planned, published to Kafka and read back: frames and "
+        "products on the data topics, truth on a topic of its own. Receipts lie in the Iceberg table `publications`. "
+        "Passed means: planned - lost + duplicated = consumed, each message reconciled by its id.",
+    )
+    def publish(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+        from hwosim_streaming.publication import publish_program
+
+        result = publish_program(context.partition_key, scenario, lake.lake(), lake.tables(), Settings())
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(result.row["plan_sha256"]),
+            metadata=metadata.publication(result.row, already=result.already),
+        )
+
+    return publish
+
+
+def topic_assets(scenarios: Sequence[Scenario], settings: Settings) -> list[dg.AssetSpec]:
+    """Return the Kafka topics as external assets, so that the lineage ends where the stream begins."""
+    return [
+        dg.AssetSpec(
+            ["kafka", f"{settings.topic_prefix}{topic}"],
+            group_name="kafka",
+            deps=[stream_key(scenario.name) for scenario in scenarios],
+            kinds={"kafka"},
+            description=description,
+        )
+        for topic, description in TOPICS.items()
+    ]
+
+
+def report_asset(scenarios: Sequence[Scenario]) -> dg.AssetsDefinition:
+    """Return ``report/data_quality``: is this program good, over all stages."""
+
+    @dg.asset(
+        key=["report", "data_quality"],
+        group_name="report",
+        deps=[dg.AssetKey(["catalog", "quarantine"]), *(stream_key(scenario.name) for scenario in scenarios)],
+        partitions_def=jwst_program,
+        kinds={"html"},
+        code_version="1",
+    )
+    def data_quality(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+        """One page per program over all stages: what was checked, found and refused.
+
+        Lies in the lake under ``reports/`` and is served at ``HWOSIM_REPORT_URL``.
+        """
+        from hwosim_assets.quality.report import write_summary
+
+        written = write_summary(lake.lake(), lake.tables(), context.partition_key)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(written.sha256),
+            metadata={"report": dg.MetadataValue.url(written.url), "dagster/uri": written.uri},
+        )
+
+    return data_quality

@@ -1,0 +1,90 @@
+"""Runs that have a name.
+
+Holds: the job that takes one program through this location, and the job behind Dagster's launchpad
+in which a user sets severity, seed, rate and time scale. Keep out what a single asset needs.
+
+See https://docs.dagster.io/guides/build/jobs
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+from pydantic import Field
+
+from hwosim_assets.errors import BadInputError
+from hwosim_assets.partitions import jwst_program
+from hwosim_assets.perturb.scenario import Scenario
+from hwosim_assets.resources import LakeResource
+from hwosim_assets.settings import Settings
+
+__all__ = ["program_job", "try_scenario_job"]
+
+program_job = dg.define_asset_job(
+    "program_job",
+    selection=dg.AssetSelection.all(),
+    description="Publish one JWST program under every scenario, prove what arrived, write the report.",
+)
+
+
+class Overrides(dg.Config):
+    """What a run may set; what is left out stays as the scenario file says."""
+
+    scenario: str = Field(default="nominal_l2", description="The scenario to start from.")
+    severity: float | None = Field(default=None, ge=0, le=5, description="Severity of every effect: 0 identity, 5 failure.")
+    seed: int | None = Field(default=None, ge=0, description="Root seed of every random stream.")
+    rate_per_s: float | None = Field(default=None, gt=0, description="Messages per second.")
+    time_scale: float | None = Field(default=None, ge=1e-3, le=1e5, description="Seconds of exposure per second of stream.")
+
+
+def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
+    """Return the job that perturbs and publishes one program with a run's own numbers.
+
+    What differs from the scenario file gets a derived identity, ``<scenario>--<hash>``: its rows,
+    files, messages and materializations stand under that name, and the named scenario's stay.
+    """
+
+    @dg.op
+    def try_scenario(context: dg.OpExecutionContext, config: Overrides, lake: LakeResource) -> None:
+        """Perturb, publish and verify one program under a scenario with overrides."""
+        from hwosim_assets import metadata
+        from hwosim_assets.perturb.dataset import PERTURBED, perturb_program
+        from hwosim_streaming.publication import publish_program
+
+        if config.scenario not in scenarios:
+            raise BadInputError(config.scenario, "no such scenario", f"choose one of {', '.join(sorted(scenarios))}")
+        scenario = scenarios[config.scenario].with_overrides(
+            severity=config.severity, seed=config.seed, rate_per_s=config.rate_per_s, time_scale=config.time_scale
+        )
+        program = context.partition_key
+        if scenario.id == scenario.name:
+            raise BadInputError(config.scenario, "nothing differs from the scenario file", "materialize its assets instead")
+        perturbed = perturb_program(program, scenario, lake.lake(), lake.tables())
+        context.log_event(
+            dg.AssetMaterialization(
+                ["perturbed", scenario.id],
+                partition=program,
+                metadata={
+                    **metadata.table_rows(perturbed.rows, spec=PERTURBED),
+                    "scenario": dg.MetadataValue.json(scenario.document()),
+                    **metadata.before_after(perturbed.picture()),
+                },
+            )
+        )
+        published = publish_program(program, scenario, lake.lake(), lake.tables(), Settings())
+        context.log_event(
+            dg.AssetMaterialization(
+                ["stream", scenario.id],
+                partition=program,
+                metadata=metadata.publication(published.row, already=published.already),
+            )
+        )
+
+    @dg.job(
+        partitions_def=jwst_program,
+        description="Perturb, publish and verify one program with your own severity, seed, rate and time scale: pick a "
+        "partition, edit the configuration in the launchpad, launch. The named scenario is never overwritten.",
+    )
+    def try_scenario_job() -> None:
+        try_scenario()
+
+    return try_scenario_job
