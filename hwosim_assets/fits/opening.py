@@ -1,0 +1,75 @@
+"""Opening a FITS file that may be anything.
+
+Holds: :func:`open_fits`, astropy's ``open`` behind the checks of ``blocks``. Use it wherever pixels
+or columns are read; where headers are enough, ``describe`` and ``cards`` read less.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwosim_assets.fits.blocks import UnreadableFitsError, scan
+
+if TYPE_CHECKING:
+    from astropy.io.fits import HDUList
+
+__all__ = ["UnreadableFitsError", "open_fits"]
+
+
+@contextmanager
+def open_fits(source: Path | bytes, name: str = "") -> Iterator[HDUList]:
+    """Open a FITS file with astropy, after proving that it is one and whole.
+
+    Parameters
+    ----------
+    source : pathlib.Path or bytes
+        A file, plain, gzip (by its first bytes, whatever the name) or fpack, or its content.
+    name : str, optional
+        What to call it in errors; the path's name by default.
+
+    Yields
+    ------
+    astropy.io.fits.HDUList
+        All HDUs, data not read yet; memory-mapped as astropy chooses.
+
+    Raises
+    ------
+    UnreadableFitsError
+        When it is empty, truncated, not FITS, or claims more data than it can hold. Errors of
+        the caller's own block pass through.
+    """
+    name = name or (source.name if isinstance(source, Path) else "FITS bytes")
+    compressed = scan(source, name).compressed
+    hdus = _open(source, name, compressed)
+    try:
+        yield hdus
+    finally:
+        hdus.close()
+
+
+def _open(source: Path | bytes, name: str, compressed: bool) -> HDUList:
+    """Open with astropy and build every HDU, so that no structural error waits for the reader."""
+    from astropy.io import fits
+
+    if isinstance(source, bytes):
+        content: Path | io.BytesIO = io.BytesIO(gzip.decompress(source) if compressed else source)
+    else:
+        content = source
+    hdus = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            hdus = fits.open(content)
+            len(hdus)  # reads all headers
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, fits.VerifyError) as error:
+        if hdus is not None:
+            hdus.close()
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableFitsError(name, f"astropy cannot read its structure ({reason})") from error
+    return hdus

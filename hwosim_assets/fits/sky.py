@@ -1,0 +1,86 @@
+"""Positions and footprints on the sky.
+
+Holds: reading ``S_REGION`` (IVOA STC-S, as JWST headers and MAST write it), centres, radii and
+separations; all angles in degrees, ICRS. Keep out WCS: pixels are not looked at here.
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["in_degrees", "region_centre", "region_radius", "region_vertices", "separation"]
+
+_FRAMES = frozenset({"ICRS", "FK5", "J2000", "UNKNOWNFRAME"})
+
+
+def in_degrees(ra: object, dec: object) -> tuple[float, float] | None:
+    """Return a position if both numbers are one: 0 ≤ ra < 360 (wrapped), −90 ≤ dec ≤ 90."""
+    if isinstance(ra, bool) or isinstance(dec, bool) or not isinstance(ra, int | float):
+        return None
+    if not isinstance(dec, int | float) or not math.isfinite(ra) or not -360 <= ra <= 360 or not -90 <= dec <= 90:
+        return None
+    return float(ra) % 360.0, float(dec)
+
+
+def region_vertices(region: str) -> list[tuple[float, float]]:
+    """Return the vertices of a ``POLYGON``, the centre of a ``CIRCLE``; nothing for other text.
+
+    Parameters
+    ----------
+    region : str
+        ``POLYGON [ICRS] ra dec ra dec …`` or ``CIRCLE [ICRS] ra dec radius``, deg.
+
+    Returns
+    -------
+    list of (float, float)
+        Right ascension and declination, deg; the first polygon where there are several.
+    """
+    words = region.replace(",", " ").upper().split()
+    if not words or words[0] not in {"POLYGON", "CIRCLE"}:
+        return []
+    numbers: list[float] = []
+    for word in words[1:]:
+        if word in _FRAMES and not numbers:
+            continue
+        try:
+            numbers.append(float(word))
+        except ValueError:
+            break
+    if words[0] == "CIRCLE":
+        numbers = numbers[:2] if len(numbers) >= 3 else []
+    elif len(numbers) < 6:
+        return []
+    points = [in_degrees(ra, dec) for ra, dec in zip(numbers[::2], numbers[1::2], strict=False)]
+    return [point for point in points if point] if all(points) else []
+
+
+def region_centre(region: str) -> tuple[float, float] | None:
+    """Return the centre of a region: mean direction of its vertices, deg."""
+    points = region_vertices(region)
+    if not points:
+        return None
+    x = y = z = 0.0
+    for ra, dec in points:
+        x += math.cos(math.radians(dec)) * math.cos(math.radians(ra))
+        y += math.cos(math.radians(dec)) * math.sin(math.radians(ra))
+        z += math.sin(math.radians(dec))
+    return math.degrees(math.atan2(y, x)) % 360.0, math.degrees(math.atan2(z, math.hypot(x, y)))
+
+
+def region_radius(region: str) -> float | None:
+    """Return the radius of the circle about the centre that holds the region, deg."""
+    words = region.replace(",", " ").upper().split()
+    centre = region_centre(region)
+    if centre is None:
+        return None
+    if words[0] == "CIRCLE":
+        numbers = [word for word in words[1:] if word not in _FRAMES]
+        return float(numbers[2])
+    return max(separation(*centre, *point) for point in region_vertices(region))
+
+
+def separation(ra1: float, dec1: float, ra2: float, dec2: float) -> float:
+    """Return the angle between two positions by the haversine formula, all deg."""
+    a, b = math.radians(dec1), math.radians(dec2)
+    half = math.sin((b - a) / 2) ** 2 + math.cos(a) * math.cos(b) * math.sin(math.radians(ra2 - ra1) / 2) ** 2
+    return math.degrees(2 * math.asin(min(1.0, math.sqrt(half))))
