@@ -1,0 +1,1 @@
+"""The effects, one module per family; importing a module registers its effects."""

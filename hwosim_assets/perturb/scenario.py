@@ -1,0 +1,492 @@
+"""Scenario files: strict, typed, with an identity that an override changes.
+
+Holds: the model of a scenario file, its hashes, overrides, and finding the files of a folder. Light
+on purpose (YAML and pydantic), since the code locations load it. Keep out the resolving of a
+scenario against a product; that is ``perturb.plan``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hwosim_assets.errors import BadInputError
+from hwosim_assets.perturb.parameters import SCALE, Value
+from hwosim_assets.perturb.profiles import PROFILES, Constant, Profile
+from hwosim_assets.perturb.quantities import parse_number
+from hwosim_assets.perturb.registry import EffectSpec, spec_of, suggestion
+from hwosim_assets.perturb.transport import Schedule, Transport
+
+__all__ = [
+    "SHIPPED",
+    "BrokenScenario",
+    "EffectChoice",
+    "Scenario",
+    "ScenarioError",
+    "ScenarioFile",
+    "ScenarioSet",
+    "find_scenarios",
+    "load_scenario",
+]
+
+#: The scenario files that come with the package.
+SHIPPED = Path(__file__).parents[1] / "scenarios"
+
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_LARGEST_FILE = 256 * 1024
+
+
+class ScenarioError(BadInputError):
+    """A scenario or its file cannot be used."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EffectChoice(_Section):
+    """One effect as a scenario asks for it.
+
+    Attributes
+    ----------
+    effect, label : str
+        Name of the effect, and of this use of it; random numbers depend on both.
+    severity : float or None
+        0 to 5; sets the parameters that have a severity table and are not given.
+    parameters : dict
+        Parameters given explicitly, in their own units.
+    err : {"consistent", "stale"}
+        Whether ERR and VAR say what was added.
+    dq : {"flagged", "silent"}
+        Whether DQ and the invalid planes say what was lost.
+    when : Profile
+        Profile in absolute stream time.
+    """
+
+    effect: str
+    label: str
+    severity: float | None = Field(default=None, ge=0, le=5)
+    parameters: dict[str, Value] = Field(default_factory=dict)
+    err: Literal["consistent", "stale"] = "consistent"
+    dq: Literal["flagged", "silent"] = "flagged"
+    when: Profile = Constant()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, value: Any) -> Any:
+        """Take ``read_noise`` or ``read_noise: {severity: 2, ...}`` as a file has it."""
+        if isinstance(value, Mapping) and "effect" in value:
+            return value
+        name, body = _named(value)
+        spec = _known_effect(name)
+        out: dict[str, Any] = {"effect": name, "label": name}
+        parameters: dict[str, Value] = {}
+        for key, given in body.items():
+            parameter = spec.parameter(key)
+            if parameter is not None:
+                parameters[key] = _checked(name, key, parameter.parse, given)
+            elif key == "severity":
+                out[key] = _checked(name, key, lambda number: parse_number(number, ""), given)
+            elif key in _switches(spec):
+                out[key] = given
+            else:
+                known = [parameter.name for parameter in spec.parameters] + _switches(spec)
+                raise ValueError(f"{name}: unknown key {key!r}; {_mend(str(key), known)}")
+        if "severity" not in out and not any(_graded(spec, key) for key in parameters):
+            out["severity"] = 1.0
+        return {**out, "parameters": parameters}
+
+    def at(self, severity: float) -> EffectChoice:
+        """Return this effect at a severity; explicit values of graded parameters give way to it."""
+        spec = spec_of(self.effect)
+        kept = {name: value for name, value in self.parameters.items() if not _graded(spec, name)}
+        return self.model_copy(update={"severity": float(severity), "parameters": kept})
+
+
+def _graded(spec: EffectSpec, name: str) -> bool:
+    parameter = spec.parameter(name)
+    return parameter is not None and parameter.severities is not None
+
+
+def _switches(spec: EffectSpec) -> list[str]:
+    return ["severity", "label", "when"] + ["err"] * spec.err + ["dq"] * spec.dq
+
+
+def _named(value: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((name, body),) = value.items()
+        if isinstance(name, str) and (body is None or isinstance(body, Mapping)):
+            return name, dict(body or {})
+    raise ValueError(f"an effect is a name or `name: {{...}}`, not {value!r}")
+
+
+def _known_effect(name: str) -> EffectSpec:
+    try:
+        return spec_of(name)
+    except BadInputError as unknown:
+        raise ValueError(f"unknown effect {name!r}; {unknown.mend}") from None
+
+
+def _checked(effect: str, key: str, parse: Any, given: Any) -> Any:
+    try:
+        return parse(given)
+    except ValueError as wrong:
+        raise ValueError(f"{effect}.{key} {wrong}") from None
+
+
+def _mend(word: str, known: Iterable[str]) -> str:
+    names = list(known)
+    return suggestion(word, names) or f"known: {', '.join(names)}"
+
+
+class ScenarioFile(_Section):
+    """What stands in a scenario file.
+
+    Attributes
+    ----------
+    version : int
+        Grows when the scenario changes.
+    description : str
+        One or two sentences for people.
+    scale : str
+        Version of the severity table.
+    seed : int
+        Root of all random streams.
+    store : {"files", "none"}
+        Whether perturbed files are kept in the lake, or made again when they are published.
+    valid_only : bool
+        Whether effects that make a file invalid FITS are refused.
+    profile : {"jwst"}
+        The instrument story that severities tell.
+    effects : tuple of EffectChoice
+        What is done to the products.
+    schedule : Schedule
+        When messages are due.
+    transport : Transport
+        What happens to messages.
+    """
+
+    version: int = Field(ge=1)
+    description: str = ""
+    scale: Literal["2026.1"] = SCALE  # type: ignore[assignment]
+    seed: int = Field(default=1, ge=0, lt=1 << 63)
+    store: Literal["files", "none"] = "files"
+    valid_only: bool = True
+    profile: Literal["jwst"] = "jwst"
+    effects: tuple[EffectChoice, ...] = ()
+    schedule: Schedule = Schedule()
+    transport: Transport = Transport()
+
+    @field_validator("effects")
+    @classmethod
+    def _labels_differ(cls, effects: tuple[EffectChoice, ...]) -> tuple[EffectChoice, ...]:
+        seen: set[tuple[str, str]] = set()
+        for choice in effects:
+            if (choice.effect, choice.label) in seen:
+                raise ValueError(f"{choice.effect} stands twice; give each its own `label`")
+            seen.add((choice.effect, choice.label))
+        return effects
+
+    @model_validator(mode="after")
+    def _valid_files_only(self) -> ScenarioFile:
+        for choice in self.effects:
+            if self.valid_only and spec_of(choice.effect).breaks_format:
+                raise ValueError(f"{choice.effect} makes files invalid; set `valid_only: false` to allow it")
+        return self
+
+
+def _sha256(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A named scenario, as written or with overrides.
+
+    Attributes
+    ----------
+    name : str
+        The name, which is the file's.
+    content : ScenarioFile
+        Everything the file says, with defaults filled in.
+    named_sha256 : str
+        Hash of the content that bears the name alone; empty means this one.
+    """
+
+    name: str
+    content: ScenarioFile
+    named_sha256: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.name):
+            raise ScenarioError(f"scenario {self.name!r}", "is not a name", f"names match {_NAME.pattern}")
+        if not self.named_sha256:
+            object.__setattr__(self, "named_sha256", self.sha256)
+
+    @property
+    def id(self) -> str:
+        """The name, or ``name--<8 hex digits>`` when an override changed anything."""
+        sha256 = self.sha256
+        return self.name if sha256 == self.named_sha256 else f"{self.name}--{sha256[:8]}"
+
+    @property
+    def seed(self) -> int:
+        """Root of all random streams."""
+        return self.content.seed
+
+    @property
+    def description(self) -> str:
+        """One or two sentences for people."""
+        return self.content.description
+
+    @property
+    def store(self) -> str:
+        """``files`` or ``none``."""
+        return self.content.store
+
+    @property
+    def effects(self) -> tuple[EffectChoice, ...]:
+        """What is done to the products."""
+        return self.content.effects
+
+    @property
+    def schedule(self) -> Schedule:
+        """When messages are due."""
+        return self.content.schedule
+
+    @property
+    def transport(self) -> Transport:
+        """What happens to messages."""
+        return self.content.transport
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything the scenario says."""
+        return _sha256(self.content.model_dump(mode="json"))
+
+    @property
+    def effects_sha256(self) -> str:
+        """Hash of what decides the perturbed bytes."""
+        names = ("scale", "seed", "valid_only", "profile", "effects")
+        return _sha256({name: self.content.model_dump(mode="json")[name] for name in names})
+
+    @property
+    def stream_sha256(self) -> str:
+        """Hash of what decides the stream besides the perturbed bytes."""
+        names = ("seed", "schedule", "transport")
+        return _sha256({name: self.content.model_dump(mode="json")[name] for name in names})
+
+    def with_overrides(
+        self,
+        severity: float | None = None,
+        seed: int | None = None,
+        rate_per_s: float | None = None,
+        time_scale: float | None = None,
+    ) -> Scenario:
+        """Return this scenario with other numbers, under a derived identity when any differs.
+
+        Parameters
+        ----------
+        severity : float, optional
+            0 to 5, for every effect and every transport fault that the scenario has; explicit
+            values of graded parameters give way to it.
+        seed : int, optional
+            Root of all random streams.
+        rate_per_s, time_scale : float, optional
+            Of the schedule.
+
+        Raises
+        ------
+        ScenarioError
+            When a number is out of bounds.
+        """
+        content = self.content
+        if severity is not None and not 0 <= severity <= 5:
+            raise ScenarioError(f"scenario {self.name}", f"severity {severity:g} is out of bounds", "give 0 to 5")
+        update: dict[str, Any] = {}
+        if severity is not None:
+            update["effects"] = tuple(choice.at(severity) for choice in content.effects)
+            update["transport"] = content.transport.at(severity)
+        if seed is not None:
+            update["seed"] = seed
+        schedule = {"rate_per_s": rate_per_s, "time_scale": time_scale}
+        given = {name: value for name, value in schedule.items() if value is not None}
+        if given:
+            update["schedule"] = {**content.schedule.model_dump(), **given}
+        merged = {**{name: getattr(content, name) for name in ScenarioFile.model_fields}, **update}
+        changed = _validated(self.name, ScenarioFile, merged)
+        return self if changed == content else Scenario(self.name, changed, self.named_sha256)
+
+    @classmethod
+    def from_mapping(cls, name: str, content: Mapping[str, Any]) -> Scenario:
+        """Return a scenario from what a file would say.
+
+        Raises
+        ------
+        ScenarioError
+            When a key or a value is not understood; names the key and suggests the right one.
+        """
+        return cls(name, _validated(name, ScenarioFile, content))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Scenario:
+        """Return the scenario of a YAML file; its name is the file's stem.
+
+        Raises
+        ------
+        ScenarioError
+            When the file cannot be read or says something that is not understood.
+        """
+        if not _NAME.match(path.stem):
+            raise ScenarioError(
+                f"scenario file {path.name!r}", "its name is not allowed", f"names match {_NAME.pattern}"
+            )
+        return cls.from_mapping(path.stem, _read_yaml(path))
+
+
+def _validated(name: str, model: type[ScenarioFile], content: Mapping[str, Any]) -> ScenarioFile:
+    try:
+        return model.model_validate(content)
+    except ValidationError as wrong:
+        raise ScenarioError(
+            f"scenario {name}", "; ".join(_words(wrong)), "see `hwosim effects` for what is known"
+        ) from None
+
+
+def _words(wrong: ValidationError) -> list[str]:
+    """Return one sentence for each mistake, with a suggestion for an unknown key."""
+    sentences = []
+    for error in wrong.errors(include_url=False)[:5]:
+        where = ".".join(str(part) for part in error["loc"] if part not in PROFILES)
+        if error["type"] == "extra_forbidden":
+            key = str(error["loc"][-1])
+            sentences.append(f"unknown key {where!r} ({_mend(key, _keys_beside(error['loc']))})")
+        elif error["type"] == "value_error":
+            sentences.append(f"{where}: {error['ctx']['error']}" if where else str(error["ctx"]["error"]))
+        else:
+            sentences.append(f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r:.60}")
+    return sentences
+
+
+def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that are allowed where an unknown one was found."""
+    model: Any = ScenarioFile
+    for part in place[:-1]:
+        if part in PROFILES:
+            model = PROFILES[str(part)]
+        elif isinstance(part, str) and part in model.model_fields:
+            inner = model.model_fields[part].annotation
+            model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else EffectChoice
+    return list(model.model_fields)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key standing twice."""
+
+
+def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.YAMLError(f"the key {key!r} stands twice (line {node.start_mark.line + 1})")
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    thing = f"scenario file {path}"
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ScenarioError(thing, f"is larger than {_LARGEST_FILE} bytes", "a scenario is a short text")
+        value = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise ScenarioError(thing, error.strerror or "cannot be read", "check the path and its permissions") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError) as error:
+        raise ScenarioError(thing, f"is not YAML: {' '.join(str(error).split())}", "mend the file") from error
+    if not isinstance(value, Mapping):
+        raise ScenarioError(thing, "holds no mapping", "start with `version: 1` and `effects:`")
+    return value
+
+
+@dataclass(frozen=True)
+class BrokenScenario:
+    """A scenario file that cannot be used, and why."""
+
+    path: Path
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScenarioSet:
+    """The scenarios of some folders, by name, and the files that are broken."""
+
+    found: dict[str, Scenario]
+    broken: list[BrokenScenario]
+
+
+def find_scenarios(folders: Iterable[Path] = ()) -> ScenarioSet:
+    """Return the shipped scenarios and those of further folders.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+        Folders of ``*.yaml`` and ``*.yml`` files.
+
+    Returns
+    -------
+    ScenarioSet
+        A broken or oddly named file, a name already taken and a missing folder are listed in
+        ``broken``; nothing is raised for them.
+    """
+    found: dict[str, Scenario] = {}
+    origin: dict[str, Path] = {}
+    broken: list[BrokenScenario] = []
+    for folder in (SHIPPED, *(folder for folder in folders if folder.resolve() != SHIPPED)):
+        if not folder.is_dir():
+            broken.append(BrokenScenario(folder, folder.name, "no such folder"))
+            continue
+        for path in sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")):
+            try:
+                scenario = Scenario.from_file(path)
+            except BadInputError as error:
+                broken.append(BrokenScenario(path, path.stem, f"{error.reason}; {error.mend}"))
+                continue
+            if scenario.name in found:
+                broken.append(BrokenScenario(path, path.stem, f"{origin[path.stem]} already has this name"))
+                continue
+            found[scenario.name], origin[scenario.name] = scenario, path
+    return ScenarioSet(found, broken)
+
+
+def load_scenario(name_or_path: str, folders: Iterable[Path] = ()) -> Scenario:
+    """Return a scenario by its name, or from the YAML file of that path.
+
+    Raises
+    ------
+    ScenarioError
+        When there is none, or its file is broken.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return Scenario.from_file(path)
+    known = find_scenarios(folders)
+    if name_or_path in known.found:
+        return known.found[name_or_path]
+    for item in known.broken:
+        if item.name == name_or_path:
+            raise ScenarioError(f"scenario file {item.path}", item.reason, "mend the file")
+    raise ScenarioError(f"scenario {name_or_path!r}", "is not known", _mend(name_or_path, sorted(known.found)))
