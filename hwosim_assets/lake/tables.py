@@ -1,0 +1,402 @@
+"""The tables of the lake: Apache Iceberg through PyIceberg.
+
+Holds: :class:`Tables`, which replaces the rows of one scope (a program, or a program and a
+scenario) in one commit, and scans. Keep out what a table holds (a :class:`TableSpec` beside the
+code that fills it), the content hash (``lake.content``) and upkeep (``lake.upkeep``).
+
+Layout: partitioned by ``bucket(program)``; a data file holds rows of one scope only, so that
+replacing a scope drops whole files and rewrites none. A commit is made on the table version that
+was compared, or not at all: when another writer was faster, everything is read and compared anew.
+PyIceberg's own retry is switched off, since it would commit what was compared with an older version.
+PyIceberg costs one to two seconds to import; it is imported when a table is first touched.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hwosim_assets.errors import BackendAbsentError, HwosimError
+from hwosim_assets.lake.content import content_sha256, fitted, with_stored_volatile
+from hwosim_assets.lake.place import Place, store_errors
+from hwosim_assets.lake.spec import TableSpec
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import FileScanTask, Table
+
+    from hwosim_assets.settings import Settings
+
+__all__ = ["Replaced", "Tables", "content_sha256"]
+
+NAMESPACE = "hwosim"
+#: Partitions of every table, by hash of the program.
+BUCKETS = 16
+#: How long a writer tries to get its commit in beside others (seconds).
+PATIENCE = 120.0
+#: How often a scan starts anew when the files it planned were swept meanwhile.
+SCAN_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What :meth:`Tables.replace` did.
+
+    Attributes
+    ----------
+    rows : int
+        Rows the scope has now.
+    changed : bool
+        Whether anything was written.
+    sha256 : str
+        Content hash of the scope's rows, :func:`content_sha256`.
+    """
+
+    rows: int
+    changed: bool
+    sha256: str
+
+
+class Tables:
+    """The Iceberg tables of one catalog and warehouse.
+
+    Parameters
+    ----------
+    catalog_uri : str
+        ``sqlite:///…``, ``postgresql+psycopg2://…`` or the URL of a REST catalog.
+    warehouse_uri : str
+        Root URI of the tables, ``file://`` or ``s3://``.
+    """
+
+    def __init__(self, catalog_uri: str, warehouse_uri: str) -> None:
+        self.place = Place.parse(warehouse_uri)
+        self._catalog_uri = catalog_uri
+        self._catalog: Catalog | None = None
+        self._opening = threading.Lock()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Tables:
+        """Return the tables of ``HWOSIM_CATALOG_URI``, below ``tables/`` of ``HWOSIM_LAKE_URI``."""
+        return cls(settings.catalog_uri.get_secret_value(), settings.lake_uri + "/tables")
+
+    # ------------------------------------------------------------------ reading
+
+    def scan(self, spec: TableSpec, where: dict[str, str] | None = None, columns: list[str] | None = None) -> pa.Table:
+        """Return rows of a table; none where the table does not exist yet.
+
+        Parameters
+        ----------
+        spec : TableSpec
+            The table.
+        where : dict of str to str, optional
+            Column values that all must match; they reach the Iceberg scan, which skips files.
+        columns : list of str, optional
+            Columns to read, in this order; all by default.
+
+        Returns
+        -------
+        pyarrow.Table
+            In the types of the spec, sorted by scope and key where these columns are read.
+
+        Raises
+        ------
+        BackendAbsentError
+            If catalog or store cannot be reached.
+        """
+        names = columns if columns is not None else list(spec.schema.names)
+        wanted = pa.schema([spec.schema.field(name) for name in names])
+        for attempt in range(1, SCAN_ATTEMPTS + 1):
+            try:
+                with self._errors(spec.name):
+                    table = self._load(spec)
+                    if table is None:
+                        return wanted.empty_table()
+                    rows = self._read(table, spec, self._plan(table, where), where, names)
+                break
+            except FileNotFoundError as error:
+                if attempt == SCAN_ATTEMPTS:
+                    raise HwosimError(
+                        f"table {spec.name}", f"a file of it is missing: {error}", "restore it or materialize anew"
+                    ) from error
+        order = [(name, "ascending") for name in (*spec.scope, *spec.key)]
+        return rows.sort_by(order) if {name for name, _ in order} <= set(names) else rows
+
+    @staticmethod
+    def _plan(table: Table, where: dict[str, str] | None) -> list[FileScanTask]:
+        return list(table.scan(row_filter=_matches(where)).plan_files())
+
+    @staticmethod
+    def _read(
+        table: Table, spec: TableSpec, files: list[FileScanTask], where: dict[str, str] | None, names: list[str]
+    ) -> pa.Table:
+        """Read planned files and bring them to the types of the spec; columns not stored yet are null."""
+        from pyiceberg.io.pyarrow import ArrowScan
+
+        stored = {field.name for field in table.schema().fields}
+        projected = table.schema().select(*[name for name in names if name in stored])
+        found = ArrowScan(table.metadata, table.io, projected, _matches(where)).to_table(files)
+        fields = [spec.schema.field(name) for name in names]
+        arrays = [
+            found.column(field.name).cast(field.type) if field.name in stored else pa.nulls(found.num_rows, field.type)
+            for field in fields
+        ]
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+    # ------------------------------------------------------------------ writing
+
+    def replace(self, spec: TableSpec, scope: dict[str, str], rows: pa.Table) -> Replaced:
+        """Make ``rows`` the rows of a scope, in one commit, unless they say what is stored already.
+
+        Parameters
+        ----------
+        spec : TableSpec
+            The table; made at first use, and given the columns of the spec that it lacks.
+        scope : dict of str to str
+            A value for each scope column.
+        rows : pyarrow.Table
+            All rows of the scope. Rows whose content is stored keep their volatile values.
+
+        Returns
+        -------
+        Replaced
+            What happened.
+
+        Raises
+        ------
+        ValueError
+            If the rows do not fit the table or lie outside the scope.
+        HwosimError
+            If the disk is full, or other writers win for two minutes on end.
+        BackendAbsentError
+            If catalog or store cannot be reached.
+        """
+        new = fitted(spec, rows)
+        _check_scope(spec, scope, new)
+        digest = content_sha256(spec, new)
+        deadline = time.monotonic() + PATIENCE
+        wait = 0.02
+        while True:
+            try:
+                with self._errors(spec.name):
+                    changed = self._replace_once(spec, scope, new, digest)
+                return Replaced(new.num_rows, changed, digest)
+            except (_BehindError, FileNotFoundError) as error:
+                if time.monotonic() > deadline:
+                    raise HwosimError(
+                        f"table {spec.name}", f"could not commit for {PATIENCE:.0f} s beside other writers", "run again"
+                    ) from error
+                time.sleep(random.uniform(0, wait))  # noqa: S311 (spreads the writers, hides nothing)
+                wait = min(wait * 2, 1.0)
+
+    def _replace_once(self, spec: TableSpec, scope: dict[str, str], new: pa.Table, digest: str) -> bool:
+        from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
+
+        from hwosim_assets.lake.upkeep import tend
+
+        table = self._load(spec)
+        if table is None and not new.num_rows:
+            return False
+        try:
+            table = self._create(spec) if table is None else self._with_columns(table, spec)
+            files = self._plan(table, scope)
+            _check_unmixed(table, spec, scope, files)
+            stored = self._read(table, spec, files, scope, list(spec.schema.names))
+            if stored.num_rows == new.num_rows and content_sha256(spec, stored) == digest:
+                return False
+            self._commit(table, scope, files, with_stored_volatile(spec, new, stored))
+        except (CommitFailedException, ValidationException, NoSuchTableError) as error:
+            raise _BehindError from error
+        tend(table)
+        return True
+
+    @staticmethod
+    def _commit(table: Table, scope: dict[str, str], files: list[FileScanTask], rows: pa.Table) -> None:
+        """Swap a scope's files for one file of new rows, on exactly this version of the table."""
+        summary = {f"hwosim.{name}": value for name, value in scope.items()}
+        written = _write_file(table, scope["program"], rows) if rows.num_rows else []
+        with (
+            table.transaction() as transaction,
+            transaction.update_snapshot(snapshot_properties=summary).overwrite() as snapshot,
+        ):
+            for task in files:
+                snapshot.delete_data_file(task.file)
+            for data_file in written:
+                snapshot.append_data_file(data_file)
+
+    # ------------------------------------------------------------------ the catalog
+
+    def check(self) -> None:
+        """Open the catalog and write a probe into the warehouse.
+
+        Raises
+        ------
+        BackendAbsentError
+            If either cannot be used; the message tells which and why.
+        """
+        from hwosim_assets.lake.store import Lake
+
+        with self._errors("catalog"):
+            self._open().list_tables(NAMESPACE)
+        Lake(self.place.uri).check()
+
+    def _open(self) -> Catalog:
+        with self._opening:
+            if self._catalog is None:
+                self._catalog = self._connect()
+            return self._catalog
+
+    def _connect(self) -> Catalog:
+        from pyiceberg.catalog import load_catalog
+        from pyiceberg.exceptions import NamespaceAlreadyExistsError
+
+        uri = self._catalog_uri
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent.mkdir(parents=True, exist_ok=True)
+            uri += "" if "?" in uri else "?timeout=30"
+        catalog = load_catalog("hwosim", uri=uri, warehouse=self.place.uri, **self.place.iceberg_properties())
+        if not catalog.namespace_exists(NAMESPACE):
+            with suppress(NamespaceAlreadyExistsError):
+                catalog.create_namespace(NAMESPACE)
+        return catalog
+
+    def _load(self, spec: TableSpec) -> Table | None:
+        from pyiceberg.exceptions import NoSuchTableError
+
+        try:
+            return self._open().load_table((NAMESPACE, spec.name))
+        except NoSuchTableError:
+            return None
+
+    def _create(self, spec: TableSpec) -> Table:
+        """Make the table; another writer may do so at the same moment."""
+        from pyiceberg.exceptions import TableAlreadyExistsError
+        from pyiceberg.transforms import BucketTransform
+
+        properties = {
+            "comment": spec.doc,
+            "commit.retry.num-retries": "0",
+            "write.metadata.delete-after-commit.enabled": "true",
+            "write.metadata.previous-versions-max": "20",
+            # Bounds are cut to 16 characters by default, and could not tell long scenario names apart.
+            **{f"write.metadata.metrics.column.{name}": "full" for name in spec.scope},
+        }
+        name = (NAMESPACE, spec.name)
+        try:
+            with (
+                self._open().create_table_transaction(name, spec.schema, properties=properties) as transaction,
+                transaction.update_spec() as partitions,
+            ):
+                partitions.add_field("program", BucketTransform(BUCKETS), "program_bucket")
+            return self._open().load_table(name)
+        except TableAlreadyExistsError as error:
+            raise _BehindError from error
+
+    @staticmethod
+    def _with_columns(table: Table, spec: TableSpec) -> Table:
+        """Add the columns that the spec gained since the table was made."""
+        stored = {field.name for field in table.schema().fields}
+        added = [field for field in spec.schema if field.name not in stored]
+        if not added:
+            return table
+        required = [field.name for field in added if not field.nullable]
+        if required:
+            raise ValueError(f"table {spec.name} exists: its new column {required[0]} must be nullable")
+        with table.update_schema() as update:
+            update.union_by_name(pa.schema(added))
+        return table
+
+    @contextmanager
+    def _errors(self, name: str) -> Iterator[None]:
+        """Word failures of store and catalog; a locked SQLite catalog counts as another writer's turn."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with store_errors(self.place, f"table {name}"):
+                yield
+        except SQLAlchemyError as error:
+            raise self._catalog_error(error) from error
+
+    def _catalog_error(self, error: Exception) -> Exception:
+        text = str(getattr(error, "orig", None) or error)
+        place = f"table catalog {_without_password(self._catalog_uri)}"
+        if "database is locked" in text or "already exists" in text or "UNIQUE constraint" in text:
+            return _BehindError(text)
+        if "disk is full" in text:
+            return HwosimError(place, "no space is left", "free space on that disk, then run again")
+        if "readonly" in text:
+            return BackendAbsentError(place, "is read-only", "change the file's permissions")
+        reason = text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
+        return BackendAbsentError(place, f"cannot be used: {reason}", "start it, or correct HWOSIM_CATALOG_URI")
+
+
+class _BehindError(Exception):
+    """Another writer was faster; what was compared is out of date."""
+
+
+def _without_password(uri: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(uri).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "of HWOSIM_CATALOG_URI"
+
+
+def _matches(where: dict[str, str] | None) -> Any:
+    from pyiceberg.expressions import AlwaysTrue, And, EqualTo
+
+    every: Any = AlwaysTrue()
+    for name, value in (where or {}).items():
+        every = And(every, EqualTo(name, value))  # type: ignore[call-arg]
+    return every
+
+
+def _check_scope(spec: TableSpec, scope: dict[str, str], rows: pa.Table) -> None:
+    if set(scope) != set(spec.scope):
+        raise ValueError(f"table {spec.name}: a scope names {', '.join(spec.scope)}, not {', '.join(scope)}")
+    for name, value in scope.items():
+        if any(found != value for found in rows.column(name).unique().to_pylist()):
+            raise ValueError(f"table {spec.name}: rows lie outside the scope {name}={value}")
+
+
+def _check_unmixed(table: Table, spec: TableSpec, scope: dict[str, str], files: list[FileScanTask]) -> None:
+    """Refuse to drop a file that might hold rows of another scope (this code never writes one)."""
+    for name, value in scope.items():
+        field = table.schema().find_field(name).field_id
+        for task in files:
+            bounds = {task.file.lower_bounds.get(field), task.file.upper_bounds.get(field)}
+            if bounds != {value.encode()}:
+                raise HwosimError(
+                    f"table {spec.name}",
+                    f"{task.file.file_path} holds rows beside {name}={value}",
+                    "another program wrote into the table; restore it",
+                )
+
+
+def _write_file(table: Table, program: str, rows: pa.Table) -> list[Any]:
+    """Write rows of one program as one Parquet file of its partition.
+
+    PyIceberg's own writer needs a further compiled package to find the buckets of a column; here the
+    one program is known, and the transform itself says its bucket.
+    """
+    from pyiceberg.io.pyarrow import write_file
+    from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
+    from pyiceberg.table import WriteTask
+
+    partitions, schema = table.spec(), table.schema()
+    field = partitions.fields[0]
+    bucket = field.transform.transform(schema.find_field(field.source_id).field_type)(program)
+    key = PartitionKey([PartitionFieldValue(field, bucket)], partitions, schema)
+    batches = rows.combine_chunks().to_batches()
+    task = WriteTask(uuid.uuid4(), 0, schema, batches, partition_key=key)
+    return list(write_file(table.io, table.metadata, iter([task])))
