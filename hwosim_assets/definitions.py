@@ -14,7 +14,7 @@ import dagster as dg
 from hwosim_assets.assets import default_assets
 from hwosim_assets.asset_checks import default_checks
 from hwosim_assets.jobs import program_job, refresh_job
-from hwosim_assets.perturb.scenario import known_scenarios
+from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.resources import ArchiveResource, LakeResource
 from hwosim_assets.sensors import default_sensors
 from hwosim_assets.settings import Settings
@@ -37,7 +37,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None, settings: Settings
     dagster.Definitions
     """
     settings = settings or Settings()
-    known = known_scenarios(settings)
+    known = find_scenarios(settings.scenario_folders())
     for broken in known.broken:
         logging.getLogger(__name__).warning("scenario %s is left out: %s", broken.name, broken.reason)
     scenarios = list(known.found.values())

@@ -14,7 +14,7 @@ from hwosim_assets.lake.ingest import RAW_FILES
 from hwosim_assets.lake.rejections import QUARANTINE
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.perturb.dataset import PERTURBED
-from hwosim_assets.perturb.scenario import known_scenarios
+from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.settings import Settings
 
 __all__ = ["outcome_rows"]
@@ -50,7 +50,7 @@ def outcome_rows(
     """
     settings = Settings()
     tables = Tables.from_settings(settings)
-    names = list(scenarios) or sorted(known_scenarios(settings).found)
+    names = list(scenarios) or sorted(find_scenarios(settings.scenario_folders()).found)
     rows = []
     for program in programs:
         scope = {"program": program}

@@ -20,7 +20,7 @@ import dagster as dg
 from dagster import DagsterEventType
 
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.perturb.scenario import known_scenarios
+from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.settings import Settings
 
 __all__ = ["STAGES", "Outcome", "check_scenarios", "instance_at", "materialize_program"]
@@ -80,7 +80,7 @@ def check_scenarios(settings: Settings, names: Sequence[str]) -> None:
     BadInputError
         Naming the scenario, and why its file is left out where there is one.
     """
-    known = known_scenarios(settings)
+    known = find_scenarios(settings.scenario_folders())
     broken = {item.name: item.reason for item in known.broken}
     for name in names:
         if name not in known.found:

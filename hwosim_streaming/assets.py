@@ -14,9 +14,17 @@ from hwosim_assets.partitions import jwst_program
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.resources import LakeResource
 from hwosim_assets.settings import Settings
-from hwosim_streaming.envelope import TOPICS
+from hwosim_streaming.topics import topic_name
 
 __all__ = ["report_asset", "stream_asset", "stream_key", "topic_assets"]
+
+#: What a reader finds on each topic.
+TOPIC_DESCRIPTIONS = {
+    "frames": "Pixels and table columns: a tile, an integration or a block of rows per message, Avro in Confluent wire format.",
+    "products": "One message per product: metadata and a claim-check URI of the whole file.",
+    "truth": "What was done to each product, by product and message id. Models under test do not read it.",
+    "control": "Runs started and finished, and the checkpoints a publisher resumes from.",
+}
 
 
 def stream_key(scenario: str) -> dg.AssetKey:
@@ -55,13 +63,13 @@ def topic_assets(scenarios: Sequence[Scenario], settings: Settings) -> list[dg.A
     """Return the Kafka topics as external assets, so that the lineage ends where the stream begins."""
     return [
         dg.AssetSpec(
-            ["kafka", f"{settings.topic_prefix}{topic}"],
+            ["kafka", topic_name(family, settings.topic_prefix)],
             group_name="kafka",
             deps=[stream_key(scenario.name) for scenario in scenarios],
             kinds={"kafka"},
             description=description,
         )
-        for topic, description in TOPICS.items()
+        for family, description in TOPIC_DESCRIPTIONS.items()
     ]
 
 

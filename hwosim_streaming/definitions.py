@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from hwosim_assets.perturb.scenario import known_scenarios
+from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.resources import LakeResource
 from hwosim_assets.settings import Settings
 from hwosim_streaming.assets import report_asset, stream_asset, topic_assets
@@ -36,7 +36,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None, settings: Settings
     dagster.Definitions
     """
     settings = settings or Settings()
-    found = known_scenarios(settings).found
+    found = find_scenarios(settings.scenario_folders()).found
     scenarios = list(found.values())
     automated = [scenario for scenario in scenarios if scenario.name in settings.automated()]
     return dg.Definitions(

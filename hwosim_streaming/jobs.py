@@ -65,7 +65,7 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
                 partition=program,
                 metadata={
                     **metadata.table_rows(perturbed.rows, spec=PERTURBED),
-                    "scenario": dg.MetadataValue.json(scenario.document()),
+                    "scenario": dg.MetadataValue.json(scenario.content.model_dump(mode="json")),
                     **metadata.before_after(perturbed.picture()),
                 },
             )

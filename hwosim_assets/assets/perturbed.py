@@ -80,7 +80,7 @@ def perturbed_asset(scenario: Scenario) -> dg.AssetsDefinition:
                 **metadata.table_rows(result.rows, spec=PERTURBED),
                 "files made": result.made,
                 "files kept": result.kept,
-                "scenario": dg.MetadataValue.json(scenario.document()),
+                "scenario": dg.MetadataValue.json(scenario.content.model_dump(mode="json")),
                 **metadata.rejections(result.rejections),
                 **metadata.before_after(result.picture()),
             },

@@ -60,7 +60,7 @@ def _findings() -> list[Finding]:
     from hwosim_assets.archive.client import ArchiveClient
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
-    from hwosim_assets.perturb.scenario import known_scenarios
+    from hwosim_assets.perturb.scenario import find_scenarios
     from hwosim_assets.settings import Settings
 
     settings = Settings()
@@ -71,7 +71,7 @@ def _findings() -> list[Finding]:
         _tried("lake", settings.lake_uri, lambda: Lake.from_settings(settings).check()),
         _tried("table catalog", _redacted(settings.catalog_uri.get_secret_value()), lambda: Tables.from_settings(settings).check()),
     ]
-    known = known_scenarios(settings)
+    known = find_scenarios(settings.scenario_folders())
     findings.append(Finding("scenarios", ", ".join(sorted(known.found)), True))
     findings += [Finding(f"scenario {item.name}", str(item.path), False, item.reason) for item in known.broken]
     # The streaming package brings its own questions (the broker): this one knows nothing of Kafka.
