@@ -15,7 +15,7 @@ __all__ = ["MissingValues", "PacketLoss"]
         title="Missing values",
         code="F3",
         stage="loss",
-        model="pixels are lost at random: all alike (mcar), more along the rows (mar), or more where it is bright (mnar)",
+        model="pixels are lost at random: all alike (mcar), more in later rows (mar), more where it is bright (mnar)",
         planes=("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "DQ"),
         parameters=(
             Parameter(

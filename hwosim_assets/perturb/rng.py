@@ -1,0 +1,268 @@
+"""Random numbers that have an address: any draw of any product can be made alone, on any machine.
+
+Holds: :class:`Stream` (Philox counters addressed by plane and tile under a key of seed, effect,
+label, product and stream name), and the transforms from bits to normal and Poisson deviates. They
+use integers, tables, +, -, x, / and square roots only, which are the same on every processor,
+thread count and numpy version. The tables are computed on first use and compared with a hash in
+this file. Keep out what is drawn and for what; that stands in ``perturb.effects``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from decimal import Context, Decimal
+from functools import lru_cache
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwosim_assets.errors import HwosimError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["RNG", "TILE", "Stream", "normal", "poisson", "threshold"]
+
+#: Name and version of the scheme. A change of any bit needs a new one.
+RNG = "philox-table-1"
+
+#: Pixels of one tile: consecutive flat pixels of a plane. 2048 wide, these are 32 rows.
+TILE = 65536
+
+#: Up to this mean, Poisson counts are drawn exactly from their distribution.
+EXACT_POISSON = 20.0
+
+_CELLS = 4096
+_TABLE_SHA256 = "0e86d102d2bf37963129c50b2e63ff93fb43f2b7078546698a0cfb1aca44fb0c"
+
+
+class Stream:
+    """The random bits of one use of one effect on one product.
+
+    Parameters
+    ----------
+    seed : int
+        Root seed of the scenario.
+    effect, label : str
+        The effect and the label of this use.
+    uid : str
+        What the draws belong to: the product's archive file name, or a detector for fixed patterns.
+    name : str
+        Which stream of the effect, for example the name of the plane group.
+
+    Notes
+    -----
+    Neither scenario, severity nor the version of the severity table is part of the key, so that
+    sweeps share their random numbers and effects never disturb each other.
+    """
+
+    def __init__(self, seed: int, effect: str, label: str, uid: str, name: str) -> None:
+        text = "\x1f".join((RNG, str(seed), effect, label, uid, name))
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        self.key = digest.hex()
+        self._key = np.frombuffer(digest, "<u8").astype(np.uint64)
+
+    def bits(self, plane: int, tile: int, count: int, sub: int = 0) -> NDArray[np.uint32]:
+        """Return ``count`` random 32-bit words of a tile; the first n are the same for any count.
+
+        Parameters
+        ----------
+        plane, tile : int
+            Address: the plane (integration, group, wavelength) and the tile in it.
+        count : int
+            Words wanted.
+        sub : int
+            Further independent sets at the same address.
+        """
+        counter = np.array([0, tile, plane, sub], np.uint64)
+        raw = np.random.Philox(counter=counter, key=self._key).random_raw((count + 1) // 2)
+        if sys.byteorder == "big":
+            raw = raw.byteswap()
+            return raw.view(np.uint32).byteswap()[:count]
+        return raw.view(np.uint32)[:count]
+
+    def normal(self, plane: int, tile: int, count: int, sub: int = 0) -> NDArray[np.float32]:
+        """Return ``count`` standard normal deviates of a tile, float32."""
+        return normal(self.bits(plane, tile, count, sub))
+
+
+def threshold(probability: float) -> int:
+    """Return t such that a random 32-bit word is below t with this probability (0 to 1)."""
+    return min(max(int(Decimal(probability) * (1 << 32)), 0), 1 << 32)
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return (first values and slopes of the cells, the lower tail) of the normal quantile function.
+
+    The 32-bit word's upper 12 bits choose a cell of the quantile function, the lower 20 the place in
+    it. The two end cells are cut once more into 1024 cells, and the outermost of these into single
+    words. All is scaled by one factor that makes the variance of the scheme exactly 1.
+    """
+    quantile = NormalDist().inv_cdf
+    half = [quantile(index / _CELLS) for index in range(1, _CELLS // 2)] + [0.0]
+    nodes = np.array([math.nan, *half, *(-value for value in reversed(half[:-1])), math.nan])
+    tail = np.array([quantile(index / (1 << 22)) for index in range(1, 1025)])
+    last = np.array([quantile((index + 0.5) / (1 << 32)) for index in range(1024)])
+    inner = math.fsum((lo * lo + lo * hi + hi * hi) / 3 for lo, hi in zip(nodes[1:-2], nodes[2:-1], strict=True))
+    outer = math.fsum((lo * lo + lo * hi + hi * hi) / 3 for lo, hi in zip(tail[:-1], tail[1:], strict=True))
+    outermost = math.fsum(value * value for value in last)
+    variance = inner / _CELLS + 2 * (outer / (1 << 22) + outermost / (1 << 32))
+    scale = 1 / math.sqrt(variance)
+    width = 1 << 20
+    slopes = np.diff(nodes) / width * scale
+    firsts = nodes[:-1] * scale + slopes / 2
+    tail_slopes = np.diff(tail) / 1024 * scale
+    tail_firsts = tail[:-1] * scale + tail_slopes / 2
+    lower = np.concatenate([last * scale, tail_firsts, tail_slopes])
+    tables = firsts.astype(np.float32), slopes.astype(np.float32), lower.astype(np.float32)
+    found = hashlib.sha256(b"".join(table.astype("<f4").tobytes() for table in tables)).hexdigest()
+    if found != _TABLE_SHA256:
+        raise HwosimError(
+            "normal deviates", f"this machine computes another table ({found[:12]})", "report it as a bug"
+        )
+    return tables
+
+
+def normal(bits: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """Return standard normal deviates from random 32-bit words.
+
+    Parameters
+    ----------
+    bits : uint32 array, 1-D
+        One word per deviate; a larger word gives a larger deviate.
+
+    Returns
+    -------
+    float32 array
+        Same length, between -6.3 and 6.3.
+    """
+    firsts, slopes, _ = _tables()
+    cells = (bits >> np.uint32(20)).astype(np.intp)
+    out = (bits & np.uint32(0xFFFFF)).astype(np.float32)
+    out *= slopes.take(cells)
+    out += firsts.take(cells)
+    ends = np.flatnonzero((bits + np.uint32(1 << 20)) < np.uint32(2 << 20))
+    if ends.size:
+        out[ends] = _tail(bits[ends])
+    return out
+
+
+def _tail(bits: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """Return the deviates of words in the first or the last cell."""
+    lower = _tables()[2]
+    upper_side = bits >= np.uint32(1 << 31)
+    word = np.where(upper_side, ~bits, bits).astype(np.intp)
+    cell = np.maximum((word >> 10) - 1, 0)
+    inside = (word & 1023).astype(np.float32)
+    value = inside * lower[1024 + 1023 + cell] + lower[1024 + cell]
+    value = np.where(word < 1024, lower[np.minimum(word, 1023)], value)
+    return np.where(upper_side, -value, value).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _exp_tables() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return exp(-i) for i = 0..20 and exp(-j/1024) for j = 0..1023."""
+    exact = Context(prec=40)
+    whole = np.array([float(exact.exp(Decimal(-index))) for index in range(21)])
+    parts = np.array([float(exact.exp(exact.divide(Decimal(-index), Decimal(1024)))) for index in range(1024)])
+    return whole, parts
+
+
+def _exp_negative(mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return exp(-mean) for 0 <= mean <= 20 with tables and a short polynomial."""
+    whole, parts = _exp_tables()
+    index = np.floor(mean * 1024.0)
+    rest = mean - index / 1024.0
+    steps = index.astype(np.intp)
+    poly = 1.0 - rest * (1.0 - rest * (0.5 - rest * (1.0 / 6.0 - rest * (1.0 / 24.0))))
+    return np.asarray(whole[steps >> 10] * parts[steps & 1023] * poly)
+
+
+def poisson(bits: NDArray[np.uint32], mean: float | NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return Poisson counts from random 32-bit words.
+
+    Exact (to 2^-32) for means up to 20 by inversion; above, from the normal deviate w of the same
+    word as floor(m + sqrt(m) w + 1/3 + w^2/6 - (w/36 + w^3/72)/sqrt(m)) (Giles 2016, the normal
+    asymptotic expansion of the inverse). Counts never fall when the mean grows, within either range.
+
+    Parameters
+    ----------
+    bits : uint32 array, 1-D
+        One word per count.
+    mean : float or float64 array
+        Mean of all counts, or of each.
+
+    Returns
+    -------
+    float32 array
+        Counts as whole numbers.
+    """
+    if isinstance(mean, float | int):
+        if mean <= EXACT_POISSON:
+            return _few_of_one_mean(bits, float(mean))
+        return _many(bits, np.float64(mean))
+    out = np.empty(bits.shape, np.float32)
+    few = mean <= EXACT_POISSON
+    out[few] = _few(bits[few], mean[few])
+    out[~few] = _many(bits[~few], mean[~few])
+    return out
+
+
+def _many(bits: NDArray[np.uint32], mean: np.float64 | NDArray[np.float64]) -> NDArray[np.float32]:
+    w = normal(bits)
+    m = np.asarray(mean).astype(np.float32)
+    root = np.sqrt(m)
+    square = w * w
+    value = (square + np.float32(2.0)) * np.float32(1.0 / 6.0)
+    value += root * w
+    value += m
+    value -= w * (square + np.float32(2.0)) * np.float32(1.0 / 72.0) / root
+    return np.asarray(np.floor(value))
+
+
+def _few(bits: NDArray[np.uint32], mean: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Invert the distribution of each mean by summing it up until it passes the word."""
+    counts = np.zeros(bits.shape, np.float32)
+    chance = _exp_negative(mean)
+    place = (bits.astype(np.float64) + 0.5) / 4294967296.0
+    below = chance.copy()
+    left = np.flatnonzero(place >= below)
+    for count in range(1, 100):
+        if not left.size:
+            break
+        chance[left] *= mean[left] / count
+        below[left] += chance[left]
+        counts[left] = count
+        left = left[place[left] >= below[left]]
+    return counts
+
+
+@lru_cache(maxsize=64)
+def _distribution(mean: float) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return (cumulative distribution, count of each 12-bit cell, cells that hold a step)."""
+    chance = float(_exp_negative(np.array([mean]))[0])
+    steps = [chance]
+    for count in range(1, 100):
+        chance = chance * (mean / count)
+        steps.append(steps[-1] + chance)
+    below = np.array(steps)
+    first = (np.arange(_CELLS, dtype=np.float64) * (1 << 20) + 0.5) / 4294967296.0
+    final = (np.arange(1, _CELLS + 1, dtype=np.float64) * (1 << 20) - 0.5) / 4294967296.0
+    low = np.searchsorted(below, first, side="right")
+    return below, low.astype(np.float32), low != np.searchsorted(below, final, side="right")
+
+
+def _few_of_one_mean(bits: NDArray[np.uint32], mean: float) -> NDArray[np.float32]:
+    """As :func:`_few` for one mean, through a guide table: the same counts, faster."""
+    below, guide, stepped = _distribution(mean)
+    cells = (bits >> np.uint32(20)).astype(np.intp)
+    counts = guide.take(cells)
+    near = np.flatnonzero(stepped.take(cells))
+    if near.size:
+        place = (bits[near].astype(np.float64) + 0.5) / 4294967296.0
+        counts[near] = np.searchsorted(below, place, side="right")
+    return counts
