@@ -25,7 +25,7 @@ from hwosim_assets.errors import BadInputError
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-__all__ = ["Block", "Scan", "UnreadableFitsError", "byte_stream", "card_value", "scan"]
+__all__ = ["BLOCK", "CARD", "Block", "Scan", "Source", "UnreadableFitsError", "byte_stream", "card_value", "scan"]
 
 BLOCK = 2880
 CARD = 80
@@ -41,6 +41,8 @@ MAX_AXES = 999
 MAX_TILE_RATIO = 2000
 HARMLESS_BYTES = 256 * 2**20
 _CHUNK = 2**20
+
+Source = Path | bytes
 
 
 class UnreadableFitsError(BadInputError):
@@ -62,6 +64,8 @@ class Block:
         Parsed leniently; values of bad cards raise when read, see :func:`card_value`.
     raw : bytes
         The header as stored, whole blocks, padding included.
+    end : int
+        Position of the END card in ``raw``.
     header_offset, data_offset, data_bytes : int
         Bytes from the start of the (decompressed) file; ``data_bytes`` without padding.
     """
@@ -69,6 +73,7 @@ class Block:
     index: int
     header: Header
     raw: bytes
+    end: int
     header_offset: int
     data_offset: int
     data_bytes: int
@@ -110,13 +115,13 @@ def card_value(header: Header, keyword: str) -> Any:
 
 
 @contextmanager
-def byte_stream(source: Path | bytes, name: str) -> Iterator[tuple[BinaryIO, int, bool]]:
+def byte_stream(source: Source | BinaryIO, name: str) -> Iterator[tuple[BinaryIO, int, bool]]:
     """Open a FITS file as plain bytes, through gzip where the first bytes say so.
 
     Parameters
     ----------
-    source : pathlib.Path or bytes
-        The file or its content.
+    source : pathlib.Path, bytes or binary file
+        The file or its content; a binary file must be seekable and is closed at the end.
     name : str
         What to call it in errors.
 
@@ -135,7 +140,8 @@ def byte_stream(source: Path | bytes, name: str) -> Iterator[tuple[BinaryIO, int
         When the file is absent, a folder or may not be read, or its gzip stream is broken.
     """
     try:
-        stored: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        stored = source.open("rb") if isinstance(source, Path) else source
+        stored = io.BytesIO(stored) if isinstance(stored, bytes) else stored
     except OSError as error:
         raise UnreadableFitsError(name, f"cannot be opened ({error.strerror})", "check path and rights") from error
     with stored:
@@ -153,12 +159,12 @@ def byte_stream(source: Path | bytes, name: str) -> Iterator[tuple[BinaryIO, int
             raise UnreadableFitsError(name, f"its gzip stream is broken or cut off ({error})") from error
 
 
-def scan(source: Path | bytes, name: str = "") -> Scan:
+def scan(source: Source | BinaryIO, name: str = "") -> Scan:
     """Walk a FITS file from header to header.
 
     Parameters
     ----------
-    source : pathlib.Path or bytes
+    source : pathlib.Path, bytes or binary file
         The file or its content, plain or gzip.
     name : str, optional
         What to call it in errors; the path's name by default.
@@ -244,7 +250,7 @@ def _read_block(stream: BinaryIO, start: bytes, index: int, offset: int, name: s
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         header = fits.Header.fromstring(bytes(raw[:end]))
-    return Block(index, header, bytes(raw), offset, offset + len(raw), _data_bytes(header, index, name))
+    return Block(index, header, bytes(raw), end, offset, offset + len(raw), _data_bytes(header, index, name))
 
 
 def _end_card(raw: bytearray, start: int) -> int:
