@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sweep", "tend"]
 
-#: Snapshots that are kept; each commit adds one, and a commit's cost grows with their number.
-KEEP_SNAPSHOTS = 20
+#: Snapshots that are kept; each commit adds one or two, and a commit's cost grows with their number.
+KEEP_SNAPSHOTS = 10
 #: A file younger than this may belong to a commit under way, or to a reader's plan.
 GRACE = timedelta(hours=1)
 #: Table property: when it was last swept (seconds since 1970).
