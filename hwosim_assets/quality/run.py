@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ class SuiteResult:
     rows : int
         Rows of the asset.
     rules : tuple of RuleResult
-        In the suite's order; only the rules that were asked for.
+        In the suite's order.
     """
 
     suite: str
@@ -99,13 +99,7 @@ class SuiteResult:
         return [rule for rule in self.rules if not rule.passed and rule.severity == severity]
 
 
-def run_suite(
-    suite: str,
-    rows: pa.Table,
-    counts: Mapping[str, float] | None = None,
-    *,
-    only: Iterable[str] | None = None,
-) -> SuiteResult:
+def run_suite(suite: str, rows: pa.Table, counts: Mapping[str, float] | None = None) -> SuiteResult:
     """Evaluate a suite.
 
     Parameters
@@ -116,8 +110,6 @@ def run_suite(
         The asset's rows; only the columns that the suite reads are converted.
     counts : mapping of str to float, optional
         Counts about the whole program, for the rules over counts.
-    only : iterable of str, optional
-        Names of the rules to evaluate; all when absent.
 
     Returns
     -------
@@ -131,21 +123,16 @@ def run_suite(
         the platform and never a verdict on the data.
     """
     chosen = suite_named(suite)
-    wanted = set(only) if only is not None else {rule.name for rule in chosen.rules}
-    rules = [rule for rule in chosen.rules if rule.name in wanted]
-    _refuse_absent(chosen, rules, rows, counts or {})
-    found = _evaluate(chosen, rules, rows, counts or {})
-    return SuiteResult(
-        suite=suite,
-        rows=rows.num_rows,
-        rules=tuple(_rule_result(chosen, rule, found[rule.name], counts or {}) for rule in rules),
-    )
+    numbers = counts or {}
+    _refuse_absent(chosen, rows, numbers)
+    found = _evaluate(chosen, rows, numbers)
+    results = tuple(_rule_result(chosen, rule, found[rule.name], numbers) for rule in chosen.rules)
+    return SuiteResult(suite=suite, rows=rows.num_rows, rules=results)
 
 
-def _refuse_absent(suite: Suite, rules: list[Rule], rows: pa.Table, counts: Mapping[str, float]) -> None:
-    needed = {name for rule in rules if rule.over == "rows" for name in (*suite.identify, *rule.columns())}
-    absent = sorted(needed - set(rows.column_names))
-    absent += sorted({name for rule in rules if rule.over == "counts" for name in rule.columns()} - set(counts))
+def _refuse_absent(suite: Suite, rows: pa.Table, counts: Mapping[str, float]) -> None:
+    absent = [name for name in suite.row_columns() if name not in rows.column_names]
+    absent += [name for name in suite.count_columns() if name not in counts]
     if absent:
         raise SuiteNotRunError(
             f"quality suite {suite.name}",
@@ -155,7 +142,7 @@ def _refuse_absent(suite: Suite, rules: list[Rule], rows: pa.Table, counts: Mapp
 
 
 def _evaluate(
-    suite: Suite, rules: list[Rule], rows: pa.Table, counts: Mapping[str, float]
+    suite: Suite, rows: pa.Table, counts: Mapping[str, float]
 ) -> dict[str, list[ExpectationValidationResult]]:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # older pins of Great Expectations reported home
     import great_expectations as gx
@@ -165,17 +152,14 @@ def _evaluate(
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas("hwosim")
-    found: dict[str, list[ExpectationValidationResult]] = {rule.name: [] for rule in rules}
-    for over in ("rows", "counts"):
-        members = [rule for rule in rules if rule.over == over]
-        if not members:
-            continue
-        if over == "rows":
-            read = dict.fromkeys((*suite.identify, *(name for rule in members for name in rule.columns())))
-            ordered = rows.select(list(read)).sort_by([(name, "ascending") for name in suite.identify])
-            frame = ordered.to_pandas()
-        else:
-            frame = pd.DataFrame([dict(counts)])
+    found: dict[str, list[ExpectationValidationResult]] = {rule.name: [] for rule in suite.rules}
+    by_name = [(name, "ascending") for name in suite.identify]
+    frames = {
+        "rows": rows.select(list(suite.row_columns())).sort_by(by_name).to_pandas(),
+        "counts": pd.DataFrame([dict(counts)]),
+    }
+    for over, frame in frames.items():
+        members = [rule for rule in suite.rules if rule.over == over]
         batch = source.add_dataframe_asset(over).add_batch_definition_whole_dataframe(over)
         validated = batch.get_batch({"dataframe": frame}).validate(
             _gx_suite(gx, suite.name, members),
