@@ -210,10 +210,16 @@ def _perturbed(program: str, lake: Lake, tables: Tables, scenario: str) -> Suite
     truth = {tuple(row.values()) for row in tables.scan(TRUTH, scope, named).select(named).to_pylist()}
     made = {tuple(row.values()) for row in rows.select(named).to_pylist()}
     names = rows["product_name"].to_pylist()
+    compared = {
+        "catalog_sha256": pa.array([hashes.get(name) for name in names], pa.string()),
+        "bytes_differ": pc.not_equal(rows["in_sha256"], rows["out_sha256"]),
+        "key_folder": pa.array([key and key.rpartition("/")[0] for key in rows["key"].to_pylist()], pa.string()),
+        "hash_folder": pa.array([f"delivered/{sha[:2]}/{sha}" for sha in rows["out_sha256"].to_pylist()], pa.string()),
+    }
+    for name, column in compared.items():
+        rows = rows.append_column(name, column)
     return SuiteInput(
-        rows.append_column("catalog_sha256", pa.array([hashes.get(name) for name in names], pa.string())).append_column(
-            "bytes_differ", pc.not_equal(rows["in_sha256"], rows["out_sha256"])
-        ),
+        rows,
         {
             "perturbed": len(set(names)),
             "usable": len(hashes),

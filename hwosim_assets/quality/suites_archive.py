@@ -121,13 +121,13 @@ MAST_PRODUCTS = Suite(
             "file_name_safe",
             "warning",
             "A file name has no path separator, no control character and no leading dot.",
-            matches(r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$", "productFilename"),
+            matches(r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}\Z", "productFilename"),
         ),
         Rule(
             "file_is_fits",
             "warning",
             "A product is a FITS file, plain or compressed.",
-            matches(r"(?i)\.fits(\.gz|\.fz)?$", "productFilename"),
+            matches(r"(?i)\.fits(?:\.gz|\.fz)?\Z", "productFilename"),
         ),
         Rule(
             "data_uri_pattern",
@@ -198,7 +198,7 @@ RAW_FITS_FILES = Suite(
             "keys_follow_layout",
             "critical",
             "The key follows the mission hierarchy.",
-            matches(r"^raw/jw\d{5}/(?!.*(^|/)\.\.(/|$)).+", "key"),
+            matches(r"^raw/jw[0-9]{5}/(?:[^/.][^/]*/)+[^/]+\Z", "key"),
         ),
         Rule("program_pattern", "critical", "The program is five digits.", matches(PROGRAM, "program")),
         Rule(

@@ -178,12 +178,12 @@ QUARANTINE = Suite(
             "Every refused file has a reason in words.",
             (*not_null("reason"), *matches(r"\S+\s+\S+", "reason")),
         ),
-        Rule("rules_named", "critical", "Every refusal names its rule.", matches(r"^[a-z][a-z0-9_]*$", "rule")),
+        Rule("rules_named", "critical", "Every refusal names its rule.", matches(r"^[a-z][a-z0-9_]*\Z", "rule")),
         Rule(
             "stages_known",
             "critical",
             "A stage of the chain refused it.",
-            matches(r"^(raw|catalog|perturbed(/[a-z0-9_-]+)?)$", "stage"),
+            matches(r"^(?:raw|catalog|perturbed(?:/[a-z0-9_-]+)?)\Z", "stage"),
         ),
         Rule(
             "rows_unique", "critical", "A stage refuses a file once per rule.", unique("stage", "product_name", "rule")

@@ -65,7 +65,7 @@ PERTURBED = Suite(
             "keys_say_nothing",
             "critical",
             "A delivered file lies under its own hash, so its address says nothing of what was done.",
-            matches(r"^delivered/([0-9a-f]{2})/\1[0-9a-f]{62}/[^/]+$", "key"),
+            equal("key_folder", "hash_folder"),
         ),
         Rule("sizes_positive", "critical", "A delivered file has at least one byte.", at_least(1, "size_bytes")),
         Rule("scale_in_range", "warning", "The scale of the scenario is not negative.", at_least(0, "scale")),

@@ -12,10 +12,14 @@ MAGENTA = (214, 39, 140)
 
 
 def _drawn(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png(Picture("a_cal.fits [SCI]", before, after)))).convert("RGB")).astype(int)
+    return np.asarray(Image.open(io.BytesIO(png(Picture("a_cal.fits [SCI]", before, after)))).convert("RGB")).astype(
+        int
+    )
 
 
-@pytest.mark.parametrize("shape", [(2048, 2048), (8, 8), (64, 2048), (2048, 3), (1, 1), (5, 4, 32, 32), (300000,), (1,)])
+@pytest.mark.parametrize(
+    "shape", [(2048, 2048), (8, 8), (64, 2048), (2048, 3), (1, 1), (5, 4, 32, 32), (300000,), (1,)]
+)
 def test_any_shape_stays_below_the_limit(shape: tuple[int, ...]) -> None:
     noise = np.random.default_rng(1).normal(size=shape)
     content = png(Picture("noise", noise, noise[::-1].copy()))
