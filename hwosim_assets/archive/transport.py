@@ -1,0 +1,346 @@
+"""How requests reach one archive: time limits, retries, and failures told apart.
+
+Holds: :class:`Transport`, the one HTTP client through which both astroquery's questions and the
+downloads go. It contacts the configured archive only (redirects may lead to the same site), gives
+up in bounded time, and raises the kinds of :mod:`hwosim_assets.archive.errors`. Keep out what is
+asked (``mast``, ``client``) and what is done with the bytes (``download``).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TypeVar
+
+import httpx
+
+from hwosim_assets.archive.errors import (
+    ArchiveAnswerError,
+    ArchiveBrokenError,
+    ArchiveError,
+    ArchiveMissingError,
+    ArchiveRefusedError,
+    ArchiveSilentError,
+    ArchiveSlowError,
+    ArchiveUnreachableError,
+)
+from hwosim_assets.errors import BadInputError
+
+__all__ = ["Reply", "Transport", "shown"]
+
+T = TypeVar("T")
+
+#: Seconds before the second and the third attempt; a fourth there is not.
+PAUSES = (0.25, 1.0)
+#: The longest that a ``Retry-After`` is obeyed, in seconds; beyond it the archive counts as failed.
+LONGEST_PAUSE = 10.0
+#: An archive that sends less than this over a whole time limit counts as too slow, in bytes per second.
+LEAST_RATE = 1024
+#: The largest reply to a question, in bytes; MAST's largest page (50 000 rows) is about 100 MB.
+LARGEST_REPLY = 512 * 1024 * 1024
+SERVE_HINT = "check HWOSIM_ARCHIVE_URL and that the archive runs (`hwosim archive serve`)"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole reply.
+
+    Attributes
+    ----------
+    url : str
+        What was asked.
+    status : int
+        HTTP status, below 400.
+    headers : httpx.Headers
+        As received.
+    content : bytes
+        Decoded from any transfer or content encoding.
+    """
+
+    url: str
+    status: int
+    headers: httpx.Headers
+    content: bytes
+
+
+class Transport:
+    """An HTTP client of one archive.
+
+    Parameters
+    ----------
+    url : str
+        Root of the archive, ``https://mast.stsci.edu`` for example.
+    token : str or None
+        MAST API token, sent as ``Authorization: token …`` to the archive's own host only.
+    timeout : float
+        Seconds without an answer after which the archive counts as silent.
+
+    Raises
+    ------
+    BadInputError
+        When the URL is not an HTTP URL.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None, timeout: float = 60.0) -> None:
+        try:
+            self.root = httpx.URL(url)
+        except (httpx.InvalidURL, TypeError) as problem:
+            raise BadInputError(f"archive {url!r}", f"is not a URL ({problem})", "set HWOSIM_ARCHIVE_URL") from problem
+        if self.root.scheme not in {"http", "https"} or not self.root.host:
+            raise BadInputError(
+                f"archive {url!r}", "is not an HTTP URL", "set HWOSIM_ARCHIVE_URL, for example http://127.0.0.1:8080"
+            )
+        self.url = url.rstrip("/")
+        self.timeout = timeout
+        headers = {"User-Agent": f"hwosim/{version('hwosim-platform')}"}
+        if token:
+            headers["Authorization"] = f"token {token}"
+        self._http = httpx.Client(
+            headers=headers,
+            timeout=timeout,
+            follow_redirects=True,
+            trust_env=not _is_loopback(self.root.host),
+            event_hooks={"request": [self._keep_to_site]},
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def request(
+        self, method: str, url: str, *, content: bytes | str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Send a request and return the whole reply.
+
+        Parameters
+        ----------
+        method : str
+            HTTP method.
+        url : str
+            Absolute URL at this archive.
+        content : bytes or str or None
+            Body.
+        headers : mapping or None
+            Further headers.
+
+        Returns
+        -------
+        Reply
+            With a status below 400.
+
+        Raises
+        ------
+        ArchiveError
+            Of the kind that says what went wrong.
+        """
+
+        def attempt() -> Reply:
+            with self._open(method, url, content, headers) as response:
+                parts, size = [], 0
+                for chunk in self.paced(response.iter_bytes(), response):
+                    size += len(chunk)
+                    if size > LARGEST_REPLY:
+                        raise ArchiveAnswerError(
+                            shown(response.url),
+                            f"reply exceeds {LARGEST_REPLY} bytes",
+                            "ask for less",
+                            rule="too_large",
+                        )
+                    parts.append(chunk)
+                return Reply(str(response.url), response.status_code, response.headers, b"".join(parts))
+
+        return self._retried(attempt)
+
+    @contextmanager
+    def stream(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """Open a reply whose body is read as it comes (see :meth:`paced`).
+
+        Parameters
+        ----------
+        method : str
+            ``GET`` or ``HEAD``.
+        url : str
+            Absolute URL at this archive.
+        headers : mapping
+            Further headers.
+
+        Yields
+        ------
+        httpx.Response
+            With its headers read; status below 400, or 416.
+
+        Raises
+        ------
+        ArchiveError
+            Of the kind that says what went wrong.
+        """
+        opened = self._retried(lambda: self._send(method, url, None, headers))
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    def paced(self, chunks: Iterator[bytes], response: httpx.Response) -> Iterator[bytes]:
+        """Pass chunks on while they keep coming.
+
+        Only the time spent waiting for the archive counts, not what the reader does in between.
+
+        Parameters
+        ----------
+        chunks : iterator of bytes
+            ``response.iter_bytes()`` or ``response.iter_raw()``.
+        response : httpx.Response
+            Whose chunks they are.
+
+        Yields
+        ------
+        bytes
+            The chunks.
+
+        Raises
+        ------
+        ArchiveSlowError
+            When less than :data:`LEAST_RATE` came over a whole time limit.
+        ArchiveError
+            When the connection breaks off or falls silent.
+        """
+        waited, came = 0.0, 0
+        while True:
+            began = time.monotonic()
+            try:
+                chunk = next(chunks, None)
+            except httpx.HTTPError as problem:
+                raise self._told(problem, response.url) from problem
+            if chunk is None:
+                return
+            waited += time.monotonic() - began
+            came += len(chunk)
+            if waited >= self.timeout:
+                if came < LEAST_RATE * waited:
+                    raise ArchiveSlowError(
+                        shown(response.url),
+                        f"too slow: {came} bytes in {waited:.1f} s",
+                        "try again later, or raise HWOSIM_ARCHIVE_TIMEOUT_SECONDS",
+                        rule="too_slow",
+                    )
+                waited, came = 0.0, 0
+            yield chunk
+
+    @contextmanager
+    def _open(
+        self, method: str, url: str, content: bytes | str | None, headers: Mapping[str, str] | None
+    ) -> Iterator[httpx.Response]:
+        response = self._send(method, url, content, headers)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def _send(
+        self, method: str, url: str, content: bytes | str | None, headers: Mapping[str, str] | None
+    ) -> httpx.Response:
+        """Send once; raise the kind of error that the failure or the status means."""
+        try:
+            request = self._http.build_request(method, url, content=content, headers=headers)
+            response = self._http.send(request, stream=True)
+        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+            raise self._told(problem, httpx.URL(url)) from problem
+        if response.status_code >= 400 and response.status_code != 416:
+            response.close()
+            raise _refusal(response)
+        return response
+
+    def _retried(self, attempt: Callable[[], T]) -> T:
+        """Attempt again, shortly, what may pass: server errors, "too many", broken connections."""
+        for pause in PAUSES:
+            try:
+                return attempt()
+            except ArchiveError as failure:
+                if not failure.passing or failure.wait > LONGEST_PAUSE:
+                    raise
+                time.sleep(max(pause, failure.wait))
+        return attempt()
+
+    def _keep_to_site(self, request: httpx.Request) -> None:
+        """Refuse to leave the archive: same host and port, or a sister host (``*.stsci.edu`` of ``mast.stsci.edu``)."""
+        host, ours = request.url.host, self.root.host
+        parent = ours.split(".", 1)[1] if ours.count(".") >= 2 else ours
+        at_home = request.url.netloc == self.root.netloc or (not _is_address(ours) and host.endswith(f".{parent}"))
+        if not at_home or (self.root.scheme == "https" and request.url.scheme != "https"):
+            raise ArchiveAnswerError(
+                shown(self.root),
+                f"leads to another host, {shown(request.url)}",
+                "set HWOSIM_ARCHIVE_URL to that host if you trust it",
+                rule="other_host",
+            )
+
+    def _told(self, problem: Exception, url: httpx.URL) -> ArchiveError:
+        """Say what a failure of the connection means."""
+        detail = " ".join(str(problem).split()) or type(problem).__name__
+        where = shown(url)
+        if isinstance(problem, httpx.ConnectTimeout):
+            return ArchiveUnreachableError(
+                where, f"no connection within {self.timeout:g} s", SERVE_HINT, rule="unreachable"
+            )
+        if isinstance(problem, httpx.TimeoutException):
+            return ArchiveSilentError(
+                where,
+                f"time-out, no answer within {self.timeout:g} s",
+                "try again later, or raise HWOSIM_ARCHIVE_TIMEOUT_SECONDS",
+                rule="timeout",
+            )
+        if isinstance(problem, httpx.ConnectError):
+            return ArchiveUnreachableError(where, f"unreachable ({detail})", SERVE_HINT, rule="unreachable")
+        if isinstance(problem, (httpx.NetworkError, httpx.RemoteProtocolError)):
+            return ArchiveUnreachableError(
+                where, f"the connection broke off ({detail})", SERVE_HINT, rule="broken_off", passing=True
+            )
+        return ArchiveAnswerError(where, f"cannot be asked ({detail})", SERVE_HINT, rule="bad_answer")
+
+
+def shown(url: httpx.URL | str) -> str:
+    """Return a URL for people: without user name and password."""
+    url = httpx.URL(url)
+    return f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii')}".rstrip("/")
+
+
+def _refusal(response: httpx.Response) -> ArchiveError:
+    """Say what a status of 400 and above means."""
+    where, status = shown(response.url), response.status_code
+    rule = f"http_{status}"
+    if status in {401, 403}:
+        return ArchiveRefusedError(
+            where,
+            f"refused with status {status}, exclusive access or a token that is missing, wrong or expired",
+            "set MAST_API_TOKEN to a token that may read it",
+            rule=rule,
+        )
+    if status in {404, 410}:
+        return ArchiveMissingError(where, f"not found (status {status})", "check the name", rule=rule)
+    if status == 429 or status >= 500:
+        said = response.headers.get("retry-after", "")
+        return ArchiveBrokenError(
+            where,
+            f"server error, status {status}",
+            "try again later",
+            rule=rule,
+            passing=True,
+            wait=float(said) if said.isdigit() else 0.0,
+        )
+    return ArchiveAnswerError(where, f"refused the request with status {status}", SERVE_HINT, rule=rule)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
