@@ -276,6 +276,7 @@ class Lake:
         with store_errors(self.place, key):
             final.parent.mkdir(parents=True, exist_ok=True)
             try:
+                path.chmod(0o444)  # nobody writes into a stored object by its local path
                 os.link(path, final)
             except FileExistsError:
                 raise self._taken(key) from None
