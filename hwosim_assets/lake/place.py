@@ -170,12 +170,12 @@ def store_errors(place: Place, key: str = "") -> Iterator[None]:
 
     try:
         yield
-    except (FileNotFoundError, FileExistsError):
-        raise
-    except NotFoundError as error:
-        raise FileNotFoundError(key) from error
-    except AlreadyExistsError as error:
+    except (AlreadyExistsError, FileExistsError) as error:
         raise FileExistsError(key) from error
+    except (NotFoundError, FileNotFoundError) as error:
+        if "NoSuchBucket" in str(error):
+            raise meaning_of(error, place, key) from error
+        raise FileNotFoundError(*error.args) from error
     except (BaseError, OSError) as error:
         raise meaning_of(error, place, key) from error
 
@@ -183,9 +183,10 @@ def store_errors(place: Place, key: str = "") -> Iterator[None]:
 _SET_KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 #: What the store's message contains, the reason for people, and the mend. First match counts.
 _MEANINGS: tuple[tuple[str, str, str], ...] = (
-    (r"NoSuchBucket", "the bucket does not exist", "create it, or set HWOSIM_LAKE_URI to one that does"),
+    (r"NoSuchBucket|NO_SUCH_BUCKET", "the bucket does not exist", "create it, or set HWOSIM_LAKE_URI to one that does"),
     (
-        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|AuthFailure|status code: 401",
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|AuthFailure|status code: 401"
+        r"|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH",  # as the AWS SDK inside PyArrow says it
         "the credentials are wrong",
         _SET_KEYS,
     ),
@@ -195,13 +196,17 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         "the bucket lies in another region",
         "set AWS_REGION to the bucket's region",
     ),
-    (r"AccessDenied|status code: 403", "access is denied", "grant this user list, read and write of the bucket"),
+    (
+        r"AccessDenied|ACCESS_DENIED|status code: 403",
+        "access is denied",
+        "grant this user list, read and write of the bucket",
+    ),
     (r"SlowDown|status code: (503|429)", "the store is overloaded", "wait and try again"),
     (r"status code: 5\d\d", "the store has an internal error", "try again, look at the store's log"),
     (r"os error 13\b", "this user may not read or write there", "change the folder's permissions"),
     (r"os error 30\b", "the file system is read-only", "set HWOSIM_LAKE_URI to a writable folder"),
     (
-        r"error sending request|dns error|operation timed out|connection (closed|reset|refused)",
+        r"error sending request|dns error|NETWORK_CONNECTION|operation timed out|connection (closed|reset|refused)",
         "the store cannot be reached",
         "start it, or correct AWS_ENDPOINT_URL",
     ),
