@@ -183,10 +183,9 @@ def store_errors(place: Place, key: str = "") -> Iterator[None]:
 _SET_KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 #: What the store's message contains, the reason for people, and the mend. First match counts.
 _MEANINGS: tuple[tuple[str, str, str], ...] = (
-    (r"NoSuchBucket|NO_SUCH_BUCKET", "the bucket does not exist", "create it, or set HWOSIM_LAKE_URI to one that does"),
+    (r"NoSuchBucket", "the bucket does not exist", "create it, or set HWOSIM_LAKE_URI to one that does"),
     (
-        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|AuthFailure|status code: 401"
-        r"|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH",  # as the AWS SDK inside PyArrow says it
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|AuthFailure|status code: 401",
         "the credentials are wrong",
         _SET_KEYS,
     ),
@@ -197,7 +196,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         "set AWS_REGION to the bucket's region",
     ),
     (
-        r"AccessDenied|ACCESS_DENIED|status code: 403",
+        r"AccessDenied|status code: 403",
         "access is denied",
         "grant this user list, read and write of the bucket",
     ),
@@ -206,7 +205,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (r"os error 13\b", "this user may not read or write there", "change the folder's permissions"),
     (r"os error 30\b", "the file system is read-only", "set HWOSIM_LAKE_URI to a writable folder"),
     (
-        r"error sending request|dns error|NETWORK_CONNECTION|operation timed out|connection (closed|reset|refused)",
+        r"error sending request|dns error|NetworkConnection|operation timed out|connection (closed|reset|refused)",
         "the store cannot be reached",
         "start it, or correct AWS_ENDPOINT_URL",
     ),
@@ -225,8 +224,9 @@ def meaning_of(error: Exception, place: Place, key: str = "") -> HwosimError:
         if f"os error {code})" in text:
             what = f"{reason} while writing {key}" if key else reason
             return HwosimError(thing, what, "free space on that disk, then run again; nothing half-written is visible")
+    said = text.replace("_", "")  # the AWS SDK inside PyArrow says ACCESS_DENIED, S3 itself AccessDenied
     for sign, reason, mend in _MEANINGS:
-        if re.search(sign, text, re.IGNORECASE):
+        if re.search(sign, said, re.IGNORECASE):
             return BackendAbsentError(thing, reason, mend)
     first_line = text.splitlines()[0] if text else type(error).__name__
     return BackendAbsentError(thing, first_line[:300], "see the traceback with --debug")
