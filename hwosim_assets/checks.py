@@ -12,23 +12,47 @@ See https://docs.dagster.io/guides/test/asset-checks
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import dagster as dg
 
+from hwosim_assets.assets.perturbed import perturbed_key
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.metadata import records
+from hwosim_assets.partitions import jwst_program
+from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.quality.inputs import SuiteInput, read_input
 from hwosim_assets.quality.rules import Rule
 from hwosim_assets.quality.run import RuleResult
 from hwosim_assets.quality.suites import suite_named
 from hwosim_assets.resources import LakeResource
 
-__all__ = ["Load", "gx_checks"]
+__all__ = ["Load", "default_checks", "gx_checks"]
 
 #: Reads what a suite needs of one program.
 Load = Callable[[str, Lake, Tables], SuiteInput]
+
+
+#: Which suite judges which asset.
+SUITE_OF = {
+    ("mast", "observations"): "mast_observations",
+    ("mast", "products"): "mast_products",
+    ("raw", "fits_files"): "raw_fits_files",
+    ("catalog", "header_cards"): "header_cards",
+    ("catalog", "products"): "products",
+    ("catalog", "quarantine"): "quarantine",
+}
+
+
+def default_checks(scenarios: Iterable[Scenario]) -> list[dg.AssetChecksDefinition]:
+    """Return the checks of the first code location: one step per asset, one check per rule."""
+    staged = [gx_checks(dg.AssetKey(list(path)), suite, jwst_program) for path, suite in SUITE_OF.items()]
+    perturbed = [
+        gx_checks(perturbed_key(scenario.name), "perturbed", jwst_program, scenario=scenario.name)
+        for scenario in scenarios
+    ]
+    return staged + perturbed
 
 
 def gx_checks(

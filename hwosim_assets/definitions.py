@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from hwosim_assets.assets import default_assets
-from hwosim_assets.asset_checks import default_checks
+from hwosim_assets.checks import default_checks
 from hwosim_assets.jobs import program_job, refresh_job
 from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.resources import ArchiveResource, LakeResource

@@ -7,10 +7,14 @@ See https://docs.dagster.io/guides/build/jobs
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from hwosim_assets.assets.perturbed import perturbed_key, truth_key
+
+if TYPE_CHECKING:  # dagster names this type nowhere else
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 __all__ = ["program_job", "refresh_job"]
 
@@ -22,7 +26,7 @@ program_job = dg.define_asset_job(
 )
 
 
-def refresh_job(automated: Iterable[str]) -> dg.UnresolvedAssetJobDefinition:
+def refresh_job(automated: Iterable[str]) -> "UnresolvedAssetJobDefinition":
     """Return the job that the sensor requests: the chain up to the scenarios that are automated."""
     keys = [key for name in automated for key in (perturbed_key(name), truth_key(name))]
     return dg.define_asset_job(

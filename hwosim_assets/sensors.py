@@ -9,12 +9,15 @@ See https://docs.dagster.io/guides/automate/sensors
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
 from hwosim_assets.partitions import jwst_program, registered_programs
 from hwosim_assets.resources import ArchiveResource
+
+if TYPE_CHECKING:  # dagster names this type nowhere else
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 __all__ = ["default_sensors", "run_request", "standings"]
 
@@ -95,7 +98,7 @@ def discover_programs_sensor(context: dg.SensorEvaluationContext, archive: Archi
     )
 
 
-def default_sensors(refresh_job: dg.UnresolvedAssetJobDefinition) -> list[dg.SensorDefinition]:
+def default_sensors(refresh_job: "UnresolvedAssetJobDefinition") -> list[dg.SensorDefinition]:
     """Return the sensors of this location; ``refresh_job`` is what a changed program is taken through."""
 
     @dg.sensor(

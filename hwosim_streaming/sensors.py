@@ -10,6 +10,7 @@ See https://docs.dagster.io/guides/automate/sensors
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -17,6 +18,9 @@ from hwosim_assets.assets.perturbed import perturbed_key
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.sensors import run_request, standings
 from hwosim_streaming.assets import stream_key
+
+if TYPE_CHECKING:  # dagster names this type nowhere else
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 __all__ = ["publish_sensor"]
 
@@ -31,7 +35,7 @@ def _plan_key(scenario: Scenario, program: str, data_version: str) -> str:
     return f"{scenario.name}:{program}:{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}"
 
 
-def publish_sensor(scenarios: Sequence[Scenario], job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def publish_sensor(scenarios: Sequence[Scenario], job: "UnresolvedAssetJobDefinition") -> dg.SensorDefinition:
     """Return the sensor that publishes what was newly materialized, and nothing twice.
 
     A publication that failed is requested again under a new attempt; one that succeeded for the same
