@@ -1,0 +1,249 @@
+"""How HWOsim talks to a Kafka-protocol broker: client settings, a bounded first word, where topics end.
+
+Holds: :func:`client_config`, :func:`cluster_id` (also the test whether anybody answers) and
+:func:`end_offsets`. Keep out which broker that is (``broker``) and what the topics are (``topics``).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hwosim_assets.errors import BackendAbsentError, BadInputError
+
+if TYPE_CHECKING:
+    from hwosim_assets.settings import Settings
+
+__all__ = [
+    "MEND",
+    "Place",
+    "answer_or_absent",
+    "client_config",
+    "cluster_id",
+    "end_offsets",
+    "low_offsets",
+    "read_between",
+]
+
+#: Topic and partition.
+Place = tuple[str, int]
+
+#: Seconds that a broker has for its first answer.
+ANSWER_SECONDS = 5.0
+MEND = "start it, or set HWOSIM_KAFKA_BOOTSTRAP_SERVERS (unset: the embedded broker)"
+#: Consumers that read a range: no group to join, the end of a partition is said, and said soon.
+READING = {
+    "group.id": "hwosim-reading",
+    "enable.auto.commit": False,
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+    "fetch.wait.max.ms": 20,
+    "queued.max.messages.kbytes": 32768,
+}
+_LOOPBACK = ("127.", "localhost", "[::1]")
+
+
+def client_config(settings: Settings, servers: str) -> dict[str, Any]:
+    """Return the librdkafka properties every client of ours starts from.
+
+    Raises
+    ------
+    BadInputError
+        If a password would cross the network in the clear (SASL without TLS, off loopback).
+    """
+    passed = settings.kafka_client()
+    off_loopback = any(not server.strip().startswith(_LOOPBACK) for server in servers.split(","))
+    if off_loopback and passed.get("security.protocol", "").upper() == "SASL_PLAINTEXT":
+        raise BadInputError(
+            "HWOSIM_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT",
+            "would send the password unencrypted off this machine",
+            "use SASL_SSL",
+        )
+    # 3 = errors: librdkafka otherwise writes every closed connection to standard error.
+    return {"bootstrap.servers": servers, "client.id": "hwosim", "log_level": 3, "socket.timeout.ms": 10000, **passed}
+
+
+def cluster_id(config: dict[str, Any], timeout: float = ANSWER_SECONDS) -> str:
+    """Return the id of the cluster that answers.
+
+    Parameters
+    ----------
+    config : dict
+        See :func:`client_config`.
+    timeout : float
+        Seconds to wait.
+
+    Raises
+    ------
+    BackendAbsentError
+        If nobody answers in time, or the broker refuses us.
+    """
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    said: list[str] = []
+    silent = logging.getLogger("librdkafka.first_word")
+    silent.setLevel(logging.CRITICAL)
+    try:
+        told: dict[str, Any] = {**config, "error_cb": lambda error: said.append(error.str())}
+        admin = AdminClient(told, logger=silent)
+        found = admin.list_topics(timeout=timeout)
+    except KafkaException as error:
+        reason = said[0] if said else str(error.args[0].str())
+        raise BackendAbsentError(
+            f"Kafka broker {config['bootstrap.servers']}", f"does not answer ({reason})", MEND
+        ) from error
+    return str(found.cluster_id)
+
+
+class answer_or_absent:  # noqa: N801 - reads as a phrase: `with answer_or_absent(servers):`
+    """Turn a client's exceptions inside the block into :class:`BackendAbsentError`."""
+
+    def __init__(self, servers: str) -> None:
+        self.servers = servers
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        from confluent_kafka import KafkaException
+
+        if isinstance(error, KafkaException):
+            raise BackendAbsentError(f"Kafka broker {self.servers}", str(error.args[0].str()), MEND) from error
+
+
+def end_offsets(config: dict[str, Any], places: Iterable[Place], timeout: float = 10.0) -> dict[Place, int]:
+    """Return the offset after the last message of each partition.
+
+    Found by reading to the end: the embedded broker answers a question for the latest offset with
+    the first offset of its last batch plus one, which is true only for batches of one message.
+
+    Parameters
+    ----------
+    config : dict
+        See :func:`client_config`.
+    places : iterable of (topic, partition)
+        Partitions that exist.
+    timeout : float
+        Seconds for all of them together.
+
+    Raises
+    ------
+    BackendAbsentError
+        If an end is not known in time.
+    """
+    wanted = list(places)
+    starts = {place: max(low, high - 1) for place, (low, high) in _watermarks(config, wanted).items()}
+    ends: dict[Place, int] = {}
+    for _message in read_between(config, starts, None, timeout, ends):
+        pass
+    return ends
+
+
+def read_between(
+    config: dict[str, Any],
+    starts: Mapping[Place, int],
+    ends: Mapping[Place, int] | None,
+    patience: float = 10.0,
+    reached: dict[Place, int] | None = None,
+) -> Iterator[Any]:
+    """Read partitions from their starts to their ends, without joining a group.
+
+    Parameters
+    ----------
+    config : dict
+        See :func:`client_config`.
+    starts, ends : mapping of (topic, partition) to offset
+        First offset, and the offset after the last; without ends all that is there now.
+    patience : float
+        Seconds without any word from the broker after which it counts as absent.
+    reached : dict, optional
+        Takes the offset after the last message of each partition read to its end.
+
+    Yields
+    ------
+    confluent_kafka.Message
+        Without errors, in order within each partition.
+
+    Raises
+    ------
+    BackendAbsentError
+        If the broker falls silent before all is read.
+    """
+    from confluent_kafka import Consumer, TopicPartition
+
+    servers = config["bootstrap.servers"]
+    left = {place for place, start in starts.items() if ends is None or start < ends[place]}
+    if not left:
+        return
+    consumer = Consumer({**READING, **config})
+    with answer_or_absent(servers):
+        try:
+            consumer.assign([TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in left])
+            heard = time.monotonic()
+            while left:
+                messages = consumer.consume(500, timeout=0.1)
+                if messages:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > patience:
+                    raise BackendAbsentError(f"Kafka broker {servers}", "fell silent before all was read", MEND)
+                for message in messages:
+                    place = (message.topic(), message.partition())
+                    if place not in left:
+                        continue
+                    if message.error() is not None:
+                        if _is_end(message) and reached is not None:
+                            reached[place] = int(message.offset() or 0)
+                        left -= {place} if _is_end(message) else set()
+                        continue
+                    last = math.inf if ends is None else ends[place] - 1
+                    offset = int(message.offset() or 0)
+                    if offset <= last:
+                        yield message
+                    if offset >= last:
+                        left.discard(place)
+        finally:
+            consumer.close()
+
+
+def _is_end(message: Any) -> bool:
+    """Whether a consumer's word without a record says that the partition ends here.
+
+    Raises
+    ------
+    BackendAbsentError
+        If it says that the partition cannot be read.
+    """
+    from confluent_kafka import KafkaError
+
+    error = message.error()
+    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+        return True
+    if error.retriable():
+        return False
+    raise BackendAbsentError(f"Kafka topic {message.topic()}", f"cannot be read ({error.str()})", MEND)
+
+
+def _watermarks(config: dict[str, Any], places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+    """Return the lowest offset of each partition and a lower bound of the offset after the last."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({**READING, **config})
+    with answer_or_absent(config["bootstrap.servers"]):
+        try:
+            return {
+                (topic, partition): consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=ANSWER_SECONDS
+                )
+                for topic, partition in places
+            }
+        finally:
+            consumer.close()
+
+
+def low_offsets(config: dict[str, Any], places: Iterable[Place]) -> dict[Place, int]:
+    """Return the lowest offset that each partition still has."""
+    return {place: low for place, (low, _high) in _watermarks(config, places).items()}

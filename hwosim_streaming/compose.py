@@ -1,0 +1,223 @@
+"""Planned messages as they go out: records, values, headers, keys.
+
+Holds: :class:`Composer` for the data topics and :func:`truth_messages` for the truth topic. Everything in
+a value is decided by the plan and the files, so that repeating a plan puts the same bytes on the
+topic. No data message says which scenario it belongs to or what was done; truth messages do. Keep out
+sending (``publisher``) and the wire format (``envelope``).
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from hwosim_streaming.envelope import encode, headers, packed_arrays
+from hwosim_streaming.pixels import DeliveredFiles
+from hwosim_streaming.plan import StreamPlan, instrument
+
+__all__ = ["Composed", "Composer", "truth_messages"]
+
+#: MJD of 1970-01-01.
+EPOCH_MJD = 40587.0
+#: Bounds of a truth message: characters of the record (up to four bytes each) and message ids.
+RECORD_CHARACTERS = 100_000
+IDS = 4096
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A message ready to go.
+
+    Attributes
+    ----------
+    family : str
+        Its topic's.
+    message_id, key : str
+        Id within the run; key of the record.
+    sequence : int
+        Within the key and topic, from 0.
+    value : bytes
+        Avro in Confluent wire format.
+    crc : int
+        CRC-32 of the value.
+    headers : dict of str to str
+        CloudEvents, without the due time.
+    timestamp_ms : int or None
+        Exposure time, milliseconds since 1970, where known.
+    """
+
+    family: str
+    message_id: str
+    key: str
+    sequence: int
+    value: bytes
+    crc: int
+    headers: dict[str, str]
+    timestamp_ms: int | None
+
+
+class Composer:
+    """Makes the messages of a plan from the delivered files."""
+
+    def __init__(self, plan: StreamPlan, files: DeliveredFiles) -> None:
+        self._plan = plan
+        self._files = files
+        self._frames: dict[tuple[str, int], int] = defaultdict(int)
+        for row in plan.rows:
+            if row["family"] == "frame":
+                self._frames[row["product_name"], row["hdu"]] += 1
+
+    def compose(self, index: int) -> Composed:
+        """Return the message of a row of the plan; the same every time.
+
+        Raises
+        ------
+        HwosimError
+            If the file it comes from cannot be read as planned.
+        BadInputError
+            If the message comes out larger than one may be.
+        """
+        row = self._plan.rows[index]
+        product = self._plan.products[row["product_name"]]
+        record = {
+            **self._common(row, product),
+            **(self._frame(row) if row["family"] == "frame" else self._product(product)),
+        }
+        return _composed(self._plan, row["family"], row["message_id"], row["key"], row["sequence"], record)
+
+    def _common(self, row: Mapping[str, Any], product: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "run_id": self._plan.run_id,
+            "message_id": row["message_id"],
+            "program": self._plan.program,
+            "product": row["product_name"],
+            "obs_id": product["obs_id"] or "",
+            "product_type": product["product_type"] or "",
+            "instrument": instrument(dict(product)),
+            "detector": product["detector"] or None,
+            "exposed_mjd": row["exposed_mjd"],
+        }
+
+    def _frame(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        arrays, units = self._files.read(row)
+        same = (
+            "sequence",
+            "kind",
+            "hdu",
+            "extname",
+            "extver",
+            "integration",
+            "group",
+            "tile",
+            "tiles",
+            "hdu_shape",
+            "origin",
+        )
+        return {**{name: row[name] for name in same}, "arrays": packed_arrays(arrays, units)}
+
+    def _product(self, product: Mapping[str, Any]) -> dict[str, Any]:
+        hdus = [
+            {
+                "index": hdu["index"],
+                "extname": hdu["extname"],
+                "extver": hdu["extver"],
+                "kind": hdu["kind"],
+                "shape": hdu["shape"],
+                "frames": self._frames[product["product_name"], hdu["index"]],
+            }
+            for hdu in json.loads(product["layout_json"])
+        ]
+        whole = {"uri": product["uri"], "size_bytes": product["size_bytes"], "sha256": product["out_sha256"]}
+        return {**whole, "hdus": hdus}
+
+
+def truth_messages(plan: StreamPlan, truth: Iterable[Mapping[str, Any]]) -> Iterator[Composed]:
+    """Return the truth messages of a plan.
+
+    Parameters
+    ----------
+    plan : StreamPlan
+        The plan.
+    truth : iterable of mapping
+        Rows of the table ``truth`` of the program and scenario.
+
+    Yields
+    ------
+    Composed
+        One or more for each row, keyed by product: long records and long lists of ids come in parts.
+    """
+    messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in plan.rows:
+        messages[row["product_name"]].append(row)
+    for label in sorted(truth, key=lambda label: str(label["product_name"])):
+        own, text = messages[label["product_name"]], label["record_json"] or ""
+        parts = max(1, -(-len(text) // RECORD_CHARACTERS), -(-len(own) // IDS))
+        for part in range(parts):
+            message_id = str(uuid.uuid5(uuid.UUID(plan.run_id), f"{label['product_name']}/truth/{part}"))
+            carried = own[part * IDS : (part + 1) * IDS]
+            record = {
+                "run_id": plan.run_id,
+                "message_id": message_id,
+                "program": plan.program,
+                "product": label["product_name"],
+                "scenario": plan.scenario,
+                "scenario_sha256": plan.scenario_sha256,
+                "seed": plan.seed,
+                "in_sha256": label["in_sha256"],
+                "out_sha256": label["out_sha256"],
+                "plan_sha256": label["plan_sha256"],
+                "part": part,
+                "parts": parts,
+                "record": text[part * RECORD_CHARACTERS : (part + 1) * RECORD_CHARACTERS],
+                "side_key": label["side_key"],
+                "message_ids": [message["message_id"] for message in carried],
+                "faults": [fault for message in carried for fault in _faults(message)],
+            }
+            yield _composed(plan, "truth", message_id, label["product_name"], part, record)
+
+
+def _faults(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    amounts = {
+        "loss": int(message["copies"] == 0),
+        "duplicate": max(0, message["copies"] - 1),
+        "reorder": message["displacement"],
+    }
+    for fault, amount in amounts.items():
+        if amount:
+            yield {"message_id": message["message_id"], "fault": fault, "amount": amount}
+
+
+def _composed(
+    plan: StreamPlan, family: str, message_id: str, key: str, sequence: int, record: Mapping[str, Any]
+) -> Composed:
+    value = encode(family, record)
+    crc = zlib.crc32(value)
+    milliseconds = _milliseconds(record.get("exposed_mjd"))
+    said = headers(
+        family,
+        message_id=message_id,
+        run_id=plan.run_id,
+        program=plan.program,
+        subject=record["product"],
+        time=None if milliseconds is None else _rfc3339(milliseconds),
+        sequence=sequence,
+        crc=crc,
+    )
+    return Composed(family, message_id, key, sequence, value, crc, said, milliseconds)
+
+
+def _milliseconds(mjd: float | None) -> int | None:
+    """Return an exposure time in milliseconds since 1970; ``None`` for what no clock of a mission says."""
+    if mjd is None or not EPOCH_MJD <= mjd < EPOCH_MJD + 100_000:
+        return None
+    return round((mjd - EPOCH_MJD) * 86_400_000)
+
+
+def _rfc3339(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,223 @@
+"""A plan put onto a broker and proved there: publish what is missing, read everything back.
+
+Holds: :func:`deliver`, the part of a publication that knows Kafka and neither tables nor receipts.
+Keep out each step's own rules (``compose``, ``publisher``, ``checkpoint``, ``verify``) and what is
+written down afterwards (``publication``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hwosim_streaming.arrivals import arrivals
+from hwosim_streaming.checkpoint import (
+    DATA_FAMILIES,
+    RunState,
+    already_there,
+    begin,
+    newest_state,
+    state_record,
+    still_holds,
+)
+from hwosim_streaming.clients import Place, end_offsets
+from hwosim_streaming.compose import Composed, Composer, truth_messages
+from hwosim_streaming.envelope import Header
+from hwosim_streaming.pixels import DeliveredFiles
+from hwosim_streaming.plan import StreamPlan
+from hwosim_streaming.publisher import Delivery, KafkaSink, MonotonicClock, Outgoing, Publisher
+from hwosim_streaming.topics import Topics, partition_of
+from hwosim_streaming.verify import Expected, Verification, reconcile
+
+if TYPE_CHECKING:
+    from hwosim_assets.lake.store import Lake
+
+__all__ = ["Delivered", "deliver"]
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What a delivery did.
+
+    Attributes
+    ----------
+    expected : list of Expected
+        Every send, data first, then truth.
+    sent : dict of int to Delivery
+        The sends of this attempt by their number; the others lay on the topics already.
+    verification : Verification
+        What was found there.
+    state : RunState
+        Where the run lies.
+    seconds : float
+        Wall time of publishing, proof not included.
+    """
+
+    expected: list[Expected]
+    sent: dict[int, Delivery]
+    verification: Verification
+    state: RunState
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One send with what makes its message."""
+
+    message_id: str
+    due_ns: int
+    place: Place
+    compose: Callable[[], Composed]
+
+
+@dataclass
+class _Progress:
+    """Turns delivery reports into states of the run."""
+
+    state: RunState
+    items: Sequence[_Item]
+    todo: list[int]
+    counted: int = 0
+    lies: dict[Place, int] = field(default_factory=dict)
+
+    def at(self, certain: int, deliveries: Sequence[Delivery]) -> RunState:
+        """Return the state when the first so many sends of this attempt are certain."""
+        while self.counted < certain:
+            self.lies[self.items[self.todo[self.counted]].place] = deliveries[self.counted].offset + 1
+            self.counted += 1
+        position = self.todo[certain] if certain < len(self.todo) else len(self.items)
+        return self.state.at(position, self.lies)
+
+
+def deliver(
+    plan: StreamPlan,
+    truth: Sequence[Mapping[str, Any]],
+    lake: Lake,
+    config: dict[str, Any],
+    topics: Topics,
+    on_message: Callable[[int, int], None] | None = None,
+) -> Delivered:
+    """Publish what of a plan is not on the topics yet, then read all of it back and compare.
+
+    Parameters
+    ----------
+    plan : StreamPlan
+        What to publish.
+    truth : sequence of mapping
+        Rows of the table ``truth``.
+    lake : Lake
+        Where the files lie.
+    config : dict
+        See :func:`hwosim_streaming.clients.client_config`.
+    topics : Topics
+        Where to.
+    on_message : callable, optional
+        Called with (number, how many) for each send.
+
+    Raises
+    ------
+    BackendAbsentError
+        If the broker is not there, or goes away; what it took stays, and a later call continues.
+    HwosimError
+        If a file cannot be read as planned.
+    """
+    with DeliveredFiles(lake, plan.products) as files:
+        items = _items(plan, truth, files, topics)
+        state, todo = _where_to_continue(config, topics, plan, items)
+        expected: list[Expected] = []
+        sink = KafkaSink(config)
+        began = time.monotonic()
+        if todo:
+            sink.send(state_record(topics, state), _ignore)
+        progress = _Progress(state, items, todo)
+        publisher = Publisher(sink, MonotonicClock())
+        publisher.on_checkpoint = lambda certain: sink.send(
+            state_record(topics, progress.at(certain, publisher.deliveries)), _ignore
+        )
+        if on_message is not None:
+            total = len(items)
+            publisher.on_sent = lambda number: on_message(todo[number] + 1, total)
+        publisher.run(_records(items, todo, expected))
+        if todo:
+            state = progress.at(len(todo), publisher.deliveries)
+            sink.send(state_record(topics, state), _ignore)
+            sink.flush()
+        seconds = time.monotonic() - began
+    verification = _prove(plan, config, topics, state, expected)
+    return Delivered(expected, dict(zip(todo, publisher.deliveries, strict=True)), verification, state, seconds)
+
+
+def _items(plan: StreamPlan, truth: Sequence[Mapping[str, Any]], files: DeliveredFiles, topics: Topics) -> list[_Item]:
+    """Return every send in order: the data as planned, then the truth about it."""
+    composer = Composer(plan, files)
+    items = []
+    for send in plan.sends:
+        row = plan.rows[send.index]
+        family = row["family"]
+        place = (topics.names[family], partition_of(row["key"], topics.partitions[family]))
+        items.append(_Item(row["message_id"], send.due_ns, place, partial(composer.compose, send.index)))
+    end = max((item.due_ns for item in items), default=0)
+    for composed in truth_messages(plan, truth):
+        place = (topics.names["truth"], partition_of(composed.key, topics.partitions["truth"]))
+        items.append(_Item(composed.message_id, end, place, partial(_same, composed)))
+    return items
+
+
+def _same(composed: Composed) -> Composed:
+    return composed
+
+
+def _where_to_continue(
+    config: dict[str, Any], topics: Topics, plan: StreamPlan, items: Sequence[_Item]
+) -> tuple[RunState, list[int]]:
+    """Return the state of the run and the numbers of the sends that are missing on the topics."""
+    state = newest_state(config, topics, plan.run_id)
+    ends = end_offsets(config, topics.places(*DATA_FAMILIES))
+    usable = state is not None and state.plan_sha256 == plan.plan_sha256 and state.sends == len(items)
+    if state is None or not usable or not still_holds(state, ends):
+        fresh = begin(ends, plan.run_id, plan.program, plan.plan_sha256, len(items))
+        return fresh, list(range(len(items)))
+    there = already_there(config, state, ends)
+    todo = []
+    for number in range(state.position, len(items)):
+        message_id = items[number].message_id
+        if there[message_id]:
+            there[message_id] -= 1
+        else:
+            todo.append(number)
+    return state, todo
+
+
+def _records(
+    items: Sequence[_Item], todo: Sequence[int], expected: list[Expected]
+) -> Iterator[tuple[int, Callable[[int], Outgoing]]]:
+    """Make the missing records one by one, and note of every send what must be found on the topics."""
+    missing = set(todo)
+    start = items[todo[0]].due_ns if todo else 0
+    for number, item in enumerate(items):
+        composed = item.compose()
+        expected.append(Expected(composed.message_id, composed.family, item.place, composed.sequence, composed.crc))
+        if number in missing:
+            yield item.due_ns - start, partial(_outgoing, item.place, composed)
+
+
+def _outgoing(place: Place, composed: Composed, due_wall_ns: int) -> Outgoing:
+    said = {**composed.headers, Header.DUE: str(due_wall_ns)}
+    encoded = tuple((name, text.encode()) for name, text in said.items())
+    return Outgoing(place[0], place[1], composed.key.encode(), composed.value, encoded, composed.timestamp_ms)
+
+
+def _prove(
+    plan: StreamPlan, config: dict[str, Any], topics: Topics, state: RunState, expected: Sequence[Expected]
+) -> Verification:
+    ends = end_offsets(config, topics.places(*DATA_FAMILIES))
+    starts = {place: state.first[place] for place in ends if place in state.first}
+    lost = frozenset(row["message_id"] for row in plan.rows if row["copies"] == 0)
+    return reconcile(expected, lost, arrivals(config, plan.run_id, starts, ends), topics.names["truth"])
+
+
+def _ignore(_offset: int | None, _reason: str) -> None:
+    """Take the report of a control record: without it a later attempt reads a little more, no harm done."""

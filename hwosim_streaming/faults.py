@@ -1,0 +1,105 @@
+"""What the transport does to a message: loss, duplication, reordering.
+
+Holds: :func:`fate`, one message's lot, and :func:`send_order`, what that makes of the stream. Random
+numbers are a keyed hash of (seed, fault, address of the message): they depend on no other message, on
+no order and on no severity, so that a message lost at severity 1 is lost at severity 3 too. Keep out
+the probabilities; a scenario's ``transport`` section has them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwosim_assets.perturb.transport import Transport
+
+__all__ = ["COPY_PLACES", "Fate", "draw", "fate", "send_order"]
+
+#: A copy comes at most so many frames of the same key after the original, as a repetition on the link would.
+COPY_PLACES = 8
+_TWO_TO_64 = 2.0**64
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What happens to one message.
+
+    Attributes
+    ----------
+    copies : int
+        How often it is sent: 0 lost, 1 plainly, 2 duplicated.
+    displacement : int
+        How many later frames of the same key may overtake it.
+    copy_displacement : int
+        How many places after the message its copy follows.
+    """
+
+    copies: int = 1
+    displacement: int = 0
+    copy_displacement: int = 0
+
+
+PLAIN = Fate()
+
+
+def draw(seed: int, fault: str, address: str) -> tuple[float, float]:
+    """Return two independent uniform numbers in [0, 1) for one fault and one message."""
+    digest = hashlib.blake2b(f"{seed}\0{fault}\0{address}".encode(), digest_size=16).digest()
+    # 53 bits each: below 1 also after rounding to a double.
+    first, second = (int.from_bytes(digest[at : at + 8], "big") >> 11 << 11 for at in (0, 8))
+    return first / _TWO_TO_64, second / _TWO_TO_64
+
+
+def fate(seed: int, address: str, transport: Transport) -> Fate:
+    """Return what happens to the message of an address.
+
+    Parameters
+    ----------
+    seed : int
+        Root seed of the scenario.
+    address : str
+        Names the message in all runs: product, HDU, integration, group, tile.
+    transport : Transport
+        Probabilities; all zero gives the identity.
+    """
+    if draw(seed, "loss", address)[0] < transport.loss.probability:
+        return Fate(copies=0)
+    moved, how_far = draw(seed, "reorder", address)
+    displacement = 1 + int(how_far * transport.reorder.displacement) if moved < transport.reorder.probability else 0
+    doubled, how_late = draw(seed, "duplicate", address)
+    if doubled < transport.duplicate.probability:
+        return Fate(2, displacement, 1 + int(how_late * COPY_PLACES))
+    return Fate(1, displacement) if displacement else PLAIN
+
+
+def send_order(lanes: Sequence[str], fates: Sequence[Fate]) -> list[tuple[int, int, int]]:
+    """Return the sends of a stream in order.
+
+    Parameters
+    ----------
+    lanes : sequence of str
+        For each planned message what it keeps its order in: topic and key.
+    fates : sequence of Fate
+        What happens to each.
+
+    Returns
+    -------
+    list of (place, index, copy)
+        The planned place whose due time it takes, the message, and 0 or 1 for the copy.
+    """
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, lane in enumerate(lanes):
+        places[lane].append(place)
+    entries = []
+    at: dict[str, int] = defaultdict(int)
+    for index, (lane, lot) in enumerate(zip(lanes, fates, strict=True)):
+        own, position = places[lane], at[lane]
+        at[lane] += 1
+        later = position
+        for copy in range(lot.copies):
+            later = min(later + (lot.copy_displacement if copy else lot.displacement), len(own) - 1)
+            # Behind what is planned at that place: a displaced message comes after those it lets pass.
+            entries.append((own[later], later > position or copy > 0, index, copy))
+    return [(place, index, copy) for place, _behind, index, copy in sorted(entries)]

@@ -1,0 +1,134 @@
+"""The planned pieces as numpy arrays, read out of the delivered FITS files in the lake.
+
+Holds: :class:`DeliveredFiles`, which keeps a few files open, proves each against its hash when it is
+opened, and cuts out what a message carries. Keep out which pieces there are (``tiling``) and how they
+are sent (``compose``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwosim_assets.errors import HwosimError
+
+if TYPE_CHECKING:
+    from hwosim_assets.lake.store import Lake
+
+__all__ = ["DeliveredFiles"]
+
+#: Files held open: displaced and duplicated messages come shortly after the file's others.
+OPEN_FILES = 3
+
+
+class DeliveredFiles:
+    """The files of a manifest, opened when a message of theirs is due. Use as a context manager.
+
+    Parameters
+    ----------
+    lake : Lake
+        Where the files lie.
+    products : mapping of str to mapping
+        Manifest rows by product name: ``key`` and ``out_sha256`` are used.
+    """
+
+    def __init__(self, lake: Lake, products: Mapping[str, Mapping[str, Any]]) -> None:
+        self._lake = lake
+        self._products = products
+        self._open: OrderedDict[str, tuple[ExitStack, Any]] = OrderedDict()
+
+    def __enter__(self) -> DeliveredFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._open:
+            self._open.popitem()[1][0].close()
+
+    def read(self, message: Mapping[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+        """Return the arrays of a planned message by name, and their units where the file states them.
+
+        Parameters
+        ----------
+        message : mapping
+            A row of the plan's messages.
+
+        Raises
+        ------
+        HwosimError
+            If the file is missing, is not the one that the manifest names, or does not hold what
+            the plan expects.
+        """
+        name = message["product_name"]
+        hdus = self._hdus(name)
+        arrays, units = {}, {}
+        for array_name, number in zip(message["arrays"], message["array_hdus"], strict=True):
+            try:
+                array, unit = _cut(hdus[number], array_name, message)
+            except (IndexError, KeyError, ValueError, TypeError, OSError) as error:
+                raise HwosimError(
+                    name,
+                    f"HDU {number} ({array_name}) cannot be read: {error}",
+                    "materialize its perturbed product anew",
+                ) from error
+            arrays[array_name] = array
+            if unit:
+                units[array_name] = unit
+        return arrays, units
+
+    def _hdus(self, name: str) -> Any:
+        if name in self._open:
+            self._open.move_to_end(name)
+            return self._open[name][1]
+        while len(self._open) >= OPEN_FILES:
+            self._open.popitem(last=False)[1][0].close()
+        from hwosim_assets.fits.opening import open_fits
+
+        row = self._products[name]
+        with ExitStack() as stack:
+            path = stack.enter_context(self._lake.local_copy(row["key"]))
+            _prove(path, row["out_sha256"], name)
+            hdus = stack.enter_context(open_fits(path, name))
+            self._open[name] = (stack.pop_all(), hdus)
+        return hdus
+
+
+def _prove(path: Path, sha256: str, name: str) -> None:
+    """Compare a file with the hash the manifest has of it: the truth speaks of these bytes alone."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise HwosimError(
+            name, f"has the hash {found[:12]}… in the lake and {sha256[:12]}… in the manifest", "materialize it anew"
+        )
+
+
+def _cut(hdu: Any, name: str, message: Mapping[str, Any]) -> tuple[npt.NDArray[Any], str | None]:
+    span = tuple(
+        slice(start, start + length) for start, length in zip(message["origin"], message["shape"], strict=True)
+    )
+    if message["kind"] == "table":
+        column = np.asarray(hdu.data.field(name)[span[0]])
+        unit = hdu.columns[name].unit
+        # FITS text is ASCII: bytes say the same in a quarter of the room.
+        array = np.char.encode(column, "ascii") if column.dtype.kind == "U" else column
+        expected = (message["shape"][0], *array.shape[1:])
+    else:
+        numbered = (message["integration"] is not None) + (message["group"] is not None)
+        expected = tuple(message["shape"][numbered:])
+        array = np.asarray(hdu.data[span])
+        array = array.reshape(array.shape[numbered:])
+        # The unit is the science array's; DQ flags have none.
+        unit = None if name.endswith("DQ") else hdu.header.get("BUNIT")
+    if array.shape != expected:
+        raise ValueError(f"its part has the shape {array.shape} and not {expected}")
+    return array, unit if isinstance(unit, str) else None

@@ -1,0 +1,273 @@
+"""The plan of a stream: every message, when it is due, what the transport does to it.
+
+Holds: :class:`StreamPlan` and :func:`make_plan`, a pure function of the manifest (rows of the table
+``perturbed``) and the scenario. The same manifest and scenario give the same plan, hash and ids, in
+whatever order the rows come. Keep out cutting files into messages (``tiling``), due times
+(``schedule``), faults (``faults``), and everything that is known only after publishing: CRCs, offsets
+and published times stand in the receipt (``publication``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hwosim_assets.errors import BadInputError
+from hwosim_streaming.faults import PLAIN, Fate, fate, send_order
+from hwosim_streaming.schedule import due_times
+from hwosim_streaming.tiling import Piece, pieces
+
+if TYPE_CHECKING:
+    from hwosim_assets.perturb.scenario import Scenario
+
+__all__ = ["MESSAGES", "Send", "StreamPlan", "make_plan"]
+
+#: Grows when the same manifest and scenario would give another plan.
+PLAN_VERSION = 1
+#: Namespace of the run ids.
+NAMESPACE = uuid.UUID("0f5b9d1e-5c5e-5d0c-9a53-2f1f6f1f7a11")
+#: Key of products that name neither detector nor instrument.
+NO_DETECTOR = "UNKNOWN"
+
+#: The messages of a plan, one row each, in the order in which they would come on a faultless link.
+MESSAGES = pa.schema(
+    [
+        pa.field("message_id", pa.string(), nullable=False),
+        pa.field("family", pa.string(), nullable=False),
+        pa.field("product_name", pa.string(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("sequence", pa.int64(), nullable=False),
+        pa.field("exposed_mjd", pa.float64()),
+        pa.field("due_ns", pa.int64(), nullable=False),
+        pa.field("copies", pa.int32(), nullable=False),
+        pa.field("displacement", pa.int32(), nullable=False),
+        pa.field("copy_displacement", pa.int32(), nullable=False),
+        pa.field("kind", pa.string()),
+        pa.field("hdu", pa.int32()),
+        pa.field("extname", pa.string()),
+        pa.field("extver", pa.int32()),
+        pa.field("arrays", pa.list_(pa.string())),
+        pa.field("array_hdus", pa.list_(pa.int32())),
+        pa.field("integration", pa.int32()),
+        pa.field("group", pa.int32()),
+        pa.field("tile", pa.int32()),
+        pa.field("tiles", pa.int32()),
+        pa.field("hdu_shape", pa.list_(pa.int64())),
+        pa.field("origin", pa.list_(pa.int64())),
+        pa.field("shape", pa.list_(pa.int64())),
+        pa.field("size", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Send:
+    """One message going out.
+
+    Attributes
+    ----------
+    index : int
+        Row in the plan's messages.
+    copy : int
+        0 the message, 1 its duplicate.
+    due_ns : int
+        Nanoseconds after the start of the run.
+    """
+
+    index: int
+    copy: int
+    due_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class StreamPlan:
+    """A stream, resolved: nothing in it is left to chance.
+
+    Attributes
+    ----------
+    plan_sha256 : str
+        Hash of everything below.
+    run_id : str
+        UUID of the run, the same for the same manifest and scenario; half of a message's identity.
+    program : str
+        Five digits.
+    scenario, scenario_sha256 : str
+        Scenario id, and the hash of its content.
+    seed : int
+        Root seed.
+    messages : pyarrow.Table
+        Of the schema ``MESSAGES``.
+    products : dict of str to dict
+        The manifest's rows by product name.
+    """
+
+    plan_sha256: str
+    run_id: str
+    program: str
+    scenario: str
+    scenario_sha256: str
+    seed: int
+    messages: pa.Table
+    products: dict[str, dict[str, Any]]
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The messages as dictionaries."""
+        found: list[dict[str, Any]] = self.messages.to_pylist()
+        return found
+
+    @cached_property
+    def sends(self) -> list[Send]:
+        """Every send in order, lost messages left out, duplicates put in."""
+        lanes = [f"{row['family']}/{row['key']}" for row in self.rows]
+        fates = [Fate(row["copies"], row["displacement"], row["copy_displacement"]) for row in self.rows]
+        return [Send(index, copy, self.rows[place]["due_ns"]) for place, index, copy in send_order(lanes, fates)]
+
+    @property
+    def planned(self) -> int:
+        """How many messages there are."""
+        return int(self.messages.num_rows)
+
+    @property
+    def lost(self) -> int:
+        """How many of them the transport loses."""
+        return sum(row["copies"] == 0 for row in self.rows)
+
+    @property
+    def duplicated(self) -> int:
+        """How many copies it adds."""
+        return sum(max(0, row["copies"] - 1) for row in self.rows)
+
+    @property
+    def seconds(self) -> float:
+        """How long the stream takes as planned."""
+        return max((send.due_ns for send in self.sends), default=0) / 1e9
+
+
+def make_plan(manifest: pa.Table, scenario: Scenario) -> StreamPlan:
+    """Plan the stream of one program under one scenario.
+
+    Parameters
+    ----------
+    manifest : pyarrow.Table
+        Rows of the table ``perturbed`` of one program and the scenario.
+    scenario : Scenario
+        Its seed, ``schedule`` and ``transport`` are used.
+
+    Raises
+    ------
+    BadInputError
+        If there is nothing to stream, or the rows are of several programs.
+    """
+    products = sorted(manifest.to_pylist(), key=lambda row: (*_time_order(row), row["product_name"]))
+    programs = sorted({row["program"] for row in products})
+    if len(programs) != 1:
+        reason = (
+            "has no perturbed products" if not programs else f"was given rows of the programs {', '.join(programs)}"
+        )
+        raise BadInputError(f"scenario {scenario.id}", reason, "materialize perturbed products of one program first")
+    run_id = _run_id(programs[0], scenario, products)
+    columns = _columns(uuid.UUID(run_id), products, scenario)
+    digest = hashlib.sha256(f"{PLAN_VERSION}\0{run_id}\0{scenario.id}\0".encode())
+    for row in zip(*columns.values(), strict=True):
+        digest.update(json.dumps(row).encode())
+    return StreamPlan(
+        plan_sha256=digest.hexdigest(),
+        run_id=run_id,
+        program=programs[0],
+        scenario=scenario.id,
+        scenario_sha256=scenario.sha256,
+        seed=scenario.seed,
+        messages=pa.table(columns, schema=MESSAGES),
+        products={row["product_name"]: row for row in products},
+    )
+
+
+def _exposed(row: dict[str, Any]) -> float | None:
+    """Return the exposure time of a product, MJD UTC, or ``None`` where it has no real one."""
+    time = row["stream_time_mjd"]
+    return float(time) if time is not None and math.isfinite(time) else None
+
+
+def _time_order(row: dict[str, Any]) -> tuple[bool, float]:
+    time = _exposed(row)
+    return (time is None, time or 0.0)
+
+
+def _run_id(program: str, scenario: Scenario, products: list[dict[str, Any]]) -> str:
+    """Return the id that this manifest has under this scenario, wherever and whenever it is streamed."""
+    told = sorted([row["product_name"], row["in_sha256"], row["out_sha256"], row["plan_sha256"]] for row in products)
+    said = [PLAN_VERSION, program, scenario.id, scenario.stream_sha256, told]
+    return str(uuid.uuid5(NAMESPACE, hashlib.sha256(json.dumps(said).encode()).hexdigest()))
+
+
+def _columns(run: uuid.UUID, products: list[dict[str, Any]], scenario: Scenario) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [] for name in MESSAGES.names}
+    sequences: dict[tuple[str, str], int] = defaultdict(int)
+    for row in products:
+        key = row["detector"] or instrument(row) or NO_DETECTOR
+        cut = pieces(json.loads(row["layout_json"]), row["product_type"] or "")
+        for piece in (None, *cut):
+            family = "frame" if piece else "product"
+            address = _address(row["product_name"], piece)
+            # What the ground writes about a product is not sent over the link: only frames suffer.
+            lot = fate(scenario.seed, address, scenario.transport) if piece else PLAIN
+            values = {
+                "message_id": str(uuid.uuid5(run, address)),
+                "family": family,
+                "product_name": row["product_name"],
+                "key": key,
+                "sequence": sequences[family, key],
+                "exposed_mjd": _exposed(row),
+                "copies": lot.copies,
+                "displacement": lot.displacement,
+                "copy_displacement": lot.copy_displacement,
+                **_piece_values(piece),
+            }
+            sequences[family, key] += 1
+            for name, value in values.items():
+                columns[name].append(value)
+    columns["due_ns"] = due_times(scenario.schedule, scenario.seed, columns["exposed_mjd"])
+    return columns
+
+
+def instrument(row: dict[str, Any]) -> str | None:
+    """Return the instrument of a manifest row (``NIRCAM`` of MAST's ``NIRCAM/IMAGE``)."""
+    name: str = (row["instrument_name"] or "").split("/")[0]
+    return name or None
+
+
+def _address(product: str, piece: Piece | None) -> str:
+    if piece is None:
+        return f"{product}/product"
+    return f"{product}/{piece.hdu}/{piece.integration or 0}/{piece.group or 0}/{piece.tile}"
+
+
+def _piece_values(piece: Piece | None) -> dict[str, Any]:
+    if piece is None:
+        names = ("kind", "hdu", "extname", "extver", "arrays", "array_hdus", "integration", "group", "tile", "tiles")
+        return dict.fromkeys((*names, "hdu_shape", "origin", "shape", "size"))
+    return {
+        "kind": piece.kind,
+        "hdu": piece.hdu,
+        "extname": piece.extname,
+        "extver": piece.extver,
+        "arrays": [name for name, _hdu in piece.sources],
+        "array_hdus": [hdu for _name, hdu in piece.sources],
+        "integration": piece.integration,
+        "group": piece.group,
+        "tile": piece.tile,
+        "tiles": piece.tiles,
+        "hdu_shape": list(piece.hdu_shape),
+        "origin": list(piece.origin),
+        "shape": list(piece.shape),
+        "size": piece.size,
+    }

@@ -1,0 +1,285 @@
+"""Sending: paced by the plan's due times, counted by the broker's delivery reports.
+
+Holds: :class:`Publisher`, the clocks it waits by and the Kafka producer it sends through. Keep out what
+is sent (``compose``), where a run resumes (``checkpoint``) and the proof of what arrived (``verify``).
+
+One idempotent producer per process, acks from all replicas, no flush before the end. A full queue is
+back-pressure: the loop serves delivery reports until there is room, and what that delays is recorded as
+lateness, not hidden. Due times are absolute on a monotonic clock, so that lateness does not add up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hwosim_assets.errors import BackendAbsentError
+
+__all__ = [
+    "Clock",
+    "Delivery",
+    "KafkaSink",
+    "MonotonicClock",
+    "Outgoing",
+    "PublishFailedError",
+    "Publisher",
+    "Sink",
+    "VirtualClock",
+]
+
+#: Seconds that a broker may stay away while messages wait; then the publication has failed.
+MESSAGE_SECONDS = 30
+QUEUE_KIBIBYTES = 128 * 1024
+#: A checkpoint is due after so many messages or seconds.
+CHECKPOINT_MESSAGES = 1000
+CHECKPOINT_SECONDS = 1.0
+
+
+class PublishFailedError(BackendAbsentError):
+    """Messages that the broker did not take."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A record on its way to a partition.
+
+    Attributes
+    ----------
+    topic, partition
+        Where to.
+    key, value : bytes
+        The record.
+    headers : tuple of (str, bytes)
+        Its headers.
+    timestamp_ms : int or None
+        Record time; the time of sending where none is given.
+    """
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int | None
+
+
+@dataclass
+class Delivery:
+    """What became of one send.
+
+    Attributes
+    ----------
+    due_ns, sent_ns : int
+        After the start of publishing; sent minus due is the lateness.
+    offset : int
+        Where the broker put it; -1 until it says so.
+    """
+
+    due_ns: int
+    sent_ns: int
+    offset: int = -1
+
+
+class Clock(Protocol):
+    """A clock to be paced by."""
+
+    def now_ns(self) -> int:
+        """Return the time in nanoseconds from an arbitrary start."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
+
+class MonotonicClock:
+    """The machine's monotonic clock."""
+
+    def now_ns(self) -> int:
+        """Return nanoseconds of ``perf_counter``."""
+        return time.perf_counter_ns()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+
+@dataclass
+class VirtualClock:
+    """A clock that passes when it is slept by: a plan of hours runs in no time."""
+
+    time_ns: int = 0
+
+    def now_ns(self) -> int:
+        """Return the virtual time."""
+        return self.time_ns
+
+    def sleep(self, seconds: float) -> None:
+        """Advance the virtual time."""
+        self.time_ns += max(1, round(seconds * 1e9))
+
+
+class Sink(Protocol):
+    """Where records go."""
+
+    def send(self, record: Outgoing, done: Callable[[int | None, str], None]) -> None:
+        """Take a record; call ``done(offset, "")`` or ``done(None, reason)`` later, from ``serve`` or ``flush``."""
+
+    def serve(self) -> None:
+        """Hand over the delivery reports that are in."""
+
+    def flush(self) -> None:
+        """Wait for every report."""
+
+
+class KafkaSink:
+    """An idempotent Kafka producer.
+
+    Parameters
+    ----------
+    config : dict
+        See :func:`hwosim_streaming.clients.client_config`; its properties win over ours.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        from confluent_kafka import Producer
+
+        ours = {
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 5,
+            "batch.size": 1_000_000,
+            "compression.type": "none",
+            "queue.buffering.max.kbytes": QUEUE_KIBIBYTES,
+            "queue.buffering.max.messages": 100_000,
+            "message.timeout.ms": MESSAGE_SECONDS * 1000,
+        }
+        self._servers = config["bootstrap.servers"]
+        self._producer = Producer({**ours, **config})
+
+    def send(self, record: Outgoing, done: Callable[[int | None, str], None]) -> None:
+        """Queue a record, waiting while the queue is full."""
+
+        def report(error: Any, message: Any) -> None:
+            if error is None:
+                done(message.offset(), "")
+            else:
+                done(None, error.str())
+
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    value=record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    headers=list(record.headers),
+                    timestamp=record.timestamp_ms or 0,
+                    on_delivery=report,
+                )
+            except BufferError:
+                self._producer.poll(0.01)
+            else:
+                break
+        self._producer.poll(0)
+
+    def serve(self) -> None:
+        """Hand over the delivery reports that are in."""
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait for every report; each message gets one within ``MESSAGE_SECONDS``."""
+        until = time.monotonic() + MESSAGE_SECONDS + 5
+        while self._producer.flush(1.0):
+            if time.monotonic() > until:
+                raise PublishFailedError(
+                    f"Kafka broker {self._servers}", "took no messages any more", "see whether it runs"
+                )
+
+
+@dataclass
+class Publisher:
+    """Sends records at their due times and keeps count.
+
+    Attributes
+    ----------
+    sink : Sink
+        Where to.
+    clock : Clock
+        What to wait by.
+    on_checkpoint : callable
+        Called now and then with the deliveries so far and how many of the first ones are certain.
+    on_sent : callable
+        Called with the number of each record that went out.
+    deliveries : list of Delivery
+        One for each record, in the order of sending.
+    certain : int
+        The first so many records are on the broker.
+    """
+
+    sink: Sink
+    clock: Clock
+    on_checkpoint: Callable[[int], None] = lambda _certain: None
+    on_sent: Callable[[int], None] = lambda _number: None
+    deliveries: list[Delivery] = field(default_factory=list)
+    certain: int = 0
+    _failed: list[tuple[int, str]] = field(default_factory=list)
+
+    def run(self, records: Iterable[tuple[int, Callable[[int], Outgoing]]]) -> None:
+        """Send records, wait for every delivery report.
+
+        Parameters
+        ----------
+        records : iterable of (int, callable)
+            Due time in nanoseconds after the start, not decreasing, and what makes the record from
+            the wall-clock time (ns since 1970) at which it is due. Records are made one by one.
+
+        Raises
+        ------
+        PublishFailedError
+            If the broker did not take a record; names the first, and how many there are.
+        """
+        start, start_wall = self.clock.now_ns(), time.time_ns()
+        checkpoint_at, checkpoint_ns = 0, start
+        for number, (due, make) in enumerate(records):
+            record = make(start_wall + due)
+            self._wait(start + due)
+            self.deliveries.append(Delivery(due, self.clock.now_ns() - start))
+            self.sink.send(record, self._reporter(number))
+            self.on_sent(number)
+            if self._failed:
+                break
+            late = (self.clock.now_ns() - checkpoint_ns) / 1e9
+            if number - checkpoint_at >= CHECKPOINT_MESSAGES or late >= CHECKPOINT_SECONDS:
+                checkpoint_at, checkpoint_ns = number, self.clock.now_ns()
+                self.on_checkpoint(self._settle())
+        self.sink.flush()
+        self._settle()
+        if self._failed:
+            number, reason = min(self._failed)
+            raise PublishFailedError(
+                f"message {number} of the run",
+                f"was not taken by the broker ({reason}); {len(self._failed)} in all",
+                "publish again",
+            )
+
+    def _wait(self, until_ns: int) -> None:
+        """Wait for a due time, serving delivery reports meanwhile."""
+        self.sink.serve()
+        while (left := until_ns - self.clock.now_ns()) > 0:
+            self.clock.sleep(min(left / 1e9, 0.1))
+            self.sink.serve()
+
+    def _reporter(self, number: int) -> Callable[[int | None, str], None]:
+        def done(offset: int | None, reason: str) -> None:
+            if offset is None:
+                self._failed.append((number, reason))
+            else:
+                self.deliveries[number].offset = offset
+
+        return done
+
+    def _settle(self) -> int:
+        while self.certain < len(self.deliveries) and self.deliveries[self.certain].offset >= 0:
+            self.certain += 1
+        return self.certain

@@ -1,0 +1,112 @@
+"""The topics: their names, who lies in which partition, and their creation.
+
+Holds: the names behind a configurable prefix, the explicit table from detector to partition,
+:func:`ensure_topics`. Keep out what the messages hold (``envelope``).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hwosim_assets.errors import BackendAbsentError, BadInputError
+from hwosim_streaming.clients import ANSWER_SECONDS, MEND, answer_or_absent
+from hwosim_streaming.envelope import FAMILIES, TOPIC_OF
+
+__all__ = ["Topics", "ensure_topics", "existing_topics", "partition_of", "topic_name"]
+
+#: Detectors and instruments in the order in which they are dealt to partitions. Hashing would not do:
+#: the CRC-32 of six detector names hits two of four partitions.
+KEYS = (
+    *("NRCA1", "NRCA2", "NRCA3", "NRCA4", "NRCALONG", "NRCB1", "NRCB2", "NRCB3", "NRCB4", "NRCBLONG"),
+    *("NRS1", "NRS2", "NIS", "MIRIMAGE", "MIRIFUSHORT", "MIRIFULONG", "GUIDER1", "GUIDER2"),
+    *("NIRCAM", "NIRSPEC", "NIRISS", "MIRI", "FGS"),
+)
+#: Key of products that name neither detector nor instrument.
+NO_DETECTOR = "UNKNOWN"
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names and partition counts of the topics as they exist on a broker, by family."""
+
+    names: Mapping[str, str]
+    partitions: Mapping[str, int]
+
+    def places(self, *families: str) -> list[tuple[str, int]]:
+        """Return (topic, partition) of these families."""
+        return [(self.names[family], number) for family in families for number in range(self.partitions[family])]
+
+
+def topic_name(family: str, prefix: str = "") -> str:
+    """Return the name of a family's topic behind the prefix (``HWOSIM_TOPIC_PREFIX``, for example ``dev.``)."""
+    return f"{prefix}{TOPIC_OF[family]}"
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Return the partition of a key: by the table, or by CRC-32 where the table does not know it."""
+    number = KEYS.index(key) if key in KEYS else zlib.crc32(key.encode())
+    return number % partitions
+
+
+def existing_topics(config: dict[str, Any], prefix: str) -> Topics:
+    """Return those of our topics that exist on the broker.
+
+    Raises
+    ------
+    BackendAbsentError
+        If the broker does not answer.
+    """
+    from confluent_kafka.admin import AdminClient
+
+    with answer_or_absent(config["bootstrap.servers"]):
+        found = AdminClient(config).list_topics(timeout=ANSWER_SECONDS).topics
+    names = {family: topic_name(family, prefix) for family in FAMILIES}
+    there = {family: name for family, name in names.items() if name in found and found[name].error is None}
+    return Topics(there, {family: len(found[name].partitions) for family, name in there.items()})
+
+
+def ensure_topics(config: dict[str, Any], prefix: str, partitions: int) -> Topics:
+    """Create the topics that are missing and return them all.
+
+    A topic that exists keeps the number of partitions it has.
+
+    Raises
+    ------
+    BackendAbsentError
+        If the broker does not answer or may not create topics.
+    BadInputError
+        If the prefix makes a name that Kafka does not allow.
+    """
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+    there = existing_topics(config, prefix)
+    missing = [family for family in FAMILIES if family not in there.names]
+    if not missing:
+        return there
+    wanted = [
+        # The newest control record of a run holds its whole state, so older ones may go.
+        NewTopic(topic_name(family, prefix), 1, -1, config={"cleanup.policy": "compact"})
+        if family == "control"
+        else NewTopic(topic_name(family, prefix), partitions, -1)
+        for family in missing
+    ]
+    admin = AdminClient(config)  # held until its answers are in
+    for name, future in admin.create_topics(wanted, request_timeout=10.0).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code == KafkaError.TOPIC_ALREADY_EXISTS:
+                continue
+            if code == KafkaError.TOPIC_EXCEPTION:
+                raise BadInputError(
+                    f"topic {name!r}", "is not a name that Kafka allows", "change HWOSIM_TOPIC_PREFIX"
+                ) from error
+            raise BackendAbsentError(
+                f"Kafka topic {name}", f"cannot be created ({error.args[0].str()})", MEND
+            ) from error
+    return existing_topics(config, prefix)
