@@ -60,8 +60,8 @@ def _html(value: object) -> str:
 
 
 def document(title: str, *blocks: Markup, script: str = "") -> str:
-    """Return a whole HTML document; ``script`` is for the live page, never for a stored report."""
-    tail = f"<script>{script}</script>" if script else ""
+    """Return a whole HTML document; ``script`` is a path for the live page, never for a stored report."""
+    tail = f'<script src="{escape(script)}"></script>' if script else ""
     return (
         "<!doctype html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'

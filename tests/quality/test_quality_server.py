@@ -1,0 +1,140 @@
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hwosim_assets.errors import BackendAbsentError
+from hwosim_assets.lake.store import Lake
+from hwosim_assets.lake.tables import Tables
+from hwosim_assets.quality.report import write_report
+from hwosim_assets.quality.run import RuleResult, SuiteResult
+from hwosim_assets.settings import Settings
+from hwosim_streaming.live import LiveMessage, LiveStream
+from hwosim_streaming.report_server import ReportServer
+
+MESSAGE = LiveMessage("hwosim.frames.v1", "NRCA1", "id-1", "<b>jw01093_cal.fits", 1000)
+
+
+def feed(stop: threading.Event) -> Iterator[LiveMessage]:
+    for number in range(30):
+        yield LiveMessage(MESSAGE.topic, MESSAGE.key, f"id-{number}", MESSAGE.subject, MESSAGE.size)
+    stop.wait()
+
+
+def absent(stop: threading.Event) -> Iterator[LiveMessage]:
+    raise BackendAbsentError("embedded broker", "does not run", "start it")
+    yield MESSAGE
+
+
+@pytest.fixture
+def key(state: Path) -> str:
+    rule = RuleResult("counts_reconcile", "critical", True, 1, 0, (), "All there.", {"files": 3})
+    settings = Settings()
+    written = write_report(
+        Lake.from_settings(settings),
+        Tables.from_settings(settings),
+        "catalog/products",
+        "01093",
+        SuiteResult("products", 3, (rule,)),
+    )
+    return written.key
+
+
+@pytest.fixture
+def server(key: str) -> Iterator[ReportServer]:
+    settings = Settings(report_url="http://127.0.0.1:0")
+    with ReportServer.from_settings(settings, feed) as running:
+        yield running
+
+
+def test_programs_lead_to_a_program_and_on_to_a_report(server: ReportServer, key: str) -> None:
+    start = httpx.get(server.url)
+    assert start.status_code == 200
+    assert 'href="/program/01093"' in start.text
+    program = httpx.get(f"{server.url}/program/01093")
+    assert f'href="/{key}"' in program.text
+    report = httpx.get(f"{server.url}/{key}")
+    assert report.status_code == 200
+    assert report.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in report.headers["content-security-policy"]
+    said = httpx.get(f"{server.url}/{key.removesuffix('html')}json")
+    assert said.json()["verdict"] == "passed"
+    assert httpx.get(f"{server.url}/health").text == "ok\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../../etc/passwd",
+        "/reports/../raw/x",
+        "/reports/%2e%2e/%2e%2e/catalog.db",
+        "/reports/catalog/products/jw01093/../../../../../catalog.db",
+        "/reports/catalog/..%2f..%2fx/jw01093/" + "a" * 64 + ".html",
+        "/raw/jw01093/x.fits",
+        "/tables/hwosim/x.parquet",
+        "/reports/catalog/products/jw01093/" + "a" * 64 + ".html",
+        "/reports/catalog/products/jw01093/" + "a" * 64 + ".html%00",
+        "/program/..%2fx",
+        "/program/<script>",
+        "/program/09999",
+    ],
+)
+def test_nothing_but_reports_can_be_read(server: ReportServer, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.putrequest("GET", path, skip_host=False)  # as it stands: other clients would tidy the path
+    connection.endheaders()
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    assert answer.status == 404
+    assert "<script>" not in text
+
+
+def test_it_listens_on_this_machine_and_answers_to_its_names_only(server: ReportServer) -> None:
+    assert server._socket.getsockname()[0] == "127.0.0.1"
+    assert httpx.get(server.url, headers={"Host": "evil.example"}).status_code == 400
+    assert httpx.get(server.url, headers={"Host": f"localhost:{server.port}"}).status_code == 200
+
+
+def test_a_taken_port_is_named_with_its_mend(state: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BackendAbsentError, match="HWOSIM_REPORT_URL"):
+        ReportServer.from_settings(Settings(report_url=f"http://127.0.0.1:{taken.getsockname()[1]}"), feed)
+
+
+def test_the_live_page_is_fed_and_escapes_nothing_into_markup(server: ReportServer) -> None:
+    page = httpx.get(f"{server.url}/live")
+    assert '<script src="/live.js">' in page.text
+    script = httpx.get(f"{server.url}/live.js").text
+    assert "innerHTML" not in script
+    with httpx.stream("GET", f"{server.url}/live/events", timeout=10) as events:
+        lines = (json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line)
+        seen = next(now for now in lines if now["messages"] == 30)
+    assert seen["bytes"] == 30_000
+    assert seen["by_key"] == {"NRCA1": 30}
+    assert len(seen["latest"]) == 20
+    assert seen["latest"][0]["message_id"] == "id-29"
+    assert seen["messages_per_s"] == 3.0
+
+
+def test_a_rate_forgets_what_is_long_past() -> None:
+    now = [0.0]
+    stream = LiveStream(feed, clock=lambda: now[0])
+    for _ in range(10):
+        stream._note(MESSAGE)
+    assert stream.snapshot()["messages_per_s"] == 1.0
+    now[0] = 11.0
+    assert stream.snapshot()["messages_per_s"] == 0.0
+    assert stream.snapshot()["messages"] == 10
+
+
+def test_a_broker_that_is_not_there_is_said_on_the_page(key: str) -> None:
+    with ReportServer.from_settings(Settings(report_url="http://127.0.0.1:0"), absent) as running:
+        with httpx.stream("GET", f"{running.url}/live/events", timeout=10) as events:
+            lines = (json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line)
+            assert "embedded broker: does not run" in next(now["trouble"] for now in lines if now["trouble"])
+        assert httpx.get(running.url).status_code == 200
