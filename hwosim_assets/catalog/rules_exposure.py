@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 from hwosim_assets.catalog.finding import Finding, Subject
+from hwosim_assets.fits.sky import region_radius
 
 __all__ = ["exposure"]
 
@@ -50,6 +51,11 @@ def _coordinates(subject: Subject) -> Iterator[Finding]:
             continue
         if not (math.isfinite(ra) and math.isfinite(dec) and -360 <= ra <= 360 and -90 <= dec <= 90):
             yield Finding("coordinates", "reject", f"{ra_name}, {dec_name} = {ra}, {dec} is no position on the sky")
+    region = str(facts.keywords.get("S_REGION", ""))
+    if region and not facts.s_region:
+        radius = region_radius(region)
+        wide = "cannot be read" if radius is None else f"spans {2 * radius:.0f} degrees"
+        yield Finding("coordinates", "warn", f"S_REGION {wide}: the footprint is left out")
     if facts.s_ra is None:
         yield Finding("coordinates", "warn", "no position: neither S_REGION, WCS nor target coordinates")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from hwosim_assets.archive.footprint import distance_deg
 from hwosim_assets.catalog.products import PRODUCTS
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.fits.names import program_key
@@ -28,6 +29,7 @@ SEARCH_COLUMNS = [
     "detector", "filters", "exp_type", "target_name", "s_ra", "s_dec", "s_fov", "t_min", "t_max", "t_exptime",
     "em_min", "em_max", "size_bytes", "sha256", "uri", "data_uri", "warnings",
 ]  # fmt: skip
+_PLACE = ["s_region", "s_ra", "s_dec", "s_fov"]
 
 
 def search(
@@ -56,8 +58,8 @@ def search(
     level : int, optional
         CAOM calibration level.
     cone : (float, float, float), optional
-        Right ascension, declination, radius, deg ICRS. A product is found when the circle around its
-        footprint touches the cone; one without position is not.
+        Right ascension, declination, radius, deg ICRS. A product is found when its footprint (else
+        its position) comes that close; one without position is not.
     between : (float, float), optional
         MJD UTC; found is what was exposed at any time between, both ends included.
     columns : list of str, optional
@@ -80,7 +82,7 @@ def search(
     where = {} if program is None else {"program": program_key(program)}
     if product_type is not None:
         where["product_type"] = product_type.lower()
-    needed = ["program", "product_name", "instrument_name", "calib_level", "s_ra", "s_dec", "s_fov", "t_min", "t_max"]
+    needed = ["program", "product_name", "instrument_name", "calib_level", "t_min", "t_max", *_PLACE]
     found = tables.scan(PRODUCTS, where or None, list(dict.fromkeys([*wanted, *needed])))
     keep = np.ones(found.num_rows, dtype=bool)
     if instrument is not None:
@@ -106,7 +108,7 @@ def _floats(rows: pa.Table, name: str) -> NDArray[np.float64]:
 
 
 def _in_cone(rows: pa.Table, cone: tuple[float, float, float]) -> NDArray[Any]:
-    """Return which footprint circles touch a cone (haversine formula)."""
+    """Return which footprints come within a cone: first by their circles, then exactly."""
     ra, dec, radius = cone
     if not (-360 <= ra <= 360 and -90 <= dec <= 90 and 0 <= radius <= 180):
         raise BadInputError(
@@ -114,12 +116,17 @@ def _in_cone(rows: pa.Table, cone: tuple[float, float, float]) -> NDArray[Any]:
         )
     ras, decs = np.radians(_floats(rows, "s_ra")), np.radians(_floats(rows, "s_dec"))
     reach = radius + np.nan_to_num(_floats(rows, "s_fov")) / 2
+    # haversine formula
     half = (
         np.sin((decs - np.radians(dec)) / 2) ** 2
         + np.cos(decs) * np.cos(np.radians(dec)) * np.sin((ras - np.radians(ra)) / 2) ** 2
     )
-    touches: NDArray[Any] = np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))) <= reach
-    return touches
+    found: NDArray[Any] = np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))) <= reach + 1e-9
+    candidates = np.flatnonzero(found)
+    for index, row in zip(candidates, rows.select(_PLACE).take(pa.array(candidates)).to_pylist(), strict=True):
+        distance = distance_deg(ra, dec, row["s_region"], row["s_ra"], row["s_dec"])
+        found[index] = distance is not None and distance <= radius
+    return found
 
 
 def _in_span(rows: pa.Table, between: tuple[float, float]) -> NDArray[Any]:

@@ -17,12 +17,12 @@ from hwosim_assets.fits.hdus import ColumnFacts, HduFacts, hdu_facts
 from hwosim_assets.fits.keywords import CORE_KEYWORDS, SCIENCE_KEYWORDS, typed_value
 from hwosim_assets.fits.names import NO_PROGRAM, ProductName, parse_name, program_in_name
 from hwosim_assets.fits.product_types import PRODUCT_TYPES
-from hwosim_assets.fits.sky import in_degrees, region_centre
+from hwosim_assets.fits.sky import MAX_FOOTPRINT_RADIUS, in_degrees, region_centre, region_radius
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-__all__ = ["ColumnFacts", "Description", "HduFacts", "UnreadableFitsError", "describe", "describe_scan"]
+__all__ = ["ColumnFacts", "Description", "HduFacts", "UnreadableFitsError", "describe", "describe_scan", "iso_mjd"]
 
 #: DATAMODL values that name one kind of product each.
 _MODEL_TYPES = {
@@ -81,7 +81,7 @@ class Description:
     filters : str
         FILTER, PUPIL and GRATING joined by ``;`` as in MAST.
     exp_type, target_name, s_region, bunit, cal_ver, crds_ctx, date_obs : str
-        As in the headers; ``s_region`` is that of the science HDU.
+        As in the headers; ``s_region`` is that of the science HDU, left out when impossible.
     s_ra, s_dec : float or None
         Centre of the footprint, else the WCS reference, else the target, deg ICRS.
     t_min, t_max : float or None
@@ -166,7 +166,8 @@ def describe_scan(found: Scan, name: str) -> Description:
     instrument = text("INSTRUME").upper() or (parsed.instrument if parsed else "")
     elements = tuple(part for part in (text("FILTER"), text("PUPIL"), text("GRATING")) if part and part != "N/A")
     band = wavelength_range(instrument, elements, text("CHANNEL"), text("BAND"))
-    ra, dec = _position(keywords, science)
+    region = _region(text("S_REGION"))
+    ra, dec = _position(region, keywords, science)
     start, end = _times(keywords)
     return Description(
         file_name=name,
@@ -185,7 +186,7 @@ def describe_scan(found: Scan, name: str) -> Description:
         target_name=text("TARGNAME") or text("TARGPROP"),
         s_ra=ra,
         s_dec=dec,
-        s_region=" ".join(text("S_REGION").split()),
+        s_region=region,
         t_min=start,
         t_max=end,
         t_exptime=_number(keywords, "EFFEXPTM", "XPOSURE", "DURATION"),
@@ -303,9 +304,15 @@ def _instrument_name(instrument: str, exp_type: str, detector: str) -> str:
     return f"{instrument}/{_CONFIGURATIONS.get(exp_type, 'IMAGE')}"
 
 
-def _position(keywords: dict[str, Any], science: Header) -> tuple[float | None, float | None]:
+def _region(text: str) -> str:
+    """Return a footprint with single blanks; none when it spans more sky than any JWST product."""
+    radius = region_radius(text)
+    return "" if radius is None or radius > MAX_FOOTPRINT_RADIUS else " ".join(text.split())
+
+
+def _position(region: str, keywords: dict[str, Any], science: Header) -> tuple[float | None, float | None]:
     """Return right ascension and declination, deg: footprint centre, WCS reference or target."""
-    centre = region_centre(str(keywords.get("S_REGION", "")))
+    centre = region_centre(region)
     if centre:
         return centre
     pairs = [("RA_REF", "DEC_REF"), ("TARG_RA", "TARG_DEC")]
@@ -320,16 +327,16 @@ def _position(keywords: dict[str, Any], science: Header) -> tuple[float | None, 
 
 def _times(keywords: dict[str, Any]) -> tuple[float | None, float | None]:
     """Return start and end, MJD UTC: exposure keywords, science HDU keywords, or ISO dates."""
-    start = _number(keywords, "EXPSTART", "MJD-BEG") or _iso_mjd(keywords.get("DATE-BEG"))
-    end = _number(keywords, "EXPEND", "MJD-END") or _iso_mjd(keywords.get("DATE-END"))
+    start = _number(keywords, "EXPSTART", "MJD-BEG") or iso_mjd(keywords.get("DATE-BEG"))
+    end = _number(keywords, "EXPEND", "MJD-END") or iso_mjd(keywords.get("DATE-END"))
     if start is None:
         date, time = str(keywords.get("DATE-OBS", "")), str(keywords.get("TIME-OBS", ""))
-        start = _iso_mjd(date if "T" in date or not time else f"{date}T{time}")
+        start = iso_mjd(date if "T" in date or not time else f"{date}T{time}")
     return start, end
 
 
-def _iso_mjd(value: object) -> float | None:
-    """Return an ISO date as MJD; ``None`` when it is not one."""
+def iso_mjd(value: object) -> float | None:
+    """Return an ISO 8601 date (UTC unless it says otherwise) as MJD; ``None`` when it is not one."""
     from datetime import UTC, datetime
 
     try:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["in_degrees", "region_centre", "region_radius", "region_vertices", "separation"]
+__all__ = ["MAX_FOOTPRINT_RADIUS", "in_degrees", "region_centre", "region_radius", "region_vertices", "separation"]
+
+#: No JWST product covers more sky than this (deg); the widest mosaics span 1 to 2 degrees.
+MAX_FOOTPRINT_RADIUS = 5.0
 
 _FRAMES = frozenset({"ICRS", "FK5", "J2000", "UNKNOWNFRAME"})
 
