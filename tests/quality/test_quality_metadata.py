@@ -74,9 +74,7 @@ def test_everything_told_is_metadata_that_dagster_takes() -> None:
         **metadata.table_rows(rows(3), spec=SPEC),
         **metadata.rejections([Rejection("a.fits", "raw", "http_404", "not there")] * 30),
         **metadata.before_after(picture),
-        **metadata.publication(
-            {"program": "01093", "planned": 3, "seconds": 0.5, "verified": True, "run_id": "r"}, already=True
-        ),
+        **metadata.publication(published, already=True),
     }
     kept = dg.MaterializeResult(asset_key="a", metadata=said).metadata
     assert kept is not None
