@@ -133,5 +133,5 @@ def combine(exposures: list[Exposure], images: list[Calibrated]) -> Mosaic:
             first.wcs.crpix[1] + 1 + max(ys) - first.dither[1],
         ),
     )
-    planes = Calibrated(sci, *variances, dq=np.zeros(shape, dtype=np.uint32))
+    planes = Calibrated(sci, variances[0], variances[1], variances[2], np.zeros(shape, dtype=np.uint32))
     return Mosaic(planes, total["weight"], context, wcs)

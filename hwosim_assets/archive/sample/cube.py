@@ -63,7 +63,7 @@ def simulate(seed: int, exposure: Exposure) -> Cube:
     exposure : Exposure
         Where the spectrograph points; scale and roll are its detector's.
     """
-    wavelength = _FIRST + _STEP * np.arange(_PLANES)
+    wavelength = np.asarray(_FIRST + _STEP * np.arange(_PLANES), dtype=np.float64)
     y, x = np.mgrid[0:_SIDE, 0:_SIDE] - (_SIDE - 1) / 2.0
     radius2 = x * x + y * y
     width = (1.6 * wavelength / _FIRST)[:, None, None]
@@ -72,7 +72,9 @@ def simulate(seed: int, exposure: Exposure) -> Cube:
     lines = np.zeros(_PLANES)
     for centre, peak, full_width in _LINES:
         lines += peak * np.exp(-0.5 * ((wavelength - centre) / (full_width / 2.355)) ** 2)
-    expected = steady(star * (_FIRST / wavelength[:, None, None]) ** 2 + nebula * (1.0 + lines[:, None, None] / _NEBULA))
+    expected = steady(
+        star * (_FIRST / wavelength[:, None, None]) ** 2 + nebula * (1.0 + lines[:, None, None] / _NEBULA)
+    )
     err = np.sqrt(_FLOOR**2 + _SHOT**2 * expected)
     sci = expected + err * generator(seed, "cube", exposure.stem).standard_normal(expected.shape)
     outside = np.broadcast_to(np.abs(x + 0.15 * y) > 0.46 * _SIDE, expected.shape)

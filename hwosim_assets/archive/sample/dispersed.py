@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from .ramps import DO_NOT_USE
 from .setups import COLLECTING_AREA, PLANCK
 
 __all__ = ["Spectrum", "Star", "Trace"]
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 #: Second radiation constant h c / k, µm K (CODATA).
 _C2 = 14387.768775
@@ -132,7 +135,7 @@ class Trace:
         electrons = 0.5 * self.exposure.detector.well / self.exposure.integration_time
         return Star(float(f"{electrons / peak:.6g}"), 5500.0)
 
-    def cut(self, plane: NDArray[np.generic]) -> NDArray[np.generic]:
+    def cut(self, plane: NDArray[Pixel]) -> NDArray[Pixel]:
         """Return the part of detector planes that the spectrum covers, in the detector's orientation."""
         if self.axis == 1:
             return plane[..., :, self.first : self.last]
@@ -198,7 +201,7 @@ class Trace:
 
 def _add(plane: Floats, rows: list[int]) -> Floats:
     """Add rows one after the other: the order of the additions is fixed, so the bits are."""
-    total = plane[rows[0]].copy()
+    total: Floats = plane[rows[0]].copy()
     for row in rows[1:]:
         total += plane[row]
     return total

@@ -48,4 +48,4 @@ def steady(values: Floats) -> Floats:
         Any shape and unit; finite.
     """
     mantissa, exponent = np.frexp(values)
-    return np.ldexp(np.round(mantissa * 2.0**_KEPT_BITS), exponent - _KEPT_BITS)
+    return np.asarray(np.ldexp(np.round(mantissa * 2.0**_KEPT_BITS), exponent - _KEPT_BITS))

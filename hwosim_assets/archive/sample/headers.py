@@ -13,7 +13,7 @@ from .clock import DAY, iso
 from .exposure import Exposure
 from .sky import Wcs, v1_pointing
 
-__all__ = ["Card", "primary_cards", "science_cards", "spectral_cards"]
+__all__ = ["Card", "photometry_cards", "primary_cards", "region_cards", "science_cards", "spectral_cards"]
 
 #: Keyword, value, comment.
 Card = tuple[str, object, str]
@@ -333,6 +333,14 @@ def _pointing_cards(exposure: Exposure) -> list[Card]:
     ]
 
 
+def region_cards(wcs: Wcs, size: tuple[int, int]) -> list[Card]:
+    """Return S_REGION, and LONGSTRN, which announces a string that goes on over several cards."""
+    return [
+        ("LONGSTRN", "OGIP 1.0", "Long strings use CONTINUE"),
+        ("S_REGION", wcs.region(size), "Footprint on the sky"),
+    ]
+
+
 def _wcs_cards(wcs: Wcs, size: tuple[int, int]) -> list[Card]:
     pc = dict(zip(("PC1_1", "PC1_2", "PC2_1", "PC2_2"), wcs.pc, strict=True))
     return [
@@ -348,7 +356,7 @@ def _wcs_cards(wcs: Wcs, size: tuple[int, int]) -> list[Card]:
         ("CDELT1", wcs.scale, "Increment, axis 1"),
         ("CDELT2", wcs.scale, "Increment, axis 2"),
         *((key, value, "Linear transformation") for key, value in pc.items()),
-        ("S_REGION", wcs.region(size), "Footprint on the sky"),
+        *region_cards(wcs, size),
     ]
 
 
@@ -412,7 +420,7 @@ def spectral_cards(
         ("BUNIT", unit, "Unit of the pixels"),
         *photometry_cards(exposure, 1.0),
         *_pointing_cards(exposure),
-        ("S_REGION", exposure.wcs.region(exposure.readout.size), "Footprint on the sky"),
+        *region_cards(exposure.wcs, exposure.readout.size),
         ("WAVSTART", round(limits[0] * 1e-6, 12), "[m] Shortest wavelength"),
         ("WAVEND", round(limits[1] * 1e-6, 12), "[m] Longest wavelength"),
         ("DISPAXIS", axis, "Dispersion direction"),

@@ -65,7 +65,9 @@ def table_hdu(
     from astropy.io import fits
 
     made = [
-        fits.Column(name=title, format=form, unit=unit or None, array=values, bzero=2**31 if values.dtype == np.uint32 else None)
+        fits.Column(
+            name=title, format=form, unit=unit or None, array=values, bzero=2**31 if values.dtype == np.uint32 else None
+        )
         for title, form, unit, values in columns
     ]
     return fits.BinTableHDU.from_columns(made, header=fits.Header(cards or []), name=name, ver=version)
@@ -113,9 +115,7 @@ def _slope_planes(exposure: Exposure, slopes: Slopes) -> list[Any]:
 
 def rate(exposure: Exposure, slopes: Slopes) -> Product:
     """Return the count rate averaged over the integrations."""
-    return Product(
-        f"{exposure.stem}_rate.fits", "rate", "ImageModel", exposure, tuple(_slope_planes(exposure, slopes))
-    )
+    return Product(f"{exposure.stem}_rate.fits", "rate", "ImageModel", exposure, tuple(_slope_planes(exposure, slopes)))
 
 
 def rateints(exposure: Exposure, slopes: Slopes) -> Product:
@@ -238,9 +238,7 @@ def _spectrum_columns(spectrum: Spectrum) -> list[tuple[str, str, str, NDArray[A
             columns.append(("DQ", "J", "", spectrum.dq))
         columns.append((value_name, "D", unit, value))
         columns.append((error_name, "D", unit, np.sqrt(variances[0] + variances[1] + variances[2])))
-        columns += [
-            (f"{variance_name}_{name}", "D", square, part) for name, part in zip(names, variances, strict=True)
-        ]
+        columns += [(f"{variance_name}_{name}", "D", square, part) for name, part in zip(names, variances, strict=True)]
     columns.append(("NPIXELS", "D", "", np.full(spectrum.wavelength.size, float(spectrum.pixels))))
     return columns
 
@@ -263,7 +261,7 @@ def _extraction_cards(trace: Trace) -> list[Card]:
         (f"EXTR{across}STP", high, "Last pixel across the dispersion"),
         ("SPORDER", 1, "Spectral order"),
         ("DISPAXIS", trace.axis, "Dispersion direction"),
-        ("S_REGION", exposure.wcs.region(exposure.readout.size), "Footprint on the sky"),
+        *headers.region_cards(exposure.wcs, exposure.readout.size),
     ]
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import cube, products
 from .calibration import Calibrated, calibrate, combine, photmjsr, pixel_solid_angle
@@ -25,6 +26,8 @@ from .transit import Transit
 __all__ = [
     "Made", "bright_object", "cube_observation", "fixed_slit", "images", "sky_rate", "slitless", "time_series_images",
 ]  # fmt: skip
+
+Reads = NDArray[np.uint16]
 
 #: Stars in a field, small and full frame.
 _STARS, _STARS_FULL = 12, 300
@@ -74,10 +77,25 @@ def _star_truth(exposure: Exposure, stars: Sequence[Source]) -> list[dict[str, A
     return rows
 
 
-def _measure(seed: int, exposure: Exposure, rate: Callable[[int], Floats]) -> tuple[Any, Pattern, Slopes]:
+def _measure(seed: int, exposure: Exposure, rate: Callable[[int], Floats]) -> tuple[Reads, Pattern, Slopes]:
     pattern = fixed_pattern(seed, exposure)
     reads = expose(seed, exposure, pattern, rate)
     return reads, pattern, fit(exposure, pattern, reads)
+
+
+def _always(scene: Floats) -> Callable[[int], Floats]:
+    """Return a scene that does not change from integration to integration."""
+    return lambda _: scene
+
+
+def _image_product(kind: str, exposure: Exposure, reads: Reads, slopes: Slopes, planes: Calibrated) -> Product:
+    if kind == "uncal":
+        return products.uncal(exposure, reads)
+    if kind == "rate":
+        return products.rate(exposure, slopes)
+    if kind == "cal":
+        return products.cal(exposure, planes)
+    return products.i2d(exposure, combine([exposure], [planes]), exposure.stem)
 
 
 def images(
@@ -108,19 +126,13 @@ def images(
     calibrated: list[Calibrated] = []
     for exposure in exposures:
         scene = field_image(exposure, stars) + sky_rate(exposure)
-        reads, pattern, slopes = _measure(seed, exposure, lambda _, scene=scene: scene)
+        reads, pattern, slopes = _measure(seed, exposure, _always(scene))
         slopes = average(slopes)
         planes = calibrate(slopes, pattern, photmjsr(exposure))
         calibrated.append(planes)
         truth = _known(exposure, photmjsr=photmjsr(exposure), sources=_star_truth(exposure, stars))
-        makers: dict[str, Callable[[], Product]] = {
-            "uncal": lambda e=exposure, r=reads: products.uncal(e, r),
-            "rate": lambda e=exposure, s=slopes: products.rate(e, s),
-            "cal": lambda e=exposure, p=planes: products.cal(e, p),
-            "i2d": lambda e=exposure, p=planes: products.i2d(e, combine([e], [p]), e.stem),
-        }
         for kind in wanted:
-            yield Made(makers[kind](), truth)
+            yield Made(_image_product(kind, exposure, reads, slopes, planes), truth)
     if combined:
         first = exposures[0]
         mosaic = combine(exposures, calibrated)
@@ -167,11 +179,10 @@ def time_series_images(seed: int, exposure: Exposure) -> Iterator[Made]:
 
 def _cut(trace: Trace, slopes: Slopes, pattern: Pattern) -> tuple[Slopes, Pattern]:
     """Return the part of slopes and pattern that the spectrum covers."""
+    cut, whole = trace.cut, pattern
     return (
-        Slopes(*(trace.cut(plane) for plane in (slopes.sci, slopes.var_poisson, slopes.var_rnoise, slopes.dq))),
-        Pattern(
-            *(trace.cut(plane) for plane in (pattern.bias, pattern.dark, pattern.flat, pattern.response, pattern.dq))
-        ),
+        Slopes(cut(slopes.sci), cut(slopes.var_poisson), cut(slopes.var_rnoise), cut(slopes.dq)),
+        Pattern(cut(whole.bias), cut(whole.dark), cut(whole.flat), cut(whole.response), cut(whole.dq)),
     )
 
 
@@ -187,7 +198,7 @@ class _Series:
     """A dispersed time series through the whole chain."""
 
     trace: Trace
-    reads: Any
+    reads: Reads
     slopes: Slopes
     planes: Calibrated
     spectra: list[Spectrum]
@@ -238,7 +249,7 @@ def fixed_slit(seed: int, exposure: Exposure) -> Iterator[Made]:
     star = trace.brightest_that_fits()
     flux = star.flux_at(trace.wavelength)
     scene = trace.image(flux)
-    _, pattern, slopes = _measure(seed, exposure, lambda _: scene)
+    _, pattern, slopes = _measure(seed, exposure, _always(scene))
     slopes = average(slopes)
     planes = calibrate(*_cut(trace, slopes, pattern), trace.spread(trace.factor))
     truth = _known(

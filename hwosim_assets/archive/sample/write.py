@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +96,11 @@ def write_sample(
         for plan in plans:
             folder = root / f"jw{plan.number}"
             folder.mkdir(parents=True, exist_ok=True)
-            entries: dict[str, dict[str, Any]] = {}
+            entries: dict[tuple[str, bool], dict[str, Any]] = {}
             for made in observe(plan):
                 file = _write(made.product, folder, plan.number)
-                entry = entries.setdefault(made.truth["exposure"] + ":" + str("inputs" in made.truth), {**made.truth, "files": []})
+                key = (made.truth["exposure"], "inputs" in made.truth)
+                entry = entries.setdefault(key, {**made.truth, "files": []})
                 entry["files"].append(file.path.name)
                 files.append(file)
                 if on_file is not None:
@@ -108,7 +108,9 @@ def write_sample(
             truths.append(_write_truth(root / "truth", plan, list(entries.values())))
     except OSError as error:
         raise HwosimError(
-            str(root), f"the sample cannot be written: {error.strerror or error}", "choose a folder with room that you may write to"
+            str(root),
+            f"the sample cannot be written: {error.strerror or error}",
+            "choose a folder with room that you may write to",
         ) from error
     return SampleSummary(root, tuple(plan.number for plan in plans), tuple(files), tuple(truths))
 
@@ -133,7 +135,7 @@ def _write(product: Product, folder: Path, number: str) -> SampleFile:
     path = folder / product.file_name
     part = path.with_suffix(".part")
     part.write_bytes(content)
-    os.replace(part, path)
+    part.replace(path)
     detector = product.exposure.detector
     return SampleFile(
         path=path,
