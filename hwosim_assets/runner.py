@@ -40,18 +40,23 @@ class Outcome:
     ----------
     program : str
         Five digits.
-    succeeded : bool
-        Whether every step of every location succeeded; blocking checks that failed count as failures.
+    stopped_by : list of str
+        The blocking checks that failed: the program's data do not let it go on, which is an answer and not an error.
     failures : list of str
-        One line for each step that failed: its name and the innermost reason.
+        One line for each step that could not do its work: its name and the innermost reason.
     run_ids : list of str
         The runs, one per code location, as the UI knows them.
     """
 
     program: str
-    succeeded: bool = True
+    stopped_by: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the program went all the way."""
+        return not self.failures and not self.stopped_by
 
 
 @contextmanager
@@ -117,18 +122,20 @@ def _wanted(definitions: dg.Definitions, scenarios: Sequence[str] | None, stage:
     return sorted(keys)
 
 
-def _failure_lines(events: Sequence[dg.DagsterEvent]) -> list[str]:
-    """Return one line per failed step with the innermost cause, as a person wants to read it."""
-    lines = []
+def _note_failures(outcome: Outcome, events: Sequence[dg.DagsterEvent]) -> None:
+    """Write into the outcome what stopped a run: failed blocking checks apart from failed steps."""
     for event in events:
-        if event.event_type != DagsterEventType.STEP_FAILURE:
-            continue
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        reason = " ".join(error.message.split()) if error is not None else "no reason recorded"
-        lines.append(f"{event.step_key}: {reason}")
-    return lines
+        if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.blocking and check.severity == dg.AssetCheckSeverity.ERROR:
+                outcome.stopped_by.append(f"{check.asset_key.to_user_string()} {check.check_name}")
+        elif event.event_type == DagsterEventType.STEP_FAILURE:
+            error = event.step_failure_data.error
+            if error is None or error.cls_name == "DagsterAssetCheckFailedError":
+                continue
+            while error.cause is not None:
+                error = error.cause
+            outcome.failures.append(f"{event.step_key}: {' '.join(error.message.split())}")
 
 
 def materialize_program(
@@ -164,8 +171,9 @@ def materialize_program(
         if wanted and outcome.succeeded:
             result = _execute(instance, definitions.resolve_job_def("program_job"), program, wanted, on_progress)
             outcome.run_ids.append(result.run_id)
-            outcome.failures += _failure_lines(result.all_events)
-            outcome.succeeded = result.success
+            _note_failures(outcome, result.all_events)
+            if not result.success and outcome.succeeded:
+                outcome.failures.append(f"{result.run_id}: the run failed outside its steps")
     return outcome
 
 
@@ -189,7 +197,9 @@ def _execute(
             run_id=run_id,
         )
         while not wait([running], timeout=0.5).done:
-            started = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_START, limit=1, ascending=False)
+            started = instance.get_records_for_run(
+                run_id, of_type=DagsterEventType.STEP_START, limit=1, ascending=False
+            )
             for record in started.records:
                 on_progress(record.event_log_entry.step_key or "")
         return running.result()

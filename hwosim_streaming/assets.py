@@ -20,8 +20,8 @@ __all__ = ["report_asset", "stream_asset", "stream_key", "topic_assets"]
 
 #: What a reader finds on each topic.
 TOPIC_DESCRIPTIONS = {
-    "frames": "Pixels and table columns: a tile, an integration or a block of rows per message, Avro in Confluent wire format.",
-    "products": "One message per product: metadata and a claim-check URI of the whole file.",
+    "frame": "Pixels and table columns: a tile, an integration or a block of rows per message, in Avro.",
+    "product": "One message per product: metadata and a claim-check URI of the whole file.",
     "truth": "What was done to each product, by product and message id. Models under test do not read it.",
     "control": "Runs started and finished, and the checkpoints a publisher resumes from.",
 }
@@ -43,8 +43,9 @@ def stream_asset(scenario: Scenario) -> dg.AssetsDefinition:
         kinds={"kafka", "avro"},
         pool="kafka",
         code_version=scenario.stream_sha256[:16],
-        description=f"The program's products under `{scenario.name}`, planned, published to Kafka and read back: frames and "
-        "products on the data topics, truth on a topic of its own. Receipts lie in the Iceberg table `publications`. "
+        description=f"The program's products under `{scenario.name}`, planned, published to Kafka and read back: "
+        "frames and products on the data topics, truth on a topic of its own. Receipts lie in the Iceberg table "
+        "`publications`. "
         "Passed means: planned - lost + duplicated = consumed, each message reconciled by its id.",
     )
     def publish(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:

@@ -19,7 +19,9 @@ __all__ = ["dev"]
 
 
 @click.command()
-@click.option("--archive", "root", type=click.Path(path_type=Path), help="A folder of FITS files to serve as the archive.")
+@click.option(
+    "--archive", "root", type=click.Path(path_type=Path), help="A folder of FITS files to serve as the archive."
+)
 @click.option("--port", default=3000, show_default=True, help="Port of Dagster's UI on 127.0.0.1.")
 def dev(root: Path | None, port: int) -> None:
     """Open Dagster's UI with both code locations, embedded services started, until Ctrl-C.

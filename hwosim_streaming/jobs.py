@@ -30,10 +30,14 @@ class Overrides(dg.Config):
     """What a run may set; what is left out stays as the scenario file says."""
 
     scenario: str = Field(default="nominal_l2", description="The scenario to start from.")
-    severity: float | None = Field(default=None, ge=0, le=5, description="Severity of every effect: 0 identity, 5 failure.")
+    severity: float | None = Field(
+        default=None, ge=0, le=5, description="Severity of every effect: 0 identity, 5 failure."
+    )
     seed: int | None = Field(default=None, ge=0, description="Root seed of every random stream.")
     rate_per_s: float | None = Field(default=None, gt=0, description="Messages per second.")
-    time_scale: float | None = Field(default=None, ge=1e-3, le=1e5, description="Seconds of exposure per second of stream.")
+    time_scale: float | None = Field(
+        default=None, ge=1e-3, le=1e5, description="Seconds of exposure per second of stream."
+    )
 
 
 def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
@@ -57,7 +61,9 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
         )
         program = context.partition_key
         if scenario.id == scenario.name:
-            raise BadInputError(config.scenario, "nothing differs from the scenario file", "materialize its assets instead")
+            raise BadInputError(
+                config.scenario, "nothing differs from the scenario file", "materialize its assets instead"
+            )
         perturbed = perturb_program(program, scenario, lake.lake(), lake.tables())
         context.log_event(
             dg.AssetMaterialization(

@@ -44,14 +44,14 @@ def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
     specs=[
         _spec(
             CARDS_KEY,
-            "Every header card of every HDU of every readable file: order, duplicates, COMMENT and HISTORY kept, the raw "
-            "80-byte image beside the typed value. Lies in the Iceberg table `header_cards`. "
+            "Every header card of every HDU of every readable file: order, duplicates, COMMENT and HISTORY kept, the "
+            "raw 80-byte image beside the typed value. Lies in the Iceberg table `header_cards`. "
             "Passed means: cards have a keyword and lie in order.",
         ),
         _spec(
             PRODUCTS_KEY,
-            "The validated products, one typed row per file: ObsCore columns and the core keywords as `kw_*`. Lies in the "
-            "Iceberg table `products`. Passed means: each file keeps what JWST promises for its product type.",
+            "The validated products, one typed row per file: ObsCore columns and the core keywords as `kw_*`. Lies in "
+            "the Iceberg table `products`. Passed means: each file keeps what JWST promises for its product type.",
         ),
         _spec(
             QUARANTINE_KEY,

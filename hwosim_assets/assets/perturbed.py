@@ -49,8 +49,8 @@ def perturbed_asset(scenario: Scenario) -> dg.AssetsDefinition:
                 kinds={"fits", "iceberg"},
                 code_version=version,
                 description=f"{scenario.description}\n\nThe validated products of the program under the scenario "
-                f"`{scenario.name}`. The files lie in the lake under `delivered/`, named by their content, their rows in the "
-                "Iceberg table `perturbed`. Passed means: every product is there, same seed, same bytes.",
+                f"`{scenario.name}`. The files lie in the lake under `delivered/`, named by content, their rows in "
+                "the Iceberg table `perturbed`. Passed means: every product is there, same seed, same bytes.",
             ),
             dg.AssetSpec(
                 truth_key(scenario.name),
@@ -59,8 +59,8 @@ def perturbed_asset(scenario: Scenario) -> dg.AssetsDefinition:
                 partitions_def=jwst_program,
                 kinds={"iceberg"},
                 code_version=version,
-                description=f"What `{scenario.name}` did to each product: every effect with its resolved numbers, keys and "
-                "masks, enough to replay the same bytes. Lies in the Iceberg table `truth`.",
+                description=f"What `{scenario.name}` did to each product: every effect with its resolved numbers, keys "
+                "and masks, enough to replay the same bytes. Lies in the Iceberg table `truth`.",
             ),
         ],
     )

@@ -4,11 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hwosim_assets.console import json_option, print_json, print_table, progress, say
 from hwosim_assets.errors import BadInputError, HwosimError
+
+if TYPE_CHECKING:
+    from hwosim_assets.runner import Outcome
 
 __all__ = ["demo"]
 
@@ -22,9 +26,7 @@ FAST_SCENARIO = "nominal_l2"
 @click.option("--scenario", "scenarios", multiple=True, help="Only this scenario; may be given again.")
 @click.option("--fast", is_flag=True, help="One program under one scenario.")
 @json_option
-def demo(
-    archive: str | None, programs: tuple[str, ...], scenarios: tuple[str, ...], fast: bool, as_json: bool
-) -> None:
+def demo(archive: str | None, programs: tuple[str, ...], scenarios: tuple[str, ...], fast: bool, as_json: bool) -> None:
     """Run the whole chain: archive, lake, catalog, perturbed datasets, Kafka stream, proof.
 
     Without --archive a sample archive is generated: JWST-format products of all five instruments.
@@ -34,6 +36,7 @@ def demo(
       hwosim demo
       hwosim demo --archive ~/jwst-files --scenario nominal_l2
     """
+    from hwosim_assets.outcome import outcome_rows
     from hwosim_assets.partitions import register_programs
     from hwosim_assets.runner import check_scenarios, instance_at, materialize_program
     from hwosim_assets.settings import Settings
@@ -60,14 +63,28 @@ def demo(
                 )
                 bars.advance(task)
             bars.update(task, description="programs")
-        rows = _table(instance, chosen, scenarios)
+        rows = outcome_rows(instance, chosen, scenarios)
     _show(rows, as_json)
-    failures = [f"{outcome.program}: {line}" for outcome in outcomes for line in outcome.failures]
-    for line in failures:
-        say(f"failed  {line}")
-    if failures or not all(row["verified"] for row in rows):
-        raise HwosimError("the demo", "not every program went through", "read the lines above; the runs are in the UI")
-    if not as_json:
+    _conclude(outcomes, rows, quiet=as_json)
+
+
+def _conclude(outcomes: "list[Outcome]", rows: list[dict[str, object]], *, quiet: bool) -> None:
+    """Say what stopped and what failed; raise where a program that was free to go on did not arrive whole."""
+    stopped = {outcome.program for outcome in outcomes if outcome.stopped_by}
+    for outcome in outcomes:
+        for check in outcome.stopped_by:
+            say(f"stopped  {outcome.program}: {check}")
+        for line in outcome.failures:
+            say(f"failed   {outcome.program}: {line}")
+    unproved = {str(row["program"]) for row in rows if not row["verified"]} - stopped
+    failed = unproved | {outcome.program for outcome in outcomes if outcome.failures}
+    if failed:
+        raise HwosimError(
+            f"program {', '.join(sorted(failed))}",
+            "did not go all the way",
+            "read the lines above; the runs are in the UI",
+        )
+    if not quiet:
         say("Every message was reconciled. Open the UI with `make dev` and look at Lineage.")
 
 
@@ -110,13 +127,6 @@ def _programs(named: tuple[str, ...]) -> list[str]:
             "the archive", "it lists no program", "name one with --program, or a folder that holds FITS files"
         )
     return found
-
-
-def _table(instance: "object", programs: list[str], scenarios: tuple[str, ...]) -> list[dict[str, object]]:
-    """Return one row per program and scenario: what each stage counted, read back from the lake and the record."""
-    from hwosim_assets.outcome import outcome_rows
-
-    return outcome_rows(instance, programs, scenarios)
 
 
 def _show(rows: list[dict[str, object]], as_json: bool) -> None:

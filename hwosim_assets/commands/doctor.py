@@ -46,7 +46,8 @@ def doctor(as_json: bool) -> None:
         print_json([asdict(finding) for finding in findings])
     else:
         print_table(
-            "", ["thing", "configured", "well", "mend"],
+            "",
+            ["thing", "configured", "well", "mend"],
             [[f.thing, f.value, "yes" if f.is_well else "NO", f.mend] for f in findings],
         )
     ill = [finding.thing for finding in findings if not finding.is_well]
@@ -69,7 +70,11 @@ def _findings() -> list[Finding]:
         _tried("archive", settings.archive_url, lambda: ArchiveClient.from_settings(settings).check()),
         Finding("MAST token", "set" if settings.mast_api_token else "not set (public data only)", True),
         _tried("lake", settings.lake_uri, lambda: Lake.from_settings(settings).check()),
-        _tried("table catalog", _redacted(settings.catalog_uri.get_secret_value()), lambda: Tables.from_settings(settings).check()),
+        _tried(
+            "table catalog",
+            _redacted(settings.catalog_uri.get_secret_value()),
+            lambda: Tables.from_settings(settings).check(),
+        ),
     ]
     known = find_scenarios(settings.scenario_folders())
     findings.append(Finding("scenarios", ", ".join(sorted(known.found)), True))

@@ -1,9 +1,14 @@
 """``hwosim run``: materialize from the shell what the UI would."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from hwosim_assets.console import json_option, print_json, progress
 from hwosim_assets.errors import HwosimError
+
+if TYPE_CHECKING:
+    from hwosim_assets.runner import Outcome
 
 __all__ = ["run"]
 
@@ -50,7 +55,19 @@ def run(programs: tuple[str, ...], scenarios: tuple[str, ...], stage: str | None
         print_json([vars(outcome) for outcome in outcomes])
     else:
         for outcome in outcomes:
-            click.echo(f"{outcome.program}: {'done' if outcome.succeeded else 'failed'}")
-    failed = [line for outcome in outcomes for line in outcome.failures]
-    if failed:
-        raise HwosimError(failed[0], f"{len(failed)} steps failed", "see the runs in the UI (make dev)")
+            click.echo(f"{outcome.program}: {_in_words(outcome)}")
+    unfinished = [outcome.program for outcome in outcomes if not outcome.succeeded]
+    if unfinished:
+        raise HwosimError(
+            f"program {', '.join(unfinished)}",
+            "did not go all the way",
+            "read the reasons above; the runs are in the UI (make dev)",
+        )
+
+
+def _in_words(outcome: "Outcome") -> str:
+    if outcome.failures:
+        return f"failed: {'; '.join(outcome.failures)}"
+    if outcome.stopped_by:
+        return f"stopped by the checks {', '.join(outcome.stopped_by)}"
+    return "done"

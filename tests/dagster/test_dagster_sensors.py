@@ -1,0 +1,163 @@
+"""Real ticks on an instance of their own: discovery, refreshing what changed, publishing what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from hwosim_assets.partitions import register_programs, registered_programs
+from hwosim_assets.resources import ArchiveResource
+from hwosim_assets.sensors import ATTEMPTS, REQUEST_TAG
+
+
+class FakeArchive:
+    """An archive whose programs and fingerprints a test sets."""
+
+    def __init__(self, **programs: str) -> None:
+        self.fingerprints = {name.removeprefix("p"): value for name, value in programs.items()}
+
+    def programs(self, of: Sequence[str] | None = None) -> dict[str, str]:
+        return {p: f for p, f in self.fingerprints.items() if of is None or p in of}
+
+
+class FakeArchiveResource(ArchiveResource):
+    """Hands out the fake."""
+
+    def client(self) -> Any:
+        return ARCHIVE
+
+
+ARCHIVE = FakeArchive()
+
+
+@pytest.fixture
+def archive(monkeypatch: pytest.MonkeyPatch) -> FakeArchive:
+    ARCHIVE.fingerprints = {}
+    return ARCHIVE
+
+
+@pytest.fixture
+def instance(state: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as made:
+        yield made
+
+
+def _sensor(name: str) -> dg.SensorDefinition:
+    from hwosim_assets.definitions import build_defs as assets
+    from hwosim_streaming.definitions import build_defs as streaming
+
+    for definitions in (assets(), streaming()):
+        for sensor in definitions.sensors or []:
+            if sensor.name == name:
+                return sensor
+    raise AssertionError(name)
+
+
+class Ticker:
+    """Ticks a sensor as the daemon does: carries the cursor, records the runs that were requested."""
+
+    def __init__(self, instance: dg.DagsterInstance, name: str, **resources: object) -> None:
+        self.instance, self.resources, self.cursor = instance, resources, None
+        self.sensor = _sensor(name)
+
+    def tick(self) -> list[dg.RunRequest]:
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor, resources=self.resources)
+        result = self.sensor.evaluate_tick(context)
+        self.cursor = result.cursor
+        for request in result.dynamic_partitions_requests:
+            self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        return list(result.run_requests or [])
+
+    def record(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> None:
+        with_run = dg.DagsterRun(
+            job_name="job", run_id=dg._core.utils.make_new_run_id(), status=status, tags=request.tags
+        )
+        self.instance.add_run(with_run)
+
+
+def test_discovery_registers_programs_and_requests_nothing(instance: dg.DagsterInstance, archive: FakeArchive) -> None:
+    archive.fingerprints = {"01345": "a", "02565": "b"}
+    ticker = Ticker(instance, "discover_programs_sensor", archive=FakeArchiveResource())
+    assert ticker.tick() == []
+    assert registered_programs(instance) == ["01345", "02565"]
+    assert ticker.tick() == []
+
+
+def test_a_changed_program_is_refreshed_once(instance: dg.DagsterInstance, archive: FakeArchive) -> None:
+    archive.fingerprints = {"01345": "a", "02565": "b"}
+    register_programs(instance, ["01345"])
+    ticker = Ticker(instance, "refresh_changed_sensor", archive=FakeArchiveResource())
+    (request,) = ticker.tick()
+    assert request.partition_key == "01345", "02565 is not registered yet"
+    ticker.record(request, dg.DagsterRunStatus.STARTED)
+    assert ticker.tick() == []
+
+
+def test_a_failed_refresh_is_tried_again_under_a_new_key_and_not_for_ever(
+    instance: dg.DagsterInstance, archive: FakeArchive
+) -> None:
+    archive.fingerprints = {"01345": "a"}
+    register_programs(instance, ["01345"])
+    ticker = Ticker(instance, "refresh_changed_sensor", archive=FakeArchiveResource())
+    keys = []
+    for _ in range(ATTEMPTS):
+        (request,) = ticker.tick()
+        keys.append(request.run_key)
+        ticker.record(request, dg.DagsterRunStatus.FAILURE)
+    assert len(set(keys)) == ATTEMPTS
+    assert ticker.tick() == []
+    archive.fingerprints = {"01345": "b"}
+    (request,) = ticker.tick()
+    assert request.run_key not in keys
+
+
+def test_a_program_that_went_back_to_an_earlier_state_is_refreshed(
+    instance: dg.DagsterInstance, archive: FakeArchive
+) -> None:
+    register_programs(instance, ["01345"])
+    ticker = Ticker(instance, "refresh_changed_sensor", archive=FakeArchiveResource())
+    for fingerprint in ("a", "b", "a"):
+        archive.fingerprints = {"01345": fingerprint}
+        (request,) = ticker.tick()
+        ticker.record(request, dg.DagsterRunStatus.SUCCESS)
+        assert ticker.tick() == []
+
+
+def _materialized(instance: dg.DagsterInstance, scenario: str, program: str, version: str) -> None:
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(["perturbed", scenario], partition=program, tags={"dagster/data_version": version})
+    )
+
+
+def test_what_was_newly_materialized_is_published_and_nothing_twice(instance: dg.DagsterInstance) -> None:
+    ticker = Ticker(instance, "publish_new_sensor")
+    assert ticker.tick() == []
+    for program in ("01345", "02565", "07777"):
+        _materialized(instance, "nominal_l2", program, "v1")
+    requests = ticker.tick()
+    assert [request.partition_key for request in requests] == ["01345", "02565", "07777"]
+    assert {tuple(request.asset_selection[0].path) for request in requests} == {("stream", "nominal_l2")}
+    for request in requests:
+        ticker.record(request, dg.DagsterRunStatus.SUCCESS)
+    assert ticker.tick() == []
+    _materialized(instance, "nominal_l2", "01345", "v1")
+    assert ticker.tick() == [], "the same bytes under the same scenario were published already"
+    _materialized(instance, "nominal_l2", "01345", "v2")
+    (request,) = ticker.tick()
+    assert request.partition_key == "01345"
+
+
+def test_a_failed_publication_is_tried_again(instance: dg.DagsterInstance) -> None:
+    ticker = Ticker(instance, "publish_new_sensor")
+    _materialized(instance, "clean", "01345", "v1")
+    (first,) = ticker.tick()
+    ticker.record(first, dg.DagsterRunStatus.STARTED)
+    assert ticker.tick() == []
+    (run,) = instance.get_runs(dg.RunsFilter(tags={REQUEST_TAG: first.tags[REQUEST_TAG]}))
+    instance.report_run_failed(run)
+    (second,) = ticker.tick()
+    assert second.run_key != first.run_key
