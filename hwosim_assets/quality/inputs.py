@@ -76,14 +76,15 @@ def stream_input(publications: pa.Table) -> SuiteInput:
     Parameters
     ----------
     publications : pyarrow.Table
-        Rows of the table ``publications`` for one program and scenario.
+        Rows of the table ``publications`` for one program and scenario. The latest is judged; the
+        table keeps those of earlier plans, which no new publication could mend.
 
     Returns
     -------
     SuiteInput
         With the columns ``expected`` (planned - lost + duplicated) and ``lost_share``.
     """
-    rows = publications
+    rows = publications.sort_by([("published_at", "descending")]).slice(0, 1)
     expected = pc.add(pc.subtract(rows["planned"], rows["lost"]), rows["duplicated"])
     planned = pc.cast(rows["planned"], pa.float64())
     share = pc.divide(pc.cast(rows["lost"], pa.float64()), pc.if_else(pc.equal(planned, 0.0), 1.0, planned))

@@ -1,3 +1,4 @@
+import datetime as dt
 import warnings
 from pathlib import Path
 
@@ -25,6 +26,7 @@ GOOD = {
     "verified": True,
     "bytes": 1000,
     "seconds": 1.5,
+    "published_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
 }
 
 

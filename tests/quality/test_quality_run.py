@@ -165,6 +165,13 @@ def test_a_publication_must_reconcile(changed: dict[str, list[object]], rules: s
     assert set(broken(read.rows, read.counts, "stream")) == rules
 
 
+def test_only_the_latest_publication_is_judged() -> None:
+    old = publications(verified=[False], run_id=["r0"], published_at=[dt.datetime(2025, 1, 1, tzinfo=dt.UTC)])
+    read = stream_input(pa.concat_tables([old, publications()]))
+    assert "every_message_reconciled" not in broken(read.rows, read.counts, "stream")
+    assert read.counts == {"publications": 2}
+
+
 def test_an_empty_plan_is_not_divided_by() -> None:
     read = stream_input(publications(planned=[0], lost=[0], duplicated=[0], published=[0], consumed=[0]))
     assert "messages_planned" in broken(read.rows, read.counts, "stream")
