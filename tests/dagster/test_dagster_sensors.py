@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,14 @@ def instance(state: Path) -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def _sensor(name: str) -> dg.SensorDefinition:
+def _found(name: str) -> tuple[dg.Definitions, dg.SensorDefinition]:
     from hwosim_assets.definitions import build_defs as assets
     from hwosim_streaming.definitions import build_defs as streaming
 
     for definitions in (assets(), streaming()):
         for sensor in definitions.sensors or []:
             if sensor.name == name:
-                return sensor
+                return definitions, definitions.resolve_sensor_def(name)
     raise AssertionError(name)
 
 
@@ -62,13 +63,16 @@ class Ticker:
 
     def __init__(self, instance: dg.DagsterInstance, name: str, **resources: object) -> None:
         self.instance, self.resources, self.cursor = instance, resources, None
-        self.sensor = _sensor(name)
+        self.definitions, self.sensor = _found(name)
 
     def tick(self) -> list[dg.RunRequest]:
-        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor, resources=self.resources)
-        result = self.sensor.evaluate_tick(context)
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources=self.resources, definitions=self.definitions
+        )
+        result = self.sensor(context)
+        assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
-        for request in result.dynamic_partitions_requests:
+        for request in result.dynamic_partitions_requests or []:
             self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
         return list(result.run_requests or [])
 
@@ -136,6 +140,7 @@ def _materialized(instance: dg.DagsterInstance, scenario: str, program: str, ver
 def test_what_was_newly_materialized_is_published_and_nothing_twice(instance: dg.DagsterInstance) -> None:
     ticker = Ticker(instance, "publish_new_sensor")
     assert ticker.tick() == []
+    register_programs(instance, ["01345", "02565", "07777"])
     for program in ("01345", "02565", "07777"):
         _materialized(instance, "nominal_l2", program, "v1")
     requests = ticker.tick()
