@@ -51,19 +51,31 @@ class Place:
         Raises
         ------
         BadInputError
-            If it is neither ``file:///folder`` nor ``s3://bucket[/prefix]``.
+            If it is neither ``file:///folder`` nor ``s3://bucket[/prefix]``, or has ``?`` or ``#`` in
+            a name, which PyIceberg would take for the end of the path.
         """
         parts = urlsplit(uri)
         path = unquote(parts.path)
         if parts.query or parts.fragment or ".." in path.split("/"):
             raise _bad_uri(uri)
-        if parts.scheme == "file" and parts.netloc in ("", "localhost") and path.strip("/"):
+        local = parts.scheme == "file" and parts.netloc in ("", "localhost")
+        if local and path.strip("/") and path.isprintable() and not set(path) & set("?#"):
             folder = Path(path)
             return cls(folder.as_uri(), folder=folder)
         if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
             prefix = parts.path.strip("/")
             return cls(f"s3://{parts.netloc}/{prefix}".rstrip("/"), bucket=parts.netloc, prefix=prefix)
         raise _bad_uri(uri)
+
+    @classmethod
+    def of_iceberg(cls, location: str) -> Place:
+        """Return the place of an Iceberg location (see :attr:`iceberg_location`)."""
+        return cls.parse(Path(location.removeprefix("file://")).as_uri() if location.startswith("file:") else location)
+
+    @property
+    def iceberg_location(self) -> str:
+        """The root as PyIceberg understands it: it takes the path of a ``file://`` URI literally, ``%20`` and all."""
+        return self.uri if self.folder is None else f"file://{self.folder}"
 
     def uri_of(self, key: str) -> str:
         """Return the URI of a key; S3 keys stand as they are, as every S3 tool writes them."""

@@ -271,7 +271,9 @@ class Tables:
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent.mkdir(parents=True, exist_ok=True)
             uri += "" if "?" in uri else "?timeout=30"
-        catalog = load_catalog("hwosim", uri=uri, warehouse=self.place.uri, **self.place.iceberg_properties())
+        catalog = load_catalog(
+            "hwosim", uri=uri, warehouse=self.place.iceberg_location, **self.place.iceberg_properties()
+        )
         if not catalog.namespace_exists(NAMESPACE):
             with suppress(NamespaceAlreadyExistsError):
                 catalog.create_namespace(NAMESPACE)
@@ -329,17 +331,25 @@ class Tables:
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
         """Word failures of store and catalog; a locked SQLite catalog counts as another writer's turn."""
+        from pyiceberg.exceptions import NotInstalledError, RESTError
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             with store_errors(self.place, f"table {name}"):
                 yield
-        except SQLAlchemyError as error:
+        except NotInstalledError as error:
+            raise BackendAbsentError(
+                self._named(), f"needs a further package ({error.__cause__ or error})", "install the extra postgres"
+            ) from error
+        except (SQLAlchemyError, RESTError) as error:
             raise self._catalog_error(error) from error
+
+    def _named(self) -> str:
+        return f"table catalog {_without_password(self._catalog_uri)}"
 
     def _catalog_error(self, error: Exception) -> Exception:
         text = str(getattr(error, "orig", None) or error)
-        place = f"table catalog {_without_password(self._catalog_uri)}"
+        place = self._named()
         if "database is locked" in text or "already exists" in text or "UNIQUE constraint" in text:
             return _BehindError(text)
         if "disk is full" in text:
@@ -395,6 +405,9 @@ def _write_file(table: Table, program: str, rows: pa.Table) -> list[Any]:
     field = partitions.fields[0]
     bucket = field.transform.transform(schema.find_field(field.source_id).field_type)(program)
     key = PartitionKey([PartitionFieldValue(field, bucket)], partitions, schema)
-    batches = rows.combine_chunks().to_batches()
+    for column in schema.as_arrow():
+        if column.name not in rows.column_names:  # a newer version of this code added it
+            rows = rows.append_column(column.name, pa.nulls(rows.num_rows, column.type))
+    batches = rows.select([column.name for column in schema.columns]).combine_chunks().to_batches()
     task = WriteTask(uuid.uuid4(), 0, schema, batches, partition_key=key)
     return list(write_file(table.io, table.metadata, iter([task])))

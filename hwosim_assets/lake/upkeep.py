@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from hwosim_assets.lake.place import Place
 from hwosim_assets.lake.store import Lake
 
 if TYPE_CHECKING:
@@ -62,13 +63,13 @@ def sweep(table: Table) -> int:
     int
         Number of files removed.
     """
-    lake = Lake(table.location())
+    lake = Lake(Place.of_iceberg(table.location()).uri)
     before = datetime.now(UTC) - GRACE
     # List first: a file that a commit adds from now on is not in the list, whatever refers to it.
     old = [entry.key for entry in lake.list() if entry.modified < before]
     if not old:
         return 0
-    wanted = {lake.key_of(location) for location in _referred(table)}
+    wanted = {location.removeprefix(table.location() + "/") for location in _referred(table)}
     gone = [key for key in old if key not in wanted]
     for key in gone:
         lake.delete(key)

@@ -1,0 +1,304 @@
+"""Iceberg tables of the lake: a scope is replaced as one, only when it says something new."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from hwosim_assets.errors import BackendAbsentError, HwosimError
+from hwosim_assets.lake import upkeep
+from hwosim_assets.lake.spec import TableSpec
+from hwosim_assets.lake.store import Lake
+from hwosim_assets.lake.tables import Tables, content_sha256
+from hwosim_assets.settings import Settings
+
+FIELDS = [
+    pa.field("program", pa.string(), nullable=False),
+    pa.field("scenario", pa.string(), nullable=False),
+    pa.field("name", pa.string(), nullable=False),
+    pa.field("flux", pa.float64()),
+    pa.field("groups", pa.int64()),
+    pa.field("good", pa.bool_()),
+    pa.field("raw", pa.binary()),
+    pa.field("warnings", pa.list_(pa.string())),
+    pa.field("at", pa.timestamp("us", "UTC")),
+]
+SPEC = TableSpec(
+    "things", pa.schema(FIELDS), scope=("program", "scenario"), key=("name",), volatile=("at",), doc="Things."
+)
+NOON = datetime(2026, 8, 20, 12, tzinfo=UTC)
+
+
+def scope(program: str = "01093", scenario: str = "clean") -> dict[str, str]:
+    return {"program": program, "scenario": scenario}
+
+
+def things(count: int = 3, program: str = "01093", scenario: str = "clean", **values: Any) -> pa.Table:
+    rows = [
+        {
+            **scope(program, scenario),
+            "name": f"jw{program}_{number:03d}.fits",
+            "flux": number / 7 if number else float("nan"),
+            "groups": number,
+            "good": number % 2 == 0,
+            "raw": bytes([number % 256]) * 5,
+            "warnings": ["a"] * number,
+            "at": NOON,
+            **values,
+        }
+        for number in range(count)
+    ]
+    return pa.Table.from_pylist(rows, schema=SPEC.schema)
+
+
+def test_a_table_that_does_not_exist_is_empty(tables: Tables) -> None:
+    assert tables.scan(SPEC) == SPEC.schema.empty_table()
+    assert tables.scan(SPEC, columns=["flux"]).schema.names == ["flux"]
+    assert not tables.replace(SPEC, scope(), things(0)).changed
+
+
+def test_rows_come_back_as_they_went_in(tables: Tables) -> None:
+    rows = things(4)
+    done = tables.replace(SPEC, scope(), rows)
+    assert (done.rows, done.changed, done.sha256) == (4, True, content_sha256(SPEC, rows))
+    found = tables.scan(SPEC)
+    assert found.schema == SPEC.schema
+    assert found.drop(["flux"]).to_pylist() == rows.drop(["flux"]).to_pylist()
+    assert content_sha256(SPEC, found) == done.sha256
+
+
+def test_the_same_content_writes_nothing(tables: Tables) -> None:
+    first = tables.replace(SPEC, scope(), things(3))
+    before = tables.scan(SPEC)
+    again = tables.replace(SPEC, scope(), things(3, at=NOON + timedelta(days=1)).take([2, 0, 1]))
+    assert not again.changed
+    assert again.sha256 == first.sha256
+    assert tables.scan(SPEC).column("at") == before.column("at")
+
+
+def test_rows_that_did_not_change_keep_their_time(tables: Tables) -> None:
+    tables.replace(SPEC, scope(), things(3))
+    later = NOON + timedelta(days=1)
+    assert tables.replace(SPEC, scope(), things(4, at=later)).changed
+    assert tables.scan(SPEC).column("at").to_pylist() == [NOON, NOON, NOON, later]
+
+
+def test_a_scope_leaves_the_others_alone(tables: Tables) -> None:
+    long = "ground_segment_bad_day_with_a_long_name"
+    others = [("01093", "clean"), ("01093", long + "--0123abcd"), ("02282", long), ("09999", "clean")]
+    for program, scenario in others:
+        tables.replace(SPEC, scope(program, scenario), things(2, program, scenario))
+    tables.replace(SPEC, scope("01093", long), things(5, "01093", long))
+    tables.replace(SPEC, scope("01093", long), things(1, "01093", long))
+    assert tables.scan(SPEC, scope("01093", long)).num_rows == 1
+    for program, scenario in others:
+        found = tables.scan(SPEC, scope(program, scenario))
+        assert content_sha256(SPEC, found) == content_sha256(SPEC, things(2, program, scenario))
+    assert tables.replace(SPEC, scope("01093", long), things(0)).changed
+    assert tables.scan(SPEC, {"program": "01093"}, ["name", "scenario"]).num_rows == 4
+
+
+def test_the_predicate_skips_files(tables: Tables) -> None:
+    for number in range(4):
+        tables.replace(SPEC, scope(f"{number:05d}"), things(1, f"{number:05d}"))
+    table = tables._load(SPEC)
+    assert table is not None
+    assert len(Tables._plan(table, None)) == 4
+    assert len(Tables._plan(table, {"program": "00003"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (things(2, "02282"), "outside the scope"),
+        (pa.concat_tables([things(1), things(1)]), "share one key"),
+        (things(1).append_column("colour", pa.array(["red"])), "no column colour"),
+        (things(1).drop(["name"]), "may not be null"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(state: Path, rows: pa.Table, said: str) -> None:
+    tables = Tables(f"sqlite:///{state / 'catalog.db'}", (state / "tables").as_uri())
+    with pytest.raises(ValueError, match=said):
+        tables.replace(SPEC, scope(), rows)
+
+
+def test_a_scope_names_its_columns(state: Path) -> None:
+    tables = Tables(f"sqlite:///{state / 'catalog.db'}", (state / "tables").as_uri())
+    with pytest.raises(ValueError, match="a scope names program, scenario"):
+        tables.replace(SPEC, {"program": "01093"}, things(1))
+
+
+def test_a_table_gains_the_columns_of_its_spec(tables: Tables) -> None:
+    old = TableSpec("things", pa.schema(FIELDS[:4]), scope=SPEC.scope, key=SPEC.key)
+    rows = things(2).select(old.schema.names)
+    first = tables.replace(old, scope(), rows)
+    grown = tables.scan(SPEC)
+    assert grown.column("groups").null_count == 2
+    assert content_sha256(SPEC, grown) == first.sha256
+    assert not tables.replace(SPEC, scope(), rows).changed
+    tables.replace(SPEC, scope("02282"), things(1, "02282"))
+    assert tables.scan(SPEC).column("groups").to_pylist() == [None, None, 0]
+    assert tables.scan(old, scope()).num_rows == 2
+    tables.replace(old, scope(), things(3).select(old.schema.names))
+    assert tables.scan(SPEC, scope()).num_rows == 3
+
+
+def test_a_new_column_that_may_not_be_null_is_refused(tables: Tables) -> None:
+    tables.replace(SPEC, scope(), things(1))
+    must = TableSpec("things", SPEC.schema.append(pa.field("must", pa.int64(), nullable=False)), SPEC.scope, SPEC.key)
+    with pytest.raises(ValueError, match="must be nullable"):
+        tables.replace(must, scope(), things(1).append_column("must", pa.array([1])))
+
+
+def test_old_snapshots_and_their_files_go(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "KEEP_SNAPSHOTS", 2)
+    monkeypatch.setattr(upkeep, "GRACE", timedelta(seconds=-5))
+    for number in range(4):
+        tables.replace(SPEC, scope(), things(number + 1))
+        tables.replace(SPEC, scope("02282"), things(1, "02282"))
+    table = tables._load(SPEC)
+    assert table is not None
+    assert len(table.metadata.snapshots) <= 2 * 2 + 1
+    assert upkeep.sweep(table) >= 0
+    data = [stored.key for stored in Lake(tables.place.uri + "/hwosim/things").list("data")]
+    referred = {task.file.file_path.rsplit("/", 1)[1] for task in Tables._plan(table, None)}
+    assert referred <= {key.rsplit("/", 1)[1] for key in data}
+    assert len(data) <= 2 * 2 + 2
+    assert tables.scan(SPEC, scope()).num_rows == 4
+    assert tables.scan(SPEC, scope("02282")).num_rows == 1
+
+
+def test_young_files_are_not_swept(tables: Tables) -> None:
+    tables.replace(SPEC, scope(), things(1))
+    table = tables._load(SPEC)
+    assert table is not None
+    Lake(tables.place.uri + "/hwosim/things").write_new("data/of-a-commit-under-way.parquet", b"1")
+    assert upkeep.sweep(table) == 0
+
+
+WRITER = """
+    import sys
+    import pyarrow as pa
+    from hwosim_assets.lake.rejections import QUARANTINE, Rejection, rejection_rows
+    from hwosim_assets.lake.tables import Tables
+
+    catalog, warehouse, programs = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
+    tables = Tables(catalog, warehouse)
+    for count in (1, 3):
+        for program in programs:
+            rows = rejection_rows(program, [Rejection(f"f{n}", "raw", "rule", sys.argv[4]) for n in range(count)])
+            tables.replace(QUARANTINE, {"program": program, "stage": "raw"}, rows)
+"""
+
+
+def _writers(tables: Tables, state: Path, programs: list[list[str]]) -> None:
+    catalog = f"sqlite:///{state / 'catalog.db'}"
+    started = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                textwrap.dedent(WRITER),
+                catalog,
+                tables.place.uri,
+                ",".join(part),
+                f"writer {number}",
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number, part in enumerate(programs)
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+
+
+def test_two_processes_lose_nothing(tables: Tables, state: Path) -> None:
+    from hwosim_assets.lake.rejections import QUARANTINE
+
+    ours, theirs = ["00001", "00003", "00005"], ["00002", "00004", "00006"]
+    _writers(tables, state, [ours, theirs])
+    found = tables.scan(QUARANTINE)
+    counts = {program: found.column("program").to_pylist().count(program) for program in ours + theirs}
+    assert counts == dict.fromkeys(ours + theirs, 3)
+
+
+def test_two_processes_on_one_scope_leave_the_rows_of_one(state: Path) -> None:
+    from hwosim_assets.lake.rejections import QUARANTINE
+
+    tables = Tables(f"sqlite:///{state / 'catalog.db'}", (state / "tables").as_uri())
+    _writers(tables, state, [["00001"], ["00001"]])
+    found = tables.scan(QUARANTINE)
+    assert found.num_rows == 3
+    assert len(set(found.column("reason").to_pylist())) == 1
+
+
+def test_threads_lose_nothing(tables: Tables) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    programs = [f"{number:05d}" for number in range(4)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda program: tables.replace(SPEC, scope(program), things(2, program)), programs))
+    assert tables.scan(SPEC).num_rows == 8
+
+
+def test_a_file_that_mixes_scopes_is_never_dropped(tables: Tables) -> None:
+    from hwosim_assets.lake.tables import _write_file
+
+    tables.replace(SPEC, scope(), things(1))
+    table = tables._load(SPEC)
+    assert table is not None
+    mixed = pa.concat_tables([things(2), things(2, scenario="nominal_l2")])
+    with table.transaction() as transaction, transaction.update_snapshot().fast_append() as snapshot:
+        for data_file in _write_file(table, "01093", mixed):
+            snapshot.append_data_file(data_file)
+    with pytest.raises(HwosimError, match="and of others"):
+        tables.replace(SPEC, scope(scenario="nominal_l2"), things(1, scenario="nominal_l2"))
+    assert tables.scan(SPEC).num_rows == 5
+
+
+def test_check(tables: Tables) -> None:
+    tables.check()
+
+
+def test_the_settings_name_catalog_and_warehouse(state: Path) -> None:
+    tables = Tables.from_settings(Settings())
+    tables.replace(SPEC, scope(), things(1))
+    assert (state / "catalog.db").exists()
+    assert (state / "lake" / "tables" / "hwosim" / "things").is_dir()
+
+
+def test_an_absent_catalog_is_said_to_be_without_its_password(state: Path) -> None:
+    (state / "file").write_text("")
+    with pytest.raises(BackendAbsentError, match="postgresql") as caught:
+        Tables("postgresql+psycopg2://me:secret@127.0.0.1:1/x", (state / "t").as_uri()).scan(SPEC)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(BackendAbsentError, match="HWOSIM_CATALOG_URI"):
+        Tables(f"sqlite:///{state / 'file' / 'catalog.db'}", (state / "t").as_uri()).check()
+
+
+def test_a_missing_bucket_is_told(s3_uri: str, state: Path) -> None:
+    tables = Tables(f"sqlite:///{state / 'catalog.db'}", "s3://no-such-bucket-here/tables")
+    with pytest.raises(BackendAbsentError, match="bucket does not exist"):
+        tables.replace(SPEC, scope(), things(1))
+    with pytest.raises(BackendAbsentError, match="bucket does not exist"):
+        tables.check()
+
+
+def test_nothing_heavy_is_imported_before_a_table_is_touched() -> None:
+    program = """
+        import sys
+        import hwosim_assets.lake.tables, hwosim_assets.lake.ingest
+        heavy = ("pyiceberg", "sqlalchemy", "pandas", "boto3", "astropy", "obstore")
+        print([name for name in heavy if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
