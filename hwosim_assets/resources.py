@@ -70,3 +70,9 @@ class ArchiveResource(dg.ConfigurableResource):
 
             self._client = ArchiveClient.from_settings(Settings())
         return self._client
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Close the client's connections when the run ends."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
