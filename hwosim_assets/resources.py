@@ -8,7 +8,7 @@ nothing of Dagster.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ArchiveResource", "LakeResource"]
 
 
-class LakeResource(dg.ConfigurableResource):
+class LakeResource(dg.ConfigurableResource[Any]):
     """The object store and the Iceberg tables that the settings name."""
 
     _lake: Lake | None = PrivateAttr(default=None)
@@ -58,7 +58,7 @@ class LakeResource(dg.ConfigurableResource):
         return self._tables
 
 
-class ArchiveResource(dg.ConfigurableResource):
+class ArchiveResource(dg.ConfigurableResource[Any]):
     """The archive that the settings name: MAST, or a local one."""
 
     _client: ArchiveClient | None = PrivateAttr(default=None)
