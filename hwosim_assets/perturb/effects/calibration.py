@@ -1,10 +1,23 @@
-"""Drift of what turns electrons into physical units."""
+"""How much of the light is turned into numbers, and how that changes.
+
+Holds: effects of throughput and calibration. Keep out added light; that is ``optics``.
+"""
 
 from __future__ import annotations
 
-from hwosim_assets.perturb.effect import Effect
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.parameters import Parameter
 from hwosim_assets.perturb.registry import EffectSpec, register
+
+if TYPE_CHECKING:
+    from hwosim_assets.perturb.block import Block
+    from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.rng import Stream
 
 __all__ = ["Throughput"]
 
@@ -34,3 +47,42 @@ __all__ = ["Throughput"]
 )
 class Throughput(Effect):
     """Light lost before detection, with the noise that such a loss really leaves."""
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Refuse ramps of one group, whose bias is not known."""
+        if measurement.ramp and measurement.groups < 2:
+            raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
+        return {"noise_from": budget.read_method}
+
+    def on_tile(self, block: Block) -> None:
+        """Scale the signal and put the missing noise back."""
+        stream = self.task.stream(block.measurement.key)
+        q = 1.0 - self.task.number("loss")
+        if block.measurement.ramp:
+            self._ramp(block, stream, q)
+            return
+        sigma = block.true["poisson"] * (q * (1.0 - q))
+        sigma += block.true["read"] * (1.0 - q * q)
+        np.sqrt(sigma, out=sigma)
+        sigma[0] *= stream.normal(block.plane(0), block.tile, block.size)
+        block.sci *= q
+        block.sci += sigma
+        block.scale_variance("poisson", q, self.task.err_honest)
+        block.scale_flat_variance(q * q, self.task.err_honest)
+
+    @staticmethod
+    def _ramp(block: Block, stream: Stream, q: float) -> None:
+        """Scale what accumulated since the first group: electron by electron, then the reads' own noise."""
+        signal = np.diff(block.sci, axis=0)
+        shot = np.zeros(block.size, block.sci.dtype)
+        per_unit = 0.0 if block.budget.k is None else q * (1.0 - q) / block.budget.k
+        read = np.sqrt(block.true["read"][0] * (1.0 - q * q))
+        base = block.sci[0].copy()
+        total = np.zeros_like(base)
+        for group in range(1, block.groups):
+            step = signal[group - 1]
+            noise = stream.normal(block.plane(group), block.tile, block.size)
+            shot += np.sqrt(np.maximum(step, 0.0) * per_unit) * noise
+            total += step
+            again = stream.normal(block.plane(group), block.tile, block.size, sub=1)
+            block.sci[group] = base + q * total + shot + read * again

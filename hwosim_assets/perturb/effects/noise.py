@@ -1,10 +1,22 @@
-"""Detector noise."""
+"""Detector noise.
+
+Holds: effects of the stage ``noise`` (A1 and on). Keep out particles and detector state.
+"""
 
 from __future__ import annotations
 
-from hwosim_assets.perturb.effect import Effect
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.parameters import Parameter
 from hwosim_assets.perturb.registry import EffectSpec, register
+
+if TYPE_CHECKING:
+    from hwosim_assets.perturb.block import Block
+    from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.measurements import Measurement
 
 __all__ = ["ReadNoise"]
 
@@ -35,3 +47,20 @@ __all__ = ["ReadNoise"]
 )
 class ReadNoise(Effect):
     """White noise on top of the product's own read noise."""
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Refuse where no read noise is known."""
+        if budget.read_method == "none":
+            raise NotApplicableError("no read noise is known: no positive VAR_RNOISE or ERR, no scatter to measure")
+        return {"read_noise_from": budget.read_method}
+
+    def on_tile(self, block: Block) -> None:
+        """Add noise of (m^2 - 1) times the read variance."""
+        stream = self.task.stream(block.measurement.key)
+        factor = self.task.number("factor")
+        added = block.true["read"] * (factor * factor - 1.0)
+        sigma = np.sqrt(added)
+        for group in range(block.groups):
+            sigma[group] *= stream.normal(block.plane(group), block.tile, block.size)
+        block.sci += sigma
+        block.add_variance("read", added, self.task.err_honest)

@@ -1,10 +1,21 @@
-"""Light that reaches the detector besides the scene."""
+"""Light that reaches the detector besides the scene.
+
+Holds: effects of the stage ``optics``. Keep out what is lost of the light; that is ``calibration``.
+"""
 
 from __future__ import annotations
 
-from hwosim_assets.perturb.effect import Effect
-from hwosim_assets.perturb.parameters import Parameter
+from typing import TYPE_CHECKING, Any
+
+from hwosim_assets.perturb.effect import Effect, NotApplicableError
+from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import EffectSpec, register
+from hwosim_assets.perturb.rng import poisson
+
+if TYPE_CHECKING:
+    from hwosim_assets.perturb.block import Block
+    from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.measurements import Measurement
 
 __all__ = ["Background"]
 
@@ -35,3 +46,30 @@ __all__ = ["Background"]
 )
 class Background(Effect):
     """Additional uniform background with its photon noise."""
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Find how much to add, in science units and electrons per pixel."""
+        if budget.k is None:
+            raise NotApplicableError("electrons per science unit are not known")
+        added, electrons = self._amount(budget)
+        unit = "SCI per group" if measurement.ramp else "SCI"
+        return {"added": added, "added_unit": unit, "electrons": electrons, "level_from": budget.background_method}
+
+    def _amount(self, budget: Budget) -> tuple[float, float]:
+        """Return (added signal in science units, mean electrons); of a ramp, in one group."""
+        if budget.background is None or budget.k is None:
+            raise NotApplicableError("its background is not positive, so there is no level to take a multiple of")
+        added = rounded((self.task.number("factor") - 1.0) * budget.background)
+        return added, rounded(added * budget.k)
+
+    def on_tile(self, block: Block) -> None:
+        """Add Poisson electrons of one mean; in a ramp, group after group on top of each other."""
+        stream = self.task.stream(block.measurement.key)
+        added, electrons = self._amount(block.budget)
+        per_electron = 1.0 / float(block.budget.k or 1.0)
+        first = 1 if block.measurement.ramp else 0
+        for group in range(first, block.groups):
+            counts = poisson(stream.bits(block.plane(group), block.tile, block.size), electrons)
+            block.sci[group:] += (counts.astype(block.sci.dtype, copy=False) * per_electron)[None, :]
+        if not block.measurement.ramp:
+            block.add_variance("poisson", added * per_electron, self.task.err_honest)

@@ -1,0 +1,146 @@
+"""``hwosim effects``, ``hwosim scenarios`` and ``hwosim scenario show``: what can be done to products."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwosim_assets.console import json_option, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from hwosim_assets.perturb.parameters import Parameter
+    from hwosim_assets.perturb.scenario import Scenario
+
+__all__ = ["effects", "scenario", "scenarios"]
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def effects(name: str | None, as_json: bool) -> None:
+    """List the effects with their physics, parameters, units, severities, defaults and sources.
+
+    \b
+    Example:
+      hwosim effects
+      hwosim effects packet_loss
+    """
+    from hwosim_assets.perturb.registry import effect_specs, spec_of
+
+    specs = [spec_of(name)] if name else effect_specs()
+    if as_json:
+        print_json([asdict(spec) for spec in specs])
+        return
+    rows = [
+        (spec.name, spec.stage, spec.model, parameter.name, parameter.unit, _range(parameter), _values(parameter))
+        for spec in specs
+        for parameter in spec.parameters
+    ]
+    print_table("", ["effect", "stage", "model", "parameter", "unit", "bounds", "severity 1-5 or default"], rows)
+    if name:
+        for spec in specs:
+            for parameter in spec.parameters:
+                say(f"{parameter.name}: {parameter.doc} (source: {parameter.source})")
+            say(f"touches {', '.join(spec.planes)}; source: {spec.source}; test: {spec.test}")
+
+
+def _range(parameter: Parameter) -> str:
+    return " | ".join(parameter.choices) if parameter.choices else f"{parameter.low:g} to {parameter.high:g}"
+
+
+def _values(parameter: Parameter) -> str:
+    if parameter.severities is not None:
+        return ", ".join(f"{value:g}" for value in parameter.severities)
+    return str(parameter.default)
+
+
+@click.command()
+@json_option
+def scenarios(as_json: bool) -> None:
+    """List the scenarios: those that ship and those of HWOSIM_SCENARIO_PATH; broken files with their reason.
+
+    \b
+    Example:
+      hwosim scenarios
+    """
+    from hwosim_assets.perturb.scenario import find_scenarios
+    from hwosim_assets.settings import Settings
+
+    known = find_scenarios(Settings().scenario_folders())
+    if as_json:
+        found = [{"name": item.name, "sha256": item.sha256, **_content(item)} for item in known.found.values()]
+        broken = [{"path": str(item.path), "name": item.name, "reason": item.reason} for item in known.broken]
+        print_json({"found": found, "broken": broken})
+        return
+    rows = [
+        (
+            item.name,
+            item.content.version,
+            ", ".join(choice.effect for choice in item.effects) or "none",
+            item.description,
+        )
+        for item in known.found.values()
+    ]
+    print_table("", ["scenario", "version", "effects", "description"], rows)
+    for broken_file in known.broken:
+        say(f"[red]{broken_file.path}[/red]: {broken_file.reason}")
+
+
+@click.group()
+def scenario() -> None:
+    """Look at one scenario.
+
+    \b
+    Example:
+      hwosim scenario show nominal_l2
+    """
+
+
+@scenario.command()
+@click.argument("name")
+@click.option("--severity", type=float, help="0 to 5, for every effect and transport fault.")
+@click.option("--seed", type=int, help="Root seed.")
+@json_option
+def show(name: str, severity: float | None, seed: int | None, as_json: bool) -> None:
+    """Show a scenario (a name or a YAML file) fully resolved: every number that products will get.
+
+    \b
+    Example:
+      hwosim scenario show nominal_l2 --severity 2.5
+    """
+    from hwosim_assets.perturb.plan import make_plan
+    from hwosim_assets.perturb.scenario import load_scenario
+    from hwosim_assets.settings import Settings
+
+    chosen = load_scenario(name, Settings().scenario_folders()).with_overrides(severity=severity, seed=seed)
+    plan = make_plan(chosen, "", None)
+    if as_json:
+        hashes = {
+            "sha256": chosen.sha256,
+            "effects_sha256": chosen.effects_sha256,
+            "stream_sha256": chosen.stream_sha256,
+        }
+        print_json({"id": chosen.id, **hashes, **_content(chosen), "resolved": plan.model_dump(mode="json")["effects"]})
+        return
+    say(f"{chosen.id}, version {chosen.content.version}, seed {chosen.seed}: {chosen.description}")
+    rows = [
+        (step.stage, step.effect, step.severity, _numbers(step.parameters), step.err, step.dq) for step in plan.effects
+    ]
+    print_table("effects", ["stage", "effect", "severity", "parameters", "err", "dq"], rows)
+    for left_out in plan.left_out:
+        say(f"{left_out.effect}: its numbers depend on the exposure's time (see --json)")
+    print_table("schedule", ["key", "value"], list(chosen.schedule.model_dump().items()))
+    faults = [(fault, _numbers(numbers)) for fault, numbers in chosen.transport.model_dump().items()]
+    print_table("transport", ["fault", "numbers"], faults)
+
+
+def _content(item: Scenario) -> dict[str, Any]:
+    return item.content.model_dump(mode="json")
+
+
+def _numbers(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
+    )

@@ -1,0 +1,300 @@
+"""The noise budget of a measurement, inferred from the product itself.
+
+Holds: :class:`Budget` (electrons per science unit, read noise, background level, and by which method
+each was found) and its inference from VAR planes, keywords, ERR or the scatter of the pixels. Only
+medians, sorting and exact sums are used, so that the numbers are the same on every machine. Keep
+out what is done with them (``perturb.block``, ``perturb.effects``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb.parameters import rounded
+from hwosim_assets.perturb.published import Detector, detector_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.planes import Plane
+    from hwosim_assets.perturb.product import Product
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Budget", "infer_budget"]
+
+#: Pixels that are looked at to infer a budget.
+SAMPLE = 65536
+_BINS = 32
+_FEWEST = 64
+#: Above this spread, pixels are converted differently (wavelength) and a slope mixes them up.
+_ONE_CONVERSION = 3.0
+#: Median of |x - y| of two normal deviates of unit variance.
+_MEDIAN_DIFFERENCE = 0.9538725524089208
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a measurement's noise is made of.
+
+    Attributes
+    ----------
+    k : float or None
+        Electrons per science unit.
+    k_method : str
+        ``VAR_POISSON`` (slope of VAR_POISSON against SCI is 1/k), ``VAR_POISSON ratio`` (median of
+        SCI/VAR_POISSON where no one slope can be seen), ``keywords`` (published gain, exposure time,
+        PHOTMJSR), ``ERR`` (slope of ERR^2 against SCI) or ``none``.
+    k_spread : float or None
+        Ratio of the 84th to the 16th percentile of SCI/VAR_POISSON: how far one number describes
+        all pixels.
+    read_method : str
+        Where the signal-independent noise comes from: ``VAR_RNOISE``, ``ERR``, ``published`` or
+        ``scatter`` (median difference of neighbours), or ``none``.
+    read_sigma : float or None
+        One number for all pixels (published, scatter), in science units.
+    background : float or None
+        Median of the valid pixels, or of the photon signal that VAR_POISSON implies; of a ramp, DN
+        per group. Science units.
+    background_method : str
+        ``SCI``, ``VAR_POISSON`` or ``none``.
+    sums : bool
+        Whether ERR^2 = VAR_POISSON + VAR_RNOISE (+ VAR_FLAT) holds in the input.
+    sampled : int
+        Valid pixels that were looked at.
+    """
+
+    k: float | None
+    k_method: str
+    k_spread: float | None
+    read_method: str
+    read_sigma: float | None
+    background: float | None
+    background_method: str
+    sums: bool
+    sampled: int
+
+    def record(self) -> dict[str, Any]:
+        """Return the budget for the truth record."""
+        return asdict(self)
+
+
+def infer_budget(product: Product, measurement: Measurement) -> Budget:
+    """Return the noise budget of a measurement of a product."""
+    detector = detector_of(*(str(product.keyword(name) or "") for name in ("INSTRUME", "CHANNEL", "DETECTOR")))
+    if measurement.ramp:
+        return _ramp_budget(product, measurement, detector)
+    sample = _sample(product, measurement)
+    k, method = _electrons(product, measurement, sample, detector)
+    read, sigma = _read_noise(product, measurement, sample)
+    background, background_method = _background(sample, k, method)
+    return Budget(
+        k=k,
+        k_method=method,
+        k_spread=_spread(sample),
+        read_method=read,
+        read_sigma=sigma,
+        background=background,
+        background_method=background_method,
+        sums=_sums(sample),
+        sampled=int(sample["SCI"].size),
+    )
+
+
+def _step(measurement: Measurement) -> int:
+    """Return a stride that takes at most SAMPLE elements and visits all columns."""
+    step = max(1, -(-measurement.sci.size // SAMPLE))
+    while math.gcd(step, measurement.frame[-1]) > 1 and step > 1:
+        step += 1
+    return step
+
+
+def _sample(product: Product, measurement: Measurement) -> dict[str, Floats]:
+    """Return evenly taken valid elements of every companion, as float64."""
+    step = _step(measurement)
+
+    def taken(plane: Plane) -> NDArray[Any]:
+        return plane.decode(plane.raw(product.payload).reshape(-1)[::step])
+
+    sci = taken(measurement.sci).astype(np.float64)
+    valid = np.isfinite(sci)
+    if measurement.dq is not None:
+        valid &= (taken(measurement.dq) & (DQ.DO_NOT_USE | DQ.NON_SCIENCE)) == 0
+    for weight in measurement.weights:
+        if weight.size == measurement.sci.size:
+            valid &= taken(weight) != 0
+    found = {"SCI": sci[valid]}
+    if measurement.err is not None:
+        found["ERR"] = taken(measurement.err).astype(np.float64)[valid]
+    for name, plane in measurement.variances.items():
+        found[name] = taken(plane).astype(np.float64)[valid]
+    return found
+
+
+def _electrons(
+    product: Product, measurement: Measurement, sample: dict[str, Floats], detector: Detector | None
+) -> tuple[float | None, str]:
+    """Return (electrons per science unit, method)."""
+    spread = _spread(sample)
+    if spread is None or spread <= _ONE_CONVERSION:
+        k = _inverse_slope(sample["SCI"], sample.get("VAR_POISSON"))
+        if k is not None:
+            return k, "VAR_POISSON"
+    k = _ratio(sample["SCI"], sample.get("VAR_POISSON"))
+    if k is not None:
+        return k, "VAR_POISSON ratio"
+    k = _from_keywords(product, measurement, detector)
+    if k is not None:
+        return k, "keywords"
+    err = sample.get("ERR")
+    k = _inverse_slope(sample["SCI"], None if err is None else err * err)
+    return k, "none" if k is None else "ERR"
+
+
+def _inverse_slope(signal: Floats, variance: Floats | None) -> float | None:
+    """Return 1 / (median slope of variance against signal), where the signal varies by more than its noise.
+
+    The slopes are those between medians of 32 bins of equal population that lie at least five
+    standard deviations of a typical pixel apart, so that noise, which VAR_POISSON does not follow,
+    does not flatten the slope.
+    """
+    if variance is None:
+        return None
+    good = np.isfinite(variance) & (variance > 0)
+    x, y = signal[good], variance[good]
+    if x.size < _FEWEST:
+        return None
+    apart = 5.0 * math.sqrt(_median(y))
+    order = np.argsort(x, kind="stable")
+    bins = [part for part in np.array_split(order, _BINS) if part.size]
+    points = [(_median(x[part]), _median(y[part])) for part in bins]
+    slopes = [
+        (y1 - y0) / (x1 - x0)
+        for place, (x0, y0) in enumerate(points)
+        for x1, y1 in points[place + 1 :]
+        if x1 - x0 > apart
+    ]
+    slope = _median(np.array(slopes)) if slopes else 0.0
+    return rounded(1.0 / slope) if slope > 0 else None
+
+
+def _ratio(signal: Floats, variance: Floats | None) -> float | None:
+    """Return the median of signal over variance in the brighter half of the pixels."""
+    if variance is None:
+        return None
+    good = np.isfinite(variance) & (variance > 0) & (signal > 0)
+    if np.count_nonzero(good) < _FEWEST:
+        return None
+    x, y = signal[good], variance[good]
+    bright = x >= _median(x)
+    return rounded(_median(x[bright] / y[bright]))
+
+
+def _median(values: Floats) -> float:
+    """Return the lower median: an element, so that no rounding enters."""
+    return float(np.partition(values, (values.size - 1) // 2)[(values.size - 1) // 2])
+
+
+def _from_keywords(product: Product, measurement: Measurement, detector: Detector | None) -> float | None:
+    """Return gain x time / flux conversion for products in DN/s or MJy/sr."""
+    if detector is None:
+        return None
+    per_integration = measurement.frames > 1
+    time = product.number("EFFINTTM") if per_integration else product.number("EFFEXPTM") or product.number("EFFINTTM")
+    conversion = {"DN/s": 1.0, "MJy/sr": product.number("PHOTMJSR")}.get(measurement.sci.unit)
+    if not time or time <= 0 or not conversion or conversion <= 0:
+        return None
+    return rounded(detector.gain * time / conversion)
+
+
+def _read_noise(product: Product, measurement: Measurement, sample: dict[str, Floats]) -> tuple[str, float | None]:
+    """Return (method, sigma where it is one number)."""
+    for name in ("VAR_RNOISE", "ERR"):
+        values = sample.get(name)
+        if values is not None and np.any(values > 0):
+            return name, None
+    sigma = _scatter(product, measurement)
+    return ("scatter", sigma) if sigma else ("none", None)
+
+
+def _scatter(product: Product, measurement: Measurement) -> float | None:
+    """Return the noise per pixel from the median difference of neighbours along the last axis."""
+    flat = measurement.sci.raw(product.payload).reshape(-1)
+    step = max(2, _step(measurement))
+    first, second = (measurement.sci.decode(flat[start::step]).astype(np.float64) for start in (0, 1))
+    size = min(first.size, second.size)
+    difference = np.abs(first[:size] - second[:size])
+    difference = difference[np.isfinite(difference) & (difference > 0)]
+    return rounded(_median(difference) / _MEDIAN_DIFFERENCE) if difference.size >= _FEWEST else None
+
+
+def _background(sample: dict[str, Floats], k: float | None, method: str) -> tuple[float | None, str]:
+    """Return (level in science units, method)."""
+    if sample["SCI"].size:
+        level = _median(sample["SCI"])
+        if level > 0:
+            return rounded(level), "SCI"
+    variance = sample.get("VAR_POISSON")
+    if k is not None and method.startswith("VAR_POISSON") and variance is not None:
+        level = _median(variance[np.isfinite(variance)]) * k
+        if level > 0:
+            return rounded(level), "VAR_POISSON"
+    return None, "none"
+
+
+def _spread(sample: dict[str, Floats]) -> float | None:
+    """Return the 84th over the 16th percentile of SCI/VAR_POISSON, of the brighter half."""
+    variance = sample.get("VAR_POISSON")
+    if variance is None:
+        return None
+    good = np.isfinite(variance) & (variance > 0) & (sample["SCI"] > 0)
+    if np.count_nonzero(good) < _FEWEST:
+        return None
+    ratio = np.sort(sample["SCI"][good] / variance[good])
+    return rounded(float(ratio[int(0.84 * ratio.size)]) / float(ratio[int(0.16 * ratio.size)]))
+
+
+def _sums(sample: dict[str, Floats]) -> bool:
+    """Return whether ERR^2 is the sum of the variances, to a part in a thousand, in every sampled pixel."""
+    err = sample.get("ERR")
+    if err is None or not {"VAR_POISSON", "VAR_RNOISE"} <= sample.keys():
+        return False
+    total = sample["VAR_POISSON"] + sample["VAR_RNOISE"]
+    flat = sample.get("VAR_FLAT")
+    if flat is not None:
+        total = total + flat
+    square = err * err
+    good = np.isfinite(total) & (square > 0)
+    return bool(good.any()) and bool(np.all(np.abs(total[good] - square[good]) <= 1e-3 * square[good]))
+
+
+def _ramp_budget(product: Product, measurement: Measurement, detector: Detector | None) -> Budget:
+    """Return the budget of a ramp: published gain and read noise, DN per group as the background."""
+    sci, groups = measurement.sci, measurement.groups
+    raw = sci.raw(product.payload).reshape(measurement.frames, groups, measurement.pixels)
+    step = max(1, -(-measurement.frames * measurement.pixels // SAMPLE))
+    while math.gcd(step, measurement.frame[-1]) > 1 and step > 1:
+        step += 1
+    first, last = (sci.decode(raw[:, group, ::step]).astype(np.float64) for group in (0, groups - 1))
+    rate = (last - first).reshape(-1)
+    rate = rate[np.isfinite(rate)]
+    level = _median(rate) / (groups - 1) if groups > 1 and rate.size else 0.0
+    reads = product.number("NFRAMES") or 1.0
+    sigma = None if detector is None else rounded(detector.read_noise / detector.gain / math.sqrt(max(reads, 1.0)))
+    return Budget(
+        k=None if detector is None else detector.gain,
+        k_method="none" if detector is None else "keywords",
+        k_spread=None,
+        read_method="none" if sigma is None else "published",
+        read_sigma=sigma,
+        background=rounded(level) if level > 0 else None,
+        background_method="SCI" if level > 0 else "none",
+        sums=False,
+        sampled=int(rate.size),
+    )

@@ -1,0 +1,148 @@
+"""What differs between two files: arrays element by element, headers card by card.
+
+Holds: :func:`compare` and its result, used both to write the truth and to check it. Keep out what
+ought to differ; that is ``perturb.truth``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwosim_assets.perturb.fitsfile import FitsFile
+
+if TYPE_CHECKING:
+    from hwosim_assets.fits.blocks import Block
+    from hwosim_assets.perturb.product import Product
+
+__all__ = ["Difference", "HeaderChange", "PlaneChange", "compare"]
+
+
+@dataclass(frozen=True)
+class PlaneChange:
+    """An array that differs.
+
+    Attributes
+    ----------
+    hdu : int
+        Index of its HDU.
+    name : str
+        ``SCI,1`` or ``EXTRACT1D,1/FLUX``.
+    elements : int
+        How many elements differ, bit by bit.
+    where : str
+        BLAKE2b-128 of the packed bit mask of the elements that differ, hex.
+    """
+
+    hdu: int
+    name: str
+    elements: int
+    where: str
+
+
+@dataclass(frozen=True)
+class HeaderChange:
+    """Cards that differ in one header; sums that merely follow from other changes are left out."""
+
+    hdu: int
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Everything that differs between two files of one structure."""
+
+    planes: tuple[PlaneChange, ...]
+    headers: tuple[HeaderChange, ...]
+    other: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return asdict(self)
+
+
+def compare(before: Product, after: Product) -> Difference:
+    """Return what differs between two products.
+
+    Parameters
+    ----------
+    before, after : Product
+        Of any structure; where the structure differs, that is what is reported.
+    """
+    other: list[str] = []
+    if len(before.scan.blocks) != len(after.scan.blocks):
+        other.append(f"{len(before.scan.blocks)} HDUs became {len(after.scan.blocks)}")
+        return Difference((), (), tuple(other))
+    planes: list[PlaneChange] = []
+    for index, (old, new) in enumerate(zip(before.scan.blocks, after.scan.blocks, strict=True)):
+        first, second = _data(before, old), _data(after, new)
+        if first == second:
+            continue
+        planes += _planes(before, after, index)
+        if len(first) != len(second):
+            other.append(f"data of HDU {index} changed their size")
+        elif _rest(before, index, first) != _rest(before, index, second):
+            other.append(f"data of HDU {index} differ outside the numeric arrays")
+    return Difference(tuple(planes), _headers(before, after), tuple(other))
+
+
+def _data(product: Product, block: Block) -> memoryview:
+    return memoryview(product.payload)[block.data_offset : block.data_offset + block.data_bytes]
+
+
+def _planes(before: Product, after: Product, hdu: int) -> list[PlaneChange]:
+    found = []
+    after_planes = {plane.name: plane for plane in after.planes if plane.hdu == hdu}
+    for old in (plane for plane in before.planes if plane.hdu == hdu):
+        new = after_planes.get(old.name)
+        if new is None or old.shape != new.shape or old.dtype != new.dtype:
+            continue
+        bits = np.dtype(f"u{old.stored.itemsize}")
+        first, second = (plane.raw(x.payload).view(bits) for plane, x in ((old, before), (new, after)))
+        mask = first != second
+        count = int(np.count_nonzero(mask))
+        if count:
+            packed = np.packbits(np.ascontiguousarray(mask).reshape(-1)).tobytes()
+            found.append(PlaneChange(hdu, old.name, count, hashlib.blake2b(packed, digest_size=16).hexdigest()))
+    return found
+
+
+def _rest(product: Product, hdu: int, data: memoryview) -> bytes:
+    """Return the bytes of an HDU that lie in none of its numeric arrays."""
+    rest = np.ones(len(data), bool)
+    start = product.scan.blocks[hdu].data_offset
+    for plane in (plane for plane in product.planes if plane.hdu == hdu):
+        width = plane.stored.itemsize
+        if not plane.row_stride:
+            rest[plane.offset - start : plane.offset - start + plane.size * width] = False
+            continue
+        cell = plane.size // plane.shape[0] * width
+        table = rest[: plane.shape[0] * plane.row_stride].reshape(plane.shape[0], plane.row_stride)
+        table[:, plane.offset - start : plane.offset - start + cell] = False
+    return np.frombuffer(data, np.uint8)[rest].tobytes() if rest.any() else b""
+
+
+def _headers(before: Product, after: Product) -> tuple[HeaderChange, ...]:
+    changes = []
+    for old, new in zip(*(FitsFile(x.payload, x.scan).hdus for x in (before, after)), strict=True):
+        first, second = (
+            [card for card in hdu.cards if not card.startswith((b"CHECKSUM", b"DATASUM"))] for hdu in (old, new)
+        )
+        if first == second:
+            continue
+        removed, added = list(first), []
+        for card in second:
+            if card in removed:
+                removed.remove(card)
+            else:
+                added.append(card)
+        changes.append(HeaderChange(old.index, _text(removed), _text(added)))
+    return tuple(changes)
+
+
+def _text(cards: list[bytes]) -> tuple[str, ...]:
+    return tuple(card.decode("latin-1").rstrip() for card in cards)

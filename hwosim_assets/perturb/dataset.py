@@ -1,0 +1,311 @@
+"""A program's products under a scenario: the perturbed dataset and its truth.
+
+Holds: the tables ``perturbed`` and ``truth``, and :func:`perturb_program`, which makes what is not
+there yet and keeps what is. Light to import. Keep out how one product is perturbed
+(``perturb.run``) and what Dagster shows of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hwosim_assets.lake.rejections import Rejection
+from hwosim_assets.lake.spec import TableSpec
+
+if TYPE_CHECKING:
+    from hwosim_assets.lake.store import Lake
+    from hwosim_assets.lake.tables import Tables
+    from hwosim_assets.perturb.product import Product
+    from hwosim_assets.perturb.scenario import Scenario
+    from hwosim_assets.perturb.truth import Truth
+    from hwosim_assets.quality.pictures import Picture
+
+__all__ = ["PERTURBED", "TRUTH", "PerturbResult", "perturb_program", "perturb_row"]
+
+
+def _fields(kind: pa.DataType, *names: str, nullable: bool = True) -> list[pa.Field]:
+    return [pa.field(name, kind, nullable=nullable) for name in names]
+
+
+PERTURBED = TableSpec(
+    name="perturbed",
+    schema=pa.schema(
+        [
+            *_fields(pa.string(), "program", "scenario", "product_name", nullable=False),
+            *_fields(pa.string(), "in_sha256", "out_sha256", "plan_sha256", nullable=False),
+            *_fields(pa.string(), "key", "uri"),
+            *_fields(pa.int64(), "size_bytes", nullable=False),
+            *_fields(pa.string(), "layout_json", nullable=False),
+            *_fields(pa.string(), "product_type", "detector", "instrument_name", "obs_id"),
+            *_fields(pa.float64(), "stream_time_mjd"),
+            *_fields(pa.int64(), "seed", nullable=False),
+            *_fields(pa.string(), "scale", "engine", nullable=False),
+            *_fields(pa.bool_(), "changed", nullable=False),
+            *_fields(pa.float64(), "snr_loss"),
+            pa.field("created_at", pa.timestamp("us", "UTC")),
+        ]
+    ),
+    scope=("program", "scenario"),
+    key=("product_name",),
+    volatile=("created_at",),
+    doc="One row for each product of a program under a scenario; key and uri are null where files are not stored.",
+)
+
+TRUTH = TableSpec(
+    name="truth",
+    schema=pa.schema(
+        [
+            *_fields(pa.string(), "program", "scenario", "product_name", nullable=False),
+            *_fields(pa.string(), "in_sha256", "out_sha256", "plan_sha256", "record_json", nullable=False),
+            *_fields(pa.string(), "side_key"),
+        ]
+    ),
+    scope=("program", "scenario"),
+    key=("product_name",),
+    doc="What was done to each product of a program under a scenario; side_key is the table of lost pixels.",
+)
+
+
+@dataclass(frozen=True)
+class PerturbResult:
+    """What :func:`perturb_program` did.
+
+    Attributes
+    ----------
+    rows, truth : pyarrow.Table
+        All rows of :data:`PERTURBED` and :data:`TRUTH` of this program and scenario.
+    made, kept : int
+        Products made now, and kept from before.
+    rejections : list of Rejection
+        Products that cannot be perturbed.
+    picture : callable
+        Returns one product before and after, or ``None``; reads the lake when called.
+    """
+
+    rows: pa.Table
+    truth: pa.Table
+    made: int
+    kept: int
+    rejections: list[Rejection]
+    picture: Callable[[], Picture | None]
+
+
+def perturb_program(
+    program: str,
+    scenario: Scenario,
+    lake: Lake,
+    tables: Tables,
+    *,
+    on_file: Callable[[str], None] | None = None,
+    threads: int = 1,
+) -> PerturbResult:
+    """Perturb the validated products of a program and record the truth.
+
+    A product whose bytes, plan and engine are those of an earlier result, and whose files still
+    lie in the lake, is kept.
+
+    Parameters
+    ----------
+    program : str
+        Five digits.
+    scenario : Scenario
+        What to do; rows stand under its ``id``.
+    lake, tables : Lake, Tables
+        Where products are read from and results go to.
+    on_file : callable, optional
+        Called with the name of each product when it is done.
+    threads : int
+        Threads for one product; bytes do not depend on it.
+
+    Raises
+    ------
+    HwosimError
+        When the lake or the tables fail. A product that cannot be perturbed is a rejection.
+    """
+    from hwosim_assets.catalog.products import PRODUCTS
+
+    scope = {"program": program, "scenario": scenario.id}
+    products = tables.scan(PRODUCTS, {"program": program}).to_pylist()
+    before = {row["product_name"]: row for row in tables.scan(PERTURBED, scope).to_pylist()}
+    known = {row["product_name"]: row for row in tables.scan(TRUTH, scope).to_pylist()}
+    rows: list[dict[str, Any]] = []
+    truths: list[dict[str, Any]] = []
+    rejections: list[Rejection] = []
+    kept = 0
+    for product in sorted(products, key=lambda row: str(row["product_name"])):
+        name = product["product_name"]
+        if _is_kept(product, scenario, before.get(name), known.get(name), lake):
+            rows.append(before[name])
+            truths.append(known[name])
+            kept += 1
+        else:
+            made = _made(product, scenario, lake, threads)
+            if isinstance(made, Rejection):
+                rejections.append(made)
+            else:
+                rows.append(made[0])
+                truths.append(made[1])
+        if on_file is not None:
+            on_file(name)
+    table = pa.Table.from_pylist(rows, schema=PERTURBED.schema)
+    truth = pa.Table.from_pylist(truths, schema=TRUTH.schema)
+    tables.replace(TRUTH, scope, truth)
+    tables.replace(PERTURBED, scope, table)
+    return PerturbResult(
+        table, truth, len(rows) - kept, kept, rejections, lambda: _picture(rows, products, scenario, lake)
+    )
+
+
+def perturb_row(
+    row: dict[str, Any], scenario: Scenario, lake: Lake, *, threads: int = 1
+) -> tuple[Product, Product, Truth]:
+    """Perturb one catalogued product on the fly; the same bytes as the stored file of the dataset.
+
+    Parameters
+    ----------
+    row : dict
+        A row of the table ``products``.
+    scenario : Scenario
+        What to do.
+    lake : Lake
+        Where the product lies.
+
+    Returns
+    -------
+    tuple
+        Input, output and truth.
+
+    Raises
+    ------
+    BadInputError
+        When the product holds nothing that can be perturbed, or its bytes are not those catalogued.
+    """
+    from hwosim_assets.errors import BadInputError
+    from hwosim_assets.perturb.plan import make_plan
+    from hwosim_assets.perturb.product import Product
+    from hwosim_assets.perturb.run import perturb_product
+
+    product = Product(row["product_name"], lake.read(row["key"]))
+    if product.sha256 != row["sha256"]:
+        raise BadInputError(product.name, "its bytes in the lake are not those of the catalog", "ingest it again")
+    product.check_measurable()  # under every scenario alike, the clean one included
+    plan = make_plan(scenario, product.name, row["stream_time_mjd"])
+    out, truth = perturb_product(product, plan, threads=threads)
+    return product, out, truth
+
+
+def _is_kept(
+    product: dict[str, Any], scenario: Scenario, row: dict[str, Any] | None, truth: dict[str, Any] | None, lake: Lake
+) -> bool:
+    """Return whether an earlier result still stands."""
+    from hwosim_assets.perturb.plan import make_plan
+    from hwosim_assets.perturb.truth import ENGINE
+
+    if row is None or truth is None or row["in_sha256"] != product["sha256"] or row["engine"] != ENGINE:
+        return False
+    if row["plan_sha256"] != make_plan(scenario, product["product_name"], product["stream_time_mjd"]).sha256:
+        return False
+    if (row["key"] is not None) != (scenario.store == "files"):
+        return False
+    return all(lake.head(key) is not None for key in (row["key"], truth["side_key"]) if key is not None)
+
+
+def _made(
+    product: dict[str, Any], scenario: Scenario, lake: Lake, threads: int
+) -> tuple[dict[str, Any], dict[str, Any]] | Rejection:
+    """Perturb one product, store it and its truth, and return their rows, or why it cannot be."""
+    from hwosim_assets.fits.blocks import UnreadableFitsError
+    from hwosim_assets.lake.layout import delivered_key
+    from hwosim_assets.perturb.product import RefusedProductError
+
+    name = product["product_name"]
+    try:
+        _, out, truth = perturb_row(product, scenario, lake, threads=threads)
+    except (RefusedProductError, UnreadableFitsError) as error:
+        rule = "no_pixels_or_spectra" if isinstance(error, RefusedProductError) else "fits_structure"
+        return Rejection(name, "perturbed", rule, error.reason, product["data_uri"], product["sha256"])
+    key = None
+    if scenario.store == "files":
+        key = delivered_key(out.sha256, name)
+        _store_once(lake, key, out.content)
+    return _row(product, scenario, lake, out, truth, key), _truth_row(product, scenario, lake, truth)
+
+
+def _row(
+    product: dict[str, Any], scenario: Scenario, lake: Lake, out: Product, truth: Truth, key: str | None
+) -> dict[str, Any]:
+    from hwosim_assets.fits.hdus import hdu_facts, layout
+
+    facts = tuple(hdu_facts(block) for block in out.scan.blocks)
+    copied = ("program", "product_name", "product_type", "detector", "instrument_name", "obs_id", "stream_time_mjd")
+    hashes = ("in_sha256", "out_sha256", "plan_sha256", "seed", "scale", "engine")
+    losses = [entry.get("snr_loss_median") for entry in truth.record["summary"]]
+    return {
+        **{name: product[name] for name in copied},
+        **{name: truth.record[name] for name in hashes},
+        "scenario": scenario.id,
+        "key": key,
+        "uri": None if key is None else lake.uri_of(key),
+        "size_bytes": len(out.content),
+        "layout_json": json.dumps(layout(facts), separators=(",", ":")),
+        "changed": truth.changed,
+        "snr_loss": next((loss for loss in losses if loss is not None), None),
+        "created_at": datetime.now(UTC),
+    }
+
+
+def _truth_row(product: dict[str, Any], scenario: Scenario, lake: Lake, truth: Truth) -> dict[str, Any]:
+    from hwosim_assets.lake.layout import truth_key
+
+    record = truth.record
+    side_key = None
+    if truth.side is not None:
+        made = "/".join((record["plan_sha256"], record["in_sha256"], record["engine"], record["side_sha256"]))
+        digest = hashlib.sha256(made.encode()).hexdigest()
+        side_key = truth_key(product["program"], scenario.id, digest, f"{product['product_name']}.runs.parquet")
+        _store_once(lake, side_key, truth.side)
+    return {
+        "program": product["program"],
+        "scenario": scenario.id,
+        "product_name": product["product_name"],
+        **{name: record[name] for name in ("in_sha256", "out_sha256", "plan_sha256")},
+        "record_json": truth.line(),
+        "side_key": side_key,
+    }
+
+
+def _store_once(lake: Lake, key: str, content: bytes) -> None:
+    """Store an object that is named by its content, unless it is there."""
+    from hwosim_assets.lake.store import AlreadyStoredError
+
+    if lake.head(key) is not None:
+        return
+    try:
+        lake.write_new(key, content)
+    except AlreadyStoredError:
+        return
+
+
+def _picture(
+    rows: list[dict[str, Any]], products: list[dict[str, Any]], scenario: Scenario, lake: Lake
+) -> Picture | None:
+    """Return the first changed product (or the first) before and after."""
+    from hwosim_assets.quality.pictures import Picture
+
+    if not rows:
+        return None
+    row = next((row for row in rows if row["changed"]), rows[0])
+    product = next(item for item in products if item["product_name"] == row["product_name"])
+    before, after, _ = perturb_row(product, scenario, lake)
+    plane = before.measurements[0].sci
+    frame = before.measurements[0]
+    shape = (frame.frames, frame.groups, *frame.frame)
+    first, second = (plane.read(source.payload).reshape(shape)[0, -1] for source in (before, after))
+    return Picture(f"{before.name} {plane.name}", first, second)

@@ -1,0 +1,229 @@
+"""A FITS file in memory: its HDUs as byte ranges, its headers as cards, and a writer that changes nothing else.
+
+Holds: :class:`FitsFile`, card edits, CHECKSUM and DATASUM, the gzip container. The bytes of a file
+are the truth here: what is not edited stays as it was, byte for byte. Keep out what the arrays
+mean (``perturb.planes``, ``perturb.measurements``).
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hwosim_assets.fits.blocks import BLOCK, CARD, GZIP_MAGIC, Block, Scan, scan
+from hwosim_assets.fits.cards import header_bytes
+
+__all__ = ["FitsFile", "Hdu", "packed", "unpacked"]
+
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+_STORED = 65535
+
+
+@dataclass
+class Hdu:
+    """One HDU of a file.
+
+    Attributes
+    ----------
+    index : int
+        From 0.
+    cards : list of bytes
+        Card images in order; CONTINUE cards stay with the card they continue.
+    header_offset, data_offset, data_bytes : int
+        Where it lies in the input.
+    removed : list of bytes
+        Card images that were taken out.
+    """
+
+    index: int
+    cards: list[bytes]
+    header_offset: int
+    data_offset: int
+    data_bytes: int
+    edited: bool = False
+    touched: bool = False
+    removed: list[bytes] = field(default_factory=list)
+
+    def keywords(self) -> list[str]:
+        """Return the keyword of each card (``""`` for blank cards)."""
+        return [card[:8].decode("latin-1").rstrip() for card in self.cards]
+
+    def find(self, keyword: str) -> bytes | None:
+        """Return the first card of a keyword, or ``None``."""
+        return next((card for card in self.cards if _keyword(card) == keyword), None)
+
+    def remove(self, keyword: str) -> list[bytes]:
+        """Take out every card of a keyword and return their images."""
+        gone = [card for card in self.cards if _keyword(card) == keyword]
+        self.cards = [card for card in self.cards if _keyword(card) != keyword]
+        self.removed += gone
+        self.edited = self.edited or bool(gone)
+        return gone
+
+    def replace_value(self, keyword: str, value: str) -> None:
+        """Set the value of the first card of a keyword, keeping its comment.
+
+        Parameters
+        ----------
+        keyword : str
+            Of a card that is present and whose value needs no CONTINUE.
+        value : str
+            As it stands in a card: ``T``, ``'text'``, ``12``.
+        """
+        for place, card in enumerate(self.cards):
+            if _keyword(card) == keyword:
+                comment = _comment(card)
+                body = value.ljust(20) if value.startswith("'") else value.rjust(20)
+                text = f"{keyword:<8}= {body}" + (f" / {comment}" if comment else "")
+                self.cards[place] = text.encode("latin-1")[:CARD].ljust(CARD)
+                self.edited = True
+                return
+        raise KeyError(keyword)
+
+
+def _keyword(card: bytes) -> str:
+    return card[:8].decode("latin-1").rstrip()
+
+
+def _comment(card: bytes) -> str:
+    """Return the comment of a card as it stands behind the slash."""
+    text = card[10:CARD].decode("latin-1")
+    start = 0
+    if text.lstrip().startswith("'"):
+        start = text.index("'") + 1
+        while start < len(text):
+            if text[start] == "'":
+                if text[start + 1 : start + 2] != "'":
+                    break
+                start += 1
+            start += 1
+    slash = text.find("/", start)
+    return text[slash + 1 :].strip() if slash >= 0 else ""
+
+
+def _cards(block: Block) -> list[bytes]:
+    cards: list[bytes] = []
+    for start in range(0, block.end, CARD):
+        image = block.raw[start : start + CARD]
+        if image.startswith(b"CONTINUE") and cards:
+            cards[-1] += image
+        else:
+            cards.append(image)
+    return cards
+
+
+class FitsFile:
+    """The bytes of a FITS file with edits to its headers and arrays.
+
+    Parameters
+    ----------
+    content : bytes
+        A plain FITS file.
+    found : Scan
+        Its skeleton.
+    """
+
+    def __init__(self, content: bytes, found: Scan) -> None:
+        self.content = content
+        self.hdus = [
+            Hdu(block.index, _cards(block), block.header_offset, block.data_offset, block.data_bytes)
+            for block in found.blocks
+        ]
+        self._new: bytearray | None = None
+
+    @property
+    def data(self) -> bytearray:
+        """The bytes to write arrays into: a copy of the input, made on first use."""
+        if self._new is None:
+            self._new = bytearray(self.content)
+        return self._new
+
+    def changed(self) -> bool:
+        """Return whether any array may have been written or any card was edited."""
+        return self._new is not None or any(hdu.edited for hdu in self.hdus)
+
+    def assemble(self) -> bytes:
+        """Return the edited file; CHECKSUM and DATASUM are set anew where they stood and no longer hold."""
+        if not self.changed():
+            return self.content
+        body = memoryview(self._new if self._new is not None else self.content)
+        parts: list[bytes | memoryview] = []
+        for hdu in self.hdus:
+            end = self.hdus[hdu.index + 1].header_offset if hdu.index + 1 < len(self.hdus) else len(body)
+            data = body[hdu.data_offset : end]
+            if hdu.edited or hdu.touched:
+                _set_sums(hdu, data[: -(-hdu.data_bytes // BLOCK) * BLOCK])
+            parts += [header_bytes(hdu.cards) if hdu.edited else body[hdu.header_offset : hdu.data_offset], data]
+        return b"".join(parts)
+
+
+def _set_sums(hdu: Hdu, data: memoryview) -> None:
+    """Set DATASUM and CHECKSUM of an HDU that has them."""
+    if hdu.find("DATASUM") is None and hdu.find("CHECKSUM") is None:
+        return
+    total = _sum32(data)
+    if hdu.find("DATASUM") is not None:
+        hdu.replace_value("DATASUM", f"'{total}'")
+    if hdu.find("CHECKSUM") is not None:
+        hdu.replace_value("CHECKSUM", f"'{'0' * 16}'")
+        hdu.replace_value("CHECKSUM", f"'{_encoded(~_sum32(header_bytes(hdu.cards), total) & 0xFFFFFFFF)}'")
+
+
+def _sum32(data: bytes | memoryview, start: int = 0) -> int:
+    """Return the 32-bit ones' complement sum of big-endian words (FITS 4.0, section 4.4.2.7)."""
+    whole = len(data) - len(data) % 4
+    total = start + int(np.frombuffer(data[:whole], ">u4").sum(dtype=np.uint64))
+    total += int.from_bytes(bytes(data[whole:]).ljust(4, b"\0"), "big") if whole < len(data) else 0
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total
+
+
+def _encoded(value: int) -> str:
+    """Return a checksum in the ASCII coding of FITS 4.0, appendix J."""
+    excluded = {*range(0x3A, 0x41), *range(0x5B, 0x61)}
+    columns: list[list[int]] = []
+    for byte in value.to_bytes(4, "big"):
+        quarter, rest = divmod(byte, 4)
+        four = [quarter + rest + 0x30, *([quarter + 0x30] * 3)]
+        while any(character in excluded for character in four):
+            for pair in (0, 2):
+                if four[pair] in excluded or four[pair + 1] in excluded:
+                    four[pair] += 1
+                    four[pair + 1] -= 1
+        columns.append(four)
+    text = "".join(chr(columns[byte][place]) for place in range(4) for byte in range(4))
+    return text[-1] + text[:-1]
+
+
+def unpacked(content: bytes, name: str) -> tuple[bytes, Scan]:
+    """Return the plain bytes of a file that may be gzip, and its skeleton.
+
+    Raises
+    ------
+    UnreadableFitsError
+        When it is not a whole FITS file.
+    """
+    found = scan(content, name)
+    return (gzip.decompress(content) if found.compressed else content), found
+
+
+def packed(content: bytes, like: bytes) -> bytes:
+    """Return a file in the container of its input: gzip where the input was gzip.
+
+    The gzip stream holds stored, uncompressed blocks, no name and no time, because compressed
+    bytes differ between zlib versions and these must not.
+    """
+    if not like.startswith(GZIP_MAGIC):
+        return content
+    parts = [_GZIP_HEADER]
+    for start in range(0, max(len(content), 1), _STORED):
+        piece = content[start : start + _STORED]
+        last = start + _STORED >= len(content)
+        length = len(piece)
+        parts += [bytes([last]), length.to_bytes(2, "little"), (length ^ 0xFFFF).to_bytes(2, "little"), piece]
+    parts += [zlib.crc32(content).to_bytes(4, "little"), (len(content) & 0xFFFFFFFF).to_bytes(4, "little")]
+    return b"".join(parts)

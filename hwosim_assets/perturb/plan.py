@@ -1,0 +1,162 @@
+"""A scenario resolved for one product: every number final, before any data are touched.
+
+Holds: :class:`Plan` and :func:`make_plan`, a pure function of scenario, file name and exposure time.
+A plan is the whole recipe: the same plan and the same bytes give the same output. Keep out what
+depends on the pixels; that is found in ``perturb.run`` and recorded in the truth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hwosim_assets.perturb.parameters import Value
+from hwosim_assets.perturb.profiles import Constant
+from hwosim_assets.perturb.registry import STAGES, spec_of
+from hwosim_assets.perturb.rng import RNG
+from hwosim_assets.perturb.scenario import EffectChoice, Scenario
+
+__all__ = ["LeftOut", "Plan", "PlannedEffect", "make_plan"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlannedEffect(_Model):
+    """One effect with final numbers.
+
+    Attributes
+    ----------
+    effect, label, stage : str
+        Which effect, which use of it, and when it comes.
+    severity : float or None
+        What the scenario asked for, for people.
+    amplitude : float
+        Share of the effect at the product's time (0 to 1), already in the parameters.
+    parameters : dict
+        Every parameter, in its own unit.
+    err, dq : str
+        The honesty switches.
+    """
+
+    effect: str
+    label: str
+    stage: str
+    severity: float | None
+    amplitude: float
+    parameters: dict[str, Value]
+    err: Literal["consistent", "stale"]
+    dq: Literal["flagged", "silent"]
+
+
+class LeftOut(_Model):
+    """An effect that a plan cannot have, and why."""
+
+    effect: str
+    label: str
+    reason: str
+
+
+class Plan(_Model):
+    """What will be done to one product.
+
+    Attributes
+    ----------
+    rng, scale : str
+        Versions of the random numbers and of the severity table.
+    seed : int
+        Root seed.
+    uid : str
+        Archive file name, which random streams belong to.
+    stream_time : float or None
+        Mid time of the exposure, MJD UTC; ``None`` also where nothing is done.
+    effects : tuple of PlannedEffect
+        In the order of the stages; empty for the identity.
+    left_out : tuple of LeftOut
+        Effects whose profile needs a time that the product does not have.
+    """
+
+    rng: str
+    scale: str
+    seed: int
+    uid: str
+    stream_time: float | None
+    effects: tuple[PlannedEffect, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the plan."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_plan(scenario: Scenario, uid: str, stream_time: float | None) -> Plan:
+    """Resolve a scenario for one product.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What to do.
+    uid : str
+        Archive file name.
+    stream_time : float or None
+        Mid time of the exposure (MJD UTC).
+
+    Returns
+    -------
+    Plan
+        Effects at their identity (severity 0) are not in it.
+    """
+    effects: list[PlannedEffect] = []
+    left_out: list[LeftOut] = []
+    for choice in scenario.effects:
+        if stream_time is None and not isinstance(choice.when, Constant):
+            reason = "its profile needs an exposure time, which the product does not have"
+            left_out.append(LeftOut(effect=choice.effect, label=choice.label, reason=reason))
+            continue
+        planned = _planned(choice, 0.0 if stream_time is None else stream_time)
+        if planned is not None:
+            effects.append(planned)
+    effects.sort(key=lambda planned: STAGES.index(planned.stage))
+    return Plan(
+        rng=RNG,
+        scale=scenario.content.scale,
+        seed=scenario.seed,
+        uid=uid,
+        stream_time=stream_time if effects or left_out else None,
+        effects=tuple(effects),
+        left_out=tuple(left_out),
+    )
+
+
+def _planned(choice: EffectChoice, time: float) -> PlannedEffect | None:
+    """Return an effect with final numbers, or ``None`` when it does nothing."""
+    spec = spec_of(choice.effect)
+    amplitude = choice.when.amplitude(time)
+    parameters: dict[str, Any] = {}
+    acts = False
+    for parameter in spec.parameters:
+        value = choice.parameters.get(parameter.name, parameter.default)
+        if parameter.severities is not None:
+            if parameter.name not in choice.parameters:
+                value = parameter.at(choice.severity or 0.0)
+            value = parameter.scaled(float(value or 0.0), amplitude)
+            acts = acts or value != parameter.identity
+        parameters[parameter.name] = value
+    if not acts:
+        return None
+    return PlannedEffect(
+        effect=choice.effect,
+        label=choice.label,
+        stage=spec.stage,
+        severity=choice.severity,
+        amplitude=amplitude,
+        parameters=parameters,
+        err=choice.err,
+        dq=choice.dq,
+    )
