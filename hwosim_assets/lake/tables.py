@@ -269,7 +269,12 @@ class Tables:
 
         uri = self._catalog_uri
         if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = f"the folder {folder} cannot be made ({error.strerror})"
+                raise BackendAbsentError(self._named(), reason, "correct HWOSIM_CATALOG_URI") from error
             uri += "" if "?" in uri else "?timeout=30"
         catalog = load_catalog(
             "hwosim", uri=uri, warehouse=self.place.iceberg_location, **self.place.iceberg_properties()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
@@ -132,6 +132,7 @@ def test_a_key_cannot_leave_the_lake(lake: Lake, key: str) -> None:
         lake.read(key)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_a_key_that_passes_stays_below_the_root(key: str) -> None:
     try:
