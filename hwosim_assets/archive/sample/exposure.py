@@ -5,7 +5,8 @@ Holds: :class:`Exposure` and :class:`Target`. Keep out pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .clock import DAY, Orbit, orbit
@@ -44,6 +45,8 @@ class Exposure:
         MJD UTC.
     roll : float
         Position angle of V3 at the aperture, deg.
+    combined, combined_end : int, float
+        How many exposures a combined product holds, this one the first, and when the last one ended.
     """
 
     program: str
@@ -71,6 +74,8 @@ class Exposure:
     channel: str = ""
     band: str = ""
     calibration: str = "1.20.2"
+    combined: int = 1
+    combined_end: float | None = None
 
     @property
     def visit(self) -> str:
@@ -118,14 +123,23 @@ class Exposure:
         return (self.nints - 1) * self.cadence + self.integration_time
 
     @property
+    def exposure_time(self) -> float:
+        """Effective seconds of all integrations (``EFFEXPTM``)."""
+        return self.combined * self.nints * self.integration_time
+
+    @property
     def end(self) -> float:
         """MJD UTC."""
-        return self.start + self.duration / DAY
+        return self.start + self.duration / DAY if self.combined_end is None else self.combined_end
 
     @property
     def mid(self) -> float:
         """MJD UTC."""
-        return self.start + 0.5 * self.duration / DAY
+        return self.start + 0.5 * (self.end - self.start)
+
+    def together_with(self, others: Sequence[Exposure]) -> Exposure:
+        """Return what a combined product says of its exposures: this one's facts, times from first to last."""
+        return replace(self, combined=1 + len(others), combined_end=max(other.end for other in [self, *others]))
 
     @cached_property
     def orbit(self) -> Orbit:

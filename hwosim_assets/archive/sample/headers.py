@@ -219,8 +219,8 @@ def _exposure_cards(exposure: Exposure) -> list[Card]:
         ("TFRAME", exposure.readout.frame_time, "[s] Time between frames"),
         ("TGROUP", exposure.group_time, "[s] Time between groups"),
         ("EFFINTTM", round(exposure.integration_time, 9), "[s] Effective time of an integration"),
-        ("EFFEXPTM", round(exposure.nints * exposure.integration_time, 9), "[s] Effective time of the exposure"),
-        ("DURATION", round(exposure.duration, 9), "[s] From first to last"),
+        ("EFFEXPTM", round(exposure.exposure_time, 9), "[s] Effective time of the exposure"),
+        ("DURATION", round(exposure.combined * exposure.duration, 9), "[s] From first to last"),
         ("NRSTSTRT", 1, "Resets before the exposure"),
         ("NRESETS", 1, "Resets between integrations"),
         ("ZEROFRAM", False, "Zero frame downlinked"),
@@ -269,10 +269,9 @@ def _calibration_cards(exposure: Exposure, product: str) -> list[Card]:
         *steps,
     ]
     if product == "i2d":
-        time = round(exposure.dither_point[1] * exposure.nints * exposure.integration_time, 9)
         cards += [
-            ("NDRIZ", exposure.dither_point[1], "Images put together"),
-            ("TEXPTIME", time, "[s] Exposure time of all of them"),
+            ("NDRIZ", exposure.combined, "Images put together"),
+            ("TEXPTIME", round(exposure.exposure_time, 9), "[s] Exposure time of all of them"),
             ("RESWHT", "ivm", "Weights: inverse variance"),
             ("PIXFRAC", 1.0, "Shrinking of the pixels"),
             ("PXSCLRT", 1.0, "Pixel scale over the detector's"),
@@ -297,8 +296,8 @@ def _time_cards(exposure: Exposure) -> list[Card]:
         ("TDB-BEG", exposure.start + delay, "[d] Barycentric start, MJD TDB"),
         ("TDB-MID", exposure.mid + delay, "[d] Barycentric middle, MJD TDB"),
         ("TDB-END", exposure.end + delay, "[d] Barycentric end, MJD TDB"),
-        ("XPOSURE", round(exposure.nints * exposure.integration_time, 9), "[s] Effective exposure time"),
-        ("TELAPSE", round(exposure.duration, 9), "[s] Elapsed time"),
+        ("XPOSURE", round(exposure.exposure_time, 9), "[s] Effective exposure time"),
+        ("TELAPSE", round(exposure.combined * exposure.duration, 9), "[s] Elapsed time"),
         ("REFFRAME", "EME2000", "Frame of the ephemeris"),
         ("EPH_TYPE", "Predicted", "Kind of ephemeris"),
         ("EPH_TIME", exposure.mid, "[d] Time of the ephemeris, MJD"),

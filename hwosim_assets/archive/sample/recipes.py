@@ -134,7 +134,7 @@ def images(
         for kind in wanted:
             yield Made(_image_product(kind, exposure, reads, slopes, planes), truth)
     if combined:
-        first = exposures[0]
+        first = exposures[0].together_with(exposures[1:])
         mosaic = combine(exposures, calibrated)
         truth = _known(first, photmjsr=photmjsr(first), inputs=[exposure.stem for exposure in exposures])
         yield Made(products.i2d(first, mosaic, first.combined_stem), truth)
