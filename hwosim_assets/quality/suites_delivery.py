@@ -7,7 +7,18 @@ Holds: two suites, shared by all scenarios. Keep out proving a stream message by
 from __future__ import annotations
 
 from hwosim_assets.quality.patterns import SHA256
-from hwosim_assets.quality.rules import Rule, Suite, at_least, at_most, equal, in_set, matches, not_null, unique
+from hwosim_assets.quality.rules import (
+    Rule,
+    Suite,
+    at_least,
+    at_most,
+    between,
+    equal,
+    in_set,
+    matches,
+    not_null,
+    unique,
+)
 
 __all__ = ["PERTURBED", "STREAM"]
 
@@ -39,8 +50,19 @@ PERTURBED = Suite(
         Rule(
             "required_columns_not_null",
             "critical",
-            "Every dataset has its product, scenario and hashes.",
-            not_null("program", "scenario", "product_name", "in_sha256", "out_sha256", "plan_sha256", "changed"),
+            "Every dataset has its product, scenario, seed, severity scale, engine and hashes.",
+            not_null(
+                "program",
+                "scenario",
+                "product_name",
+                "in_sha256",
+                "out_sha256",
+                "plan_sha256",
+                "seed",
+                "scale",
+                "engine",
+                "changed",
+            ),
         ),
         Rule("product_name_unique", "critical", "A scenario perturbs a product once.", unique("product_name")),
         Rule(
@@ -68,7 +90,12 @@ PERTURBED = Suite(
             equal("key_folder", "hash_folder"),
         ),
         Rule("sizes_positive", "critical", "A delivered file has at least one byte.", at_least(1, "size_bytes")),
-        Rule("scale_in_range", "warning", "The scale of the scenario is not negative.", at_least(0, "scale")),
+        Rule(
+            "snr_not_gained",
+            "warning",
+            "No imperfection raises the median signal to noise by more than a tenth.",
+            between(-0.1, 1.0, "snr_loss"),
+        ),
         Rule(
             "some_product_changed",
             "info",
