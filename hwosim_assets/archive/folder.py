@@ -37,7 +37,7 @@ class Skipped:
     Attributes
     ----------
     path : str
-        Relative to the folder.
+        Relative to the folder; what cannot be printed in it is escaped.
     reason : str
         One sentence.
     """
@@ -143,11 +143,11 @@ class Folder:
         states: dict[str, os.stat_result] = {}
         for relative, reason in self._walk():
             if reason:
-                refused.append(Skipped(relative, reason))
+                refused.append(_skipped(relative, reason))
                 continue
             state = self._stat(relative)
             if isinstance(state, str):
-                refused.append(Skipped(relative, state))
+                refused.append(_skipped(relative, state))
             else:
                 states[relative] = state
         looked = self._look(states)
@@ -208,10 +208,10 @@ class Folder:
         for relative, looked in sorted(self._looked.items(), key=lambda item: (item[0].count(os.sep), item[0])):
             path = self.root / relative
             if isinstance(looked.found, str):
-                skipped.append(Skipped(relative, looked.found))
+                skipped.append(_skipped(relative, looked.found))
             elif path.name in files:
                 first = _relative(files[path.name].path, self.root)
-                skipped.append(Skipped(relative, f"has the same file name as {first}"))
+                skipped.append(_skipped(relative, f"has the same file name as {first}"))
             else:
                 rights = any(fnmatchcase(path.name, pattern) for pattern in self.exclusive)
                 files[path.name] = ArchivedFile(path, looked.size, looked.mtime_ns, rights, looked.found)
@@ -226,7 +226,14 @@ def _described(path: Path) -> Description | str:
         return unreadable.reason
     except OSError as problem:
         return f"cannot be read ({problem.strerror or problem})"
+    except Exception as problem:  # one odd file must not hide all others; it is listed with what happened
+        return f"cannot be described ({type(problem).__name__}: {' '.join(str(problem).split())})"
 
 
 def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root))
+
+
+def _skipped(relative: str, reason: str) -> Skipped:
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in relative)
+    return Skipped(shown, reason)

@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 
 from hwosim_assets.archive.errors import ArchiveAnswerError, ArchiveSilentError
 from hwosim_assets.archive.transport import SERVE_HINT, Transport, shown
+from hwosim_assets.errors import BadInputError
 
 if TYPE_CHECKING:
     import requests
@@ -122,6 +123,8 @@ def ask(question: Callable[[], Table], transport: Transport) -> list[dict[str, A
 
     Raises
     ------
+    BadInputError
+        When astroquery does not know a criterion.
     ArchiveError
         When the archive fails or its reply is not MAST's.
     """
@@ -144,7 +147,9 @@ def ask(question: Callable[[], Table], transport: Transport) -> list[dict[str, A
         raise ArchiveAnswerError(
             shown(transport.url), f"refused the question: {problem}", "ask for other criteria", rule="refused"
         ) from problem
-    except (InvalidQueryError, ValueError, KeyError, TypeError, AttributeError) as problem:
+    except InvalidQueryError as problem:
+        raise BadInputError("question to the archive", str(problem), "ask for other criteria") from problem
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise _not_mast(transport.url, problem) from problem
 
 

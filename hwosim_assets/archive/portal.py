@@ -57,7 +57,10 @@ def invoke(listing: Listing, request: str) -> dict[str, Any]:
             return _summary(listing)
         if asked["service"] not in _SERVICES:
             return _error(f"no service {asked['service']!r} here; there are {', '.join((*_SERVICES, SUMMARY))}")
-        fields, rows = _SERVICES[asked["service"]](listing, asked.get("params") or {})
+        parameters = asked.get("params", {})
+        if not isinstance(parameters, Mapping):
+            return _error("params is not an object")
+        fields, rows = _SERVICES[asked["service"]](listing, parameters)
         return _reply(fields, rows, int(asked.get("page") or 1), int(asked.get("pagesize") or LARGEST_PAGE))
     except _RefusedError as refused:
         return _error(str(refused))

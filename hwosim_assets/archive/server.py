@@ -91,7 +91,7 @@ class LocalArchive:
     ) -> None:
         self.folder = folder or Folder(root, exclusive=exclusive)
         self._token = token
-        self._digests: dict[tuple[str, str], str] = {}
+        self._digests: dict[str, tuple[str, str]] = {}
         self._socket = _listen(host, port)
         bound_host, bound_port = self._socket.getsockname()[:2]
         self.url = f"http://{bound_host}:{bound_port}"
@@ -147,7 +147,7 @@ class LocalArchive:
             Route("/hwosim/v1/programs", self._programs),
             Route("/hwosim/v1/skipped", self._skipped),
         ]
-        return Starlette(routes=routes)
+        return Starlette(routes=routes, exception_handlers={OSError: _folder_gone})
 
     async def _answer(self, question: Callable[[Index], T]) -> T:
         """Ask the folder in a thread; looking at it may take a while."""
@@ -230,18 +230,18 @@ class LocalArchive:
         headers = {"ETag": etag, "Vary": "Authorization"}
         if "sha-256" in request.headers.get("want-repr-digest", ""):
             headers["Repr-Digest"] = f"sha-256=:{await run_in_threadpool(self._digest, file, etag)}:"
-        return FileResponse(
+        return _WholeFile(
             file.path, headers=headers, media_type="application/fits", filename=file.name, stat_result=state
         )
 
     def _digest(self, file: ArchivedFile, etag: str) -> str:
         """Return the SHA-256 of a file, base64; read once for each state of the file."""
-        key = (file.name, etag)
-        if key not in self._digests:
+        known_etag, digest = self._digests.get(file.name, ("", ""))
+        if known_etag != etag:
             with file.path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").digest()
-            self._digests[key] = base64.b64encode(digest).decode()
-        return self._digests[key]
+                digest = base64.b64encode(hashlib.file_digest(stream, "sha256").digest()).decode()
+            self._digests[file.name] = (etag, digest)
+        return digest
 
     def _authorized(self, request: Request) -> bool:
         """Tell whether a request carries the token, as a header or as astroquery's cookie."""
@@ -257,6 +257,16 @@ def _listen(host: str, port: int) -> socket.socket:
         raise BackendAbsentError(
             f"address {host}:{port}", f"cannot be listened at ({problem})", "name another port, or 0 for any free one"
         ) from problem
+
+
+class _WholeFile(FileResponse):
+    """A file sent in pieces that keep the disk and the network busy; each piece costs a change of thread."""
+
+    chunk_size = 1024 * 1024
+
+
+async def _folder_gone(request: Request, problem: Exception) -> Response:
+    return JSONResponse({"detail": f"the archive's folder cannot be read ({problem})"}, status_code=503)
 
 
 async def _body(request: Request) -> bytes:
