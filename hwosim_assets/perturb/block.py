@@ -276,7 +276,7 @@ def _true_variance(
     if read is not None and poisson is not None:
         return {"poisson": _clean(poisson, apart), "read": _clean(read, apart)}
     shot = np.zeros_like(sci)
-    if budget.k is not None and not (budget.read_method == "scatter"):
+    if budget.k is not None and budget.read_method != "scatter":
         np.fmax(sci, 0.0, out=shot)
         shot /= budget.k
     if budget.read_sigma is not None:

@@ -10,6 +10,7 @@ this file. Keep out what is drawn and for what; that stands in ``perturb.effects
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import sys
 from decimal import Context, Decimal
@@ -36,7 +37,7 @@ TILE = 65536
 EXACT_POISSON = 20.0
 
 _CELLS = 4096
-_TABLE_SHA256 = "0e86d102d2bf37963129c50b2e63ff93fb43f2b7078546698a0cfb1aca44fb0c"
+_TABLE_SHA256 = "def806fe89fd1f542cabb16eb35a997dddcf1e583c570f22dee991b31ca478bb"
 
 
 class Stream:
@@ -107,14 +108,15 @@ def _tables() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.floa
     nodes = np.array([math.nan, *half, *(-value for value in reversed(half[:-1])), math.nan])
     tail = np.array([quantile(index / (1 << 22)) for index in range(1, 1025)])
     last = np.array([quantile((index + 0.5) / (1 << 32)) for index in range(1024)])
-    inner = math.fsum((lo * lo + lo * hi + hi * hi) / 3 for lo, hi in zip(nodes[1:-2], nodes[2:-1], strict=True))
-    outer = math.fsum((lo * lo + lo * hi + hi * hi) / 3 for lo, hi in zip(tail[:-1], tail[1:], strict=True))
+    inner = math.fsum((lo * lo + lo * hi + hi * hi) / 3 for lo, hi in itertools.pairwise(nodes[1:-1]))
+    outer = math.fsum((lo * lo + lo * hi + hi * hi) / 3 for lo, hi in itertools.pairwise(tail))
     outermost = math.fsum(value * value for value in last)
     variance = inner / _CELLS + 2 * (outer / (1 << 22) + outermost / (1 << 32))
     scale = 1 / math.sqrt(variance)
     width = 1 << 20
     slopes = np.diff(nodes) / width * scale
     firsts = nodes[:-1] * scale + slopes / 2
+    firsts[[0, -1]] = slopes[[0, -1]] = 0.0  # the end cells have the tail's table
     tail_slopes = np.diff(tail) / 1024 * scale
     tail_firsts = tail[:-1] * scale + tail_slopes / 2
     lower = np.concatenate([last * scale, tail_firsts, tail_slopes])

@@ -24,7 +24,7 @@ from hwosim_assets.perturb.product import Product
 from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.rng import TILE
 from hwosim_assets.perturb.scenario import Scenario, load_scenario
-from hwosim_assets.perturb.truth import Run, Truth, make_truth
+from hwosim_assets.perturb.truth import Runs, Truth, make_truth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +91,7 @@ def perturb_product(product: Product, plan: Plan, *, threads: int = 1) -> tuple[
     budgets = {item.sci: infer_budget(product, item) for item in measurements}
     effects = [effect_class(step.effect)(Task(step, product, plan.seed, plan.uid)) for step in plan.effects]
     notes: list[list[dict[str, Any]]] = [[] for _ in effects]
-    runs: list[Run] = []
+    runs: list[Runs] = []
     file = FitsFile(product.payload, product.scan)
     for item in measurements:
         active = [effect for effect, note in zip(effects, notes, strict=True) if _prepared(effect, item, budgets, note)]
@@ -105,12 +105,12 @@ def perturb_product(product: Product, plan: Plan, *, threads: int = 1) -> tuple[
     same = content == product.payload
     out = product if same else Product(product.name, packed(content, product.content))
     steps = [{"measurements": note, "events": event} for note, event in zip(notes, events, strict=True)]
-    return out, make_truth(product, out, plan, steps, {sci.name: budget for sci, budget in budgets.items()}, runs)
+    return out, make_truth(product, out, plan, steps, budgets, runs)
 
 
 def _prepared(effect: Effect, item: Measurement, budgets: dict[Any, Budget], notes: list[dict[str, Any]]) -> bool:
     """Prepare an effect for a measurement; note what it found, or why it has no meaning here."""
-    note: dict[str, Any] = {"name": item.sci.name}
+    note: dict[str, Any] = {"name": item.sci.name, "hdu": item.sci.hdu}
     try:
         note |= effect.prepare(item, budgets[item.sci])
     except NotApplicableError as reason:
@@ -130,7 +130,7 @@ def _needs_frames(effect: Effect) -> bool:
 
 def _perturb_measurement(
     file: FitsFile, item: Measurement, budget: Budget, effects: list[Effect], threads: int
-) -> list[Run]:
+) -> list[Runs]:
     """Run all pixel effects over a measurement, in one pass."""
     apart = any(not effect.task.err_honest for effect in effects)
     whole = any(_needs_frames(effect) for effect in effects)
@@ -175,17 +175,14 @@ def _mapped(
         return list(pool.map(work, parts))
 
 
-def _runs(item: Measurement, results: Iterable[tuple[int, Lost]]) -> list[Run]:
+def _runs(item: Measurement, results: Iterable[tuple[int, Lost]]) -> list[Runs]:
     """Return the lost pixels as runs of consecutive places."""
     runs = []
     for frame, lost in results:
         for (effect, label), pieces in lost.items():
             for group, places in pieces:
                 breaks = np.flatnonzero(np.diff(places) != 1) + 1
-                starts = np.concatenate([[0], breaks])
-                ends = np.concatenate([breaks, [places.size]])
-                runs += [
-                    Run(effect, label, item.sci.name, item.sci.hdu, frame, group, int(places[first]), int(end - first))
-                    for first, end in zip(starts, ends, strict=True)
-                ]
+                first = np.concatenate([[0], breaks])
+                lengths = np.diff(np.concatenate([first, [places.size]]))
+                runs.append(Runs(effect, label, item.sci.name, item.sci.hdu, frame, group, places[first], lengths))
     return runs

@@ -23,10 +23,14 @@ from hwosim_assets.perturb.plan import Plan
 from hwosim_assets.perturb.rng import RNG
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
     from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.planes import Plane
     from hwosim_assets.perturb.product import Product
 
-__all__ = ["ENGINE", "Run", "Truth", "Verdict", "diff", "make_truth", "read_truth", "replay"]
+__all__ = ["ENGINE", "Runs", "Truth", "Verdict", "diff", "make_truth", "read_truth", "replay"]
 
 #: Version of the engine. A change of any output byte needs a new one.
 ENGINE = "1"
@@ -35,8 +39,20 @@ ENGINE = "1"
 _SAMPLE = 65536
 
 
-class Run(NamedTuple):
-    """Consecutive pixels that were lost."""
+class Runs(NamedTuple):
+    """Runs of consecutive pixels that one use of an effect lost in one frame.
+
+    Attributes
+    ----------
+    effect, label : str
+        Which use of which effect.
+    plane, hdu : str, int
+        Science plane and its HDU.
+    frame, group : int
+        Integration or wavelength, and group of a ramp.
+    starts, lengths : int64 array
+        First flat place in the frame and number of pixels of each run.
+    """
 
     effect: str
     label: str
@@ -44,8 +60,8 @@ class Run(NamedTuple):
     hdu: int
     frame: int
     group: int
-    start: int
-    length: int
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -58,7 +74,8 @@ class Truth:
         Hashes of input, output and plan; the plan itself; the noise budgets; for each effect what it
         found, drew and did; every array and header card that differs.
     side : bytes or None
-        Parquet table of :class:`Run`; ``None`` when no pixel was lost.
+        Parquet table of the runs of lost pixels, one row each, with the columns of :class:`Runs`
+        (``start``, ``length``); ``None`` when no pixel was lost.
     """
 
     record: dict[str, Any]
@@ -87,14 +104,13 @@ class Truth:
         """Return the record as one line of JSON."""
         return json.dumps(self.record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
-    def runs(self) -> list[Run]:
-        """Return the runs of lost pixels."""
+    def runs(self) -> pa.Table | None:
+        """Return the table of the side file."""
         if self.side is None:
-            return []
+            return None
         import pyarrow.parquet as pq
 
-        table = pq.read_table(io.BytesIO(self.side))
-        return [Run(*row.values()) for row in table.to_pylist()]
+        return pq.read_table(io.BytesIO(self.side))
 
     def write(self, path: Path) -> None:
         """Write the record to a file of JSON lines, and the side file beside it.
@@ -144,8 +160,8 @@ def make_truth(
     out: Product,
     plan: Plan,
     steps: list[dict[str, Any]],
-    budgets: dict[str, Budget],
-    runs: list[Run],
+    budgets: dict[Plane, Budget],
+    runs: list[Runs],
 ) -> Truth:
     """Return the truth of a product.
 
@@ -158,14 +174,14 @@ def make_truth(
     steps : list of dict
         For each effect of the plan, what it found and did.
     budgets : dict
-        Noise budgets by plane.
-    runs : list of Run
+        Noise budgets by science plane.
+    runs : list of Runs
         Lost pixels.
     """
     side = _side(runs) if runs else None
     pixels: Counter[tuple[str, str]] = Counter()
     for run in runs:
-        pixels[run.effect, run.label] += run.length
+        pixels[run.effect, run.label] += int(run.lengths.sum())
     effects = [
         {**step.model_dump(mode="json"), **done, "pixels_lost": pixels[step.effect, step.label]}
         for step, done in zip(plan.effects, steps, strict=True)
@@ -185,57 +201,73 @@ def make_truth(
         "seed": plan.seed,
         "stream_time_mjd": plan.stream_time,
         "plan": plan.model_dump(mode="json"),
-        "budgets": {name: budget.record() for name, budget in budgets.items()},
+        "budgets": [{"name": sci.name, "hdu": sci.hdu, **budget.record()} for sci, budget in budgets.items()],
         "effects": effects,
-        "summary": _summary(product, out) if budgets else [],
+        "summary": _summary(product, out, steps) if budgets else [],
         "changes": changes,
         "side_sha256": None if side is None else hashlib.sha256(side).hexdigest(),
     }
     return Truth(json.loads(json.dumps(record, allow_nan=False)), side)
 
 
-def _side(runs: list[Run]) -> bytes:
+def _side(runs: list[Runs]) -> bytes:
+    """Return the runs as a Parquet file, one row for each."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {name: [getattr(run, name) for run in runs] for name in Run._fields}
+    counts = [run.starts.size for run in runs]
+    columns: dict[str, Any] = {}
+    for name in ("effect", "label", "plane"):
+        words = pa.array([getattr(run, name) for run in runs], pa.string()).dictionary_encode()
+        places = np.repeat(words.indices.to_numpy(), counts)
+        columns[name] = pa.DictionaryArray.from_arrays(places, words.dictionary)
+    for name in ("hdu", "frame", "group"):
+        columns[name] = np.repeat([getattr(run, name) for run in runs], counts)
+    columns["start"] = np.concatenate([run.starts for run in runs])
+    columns["length"] = np.concatenate([run.lengths for run in runs])
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer, compression="zstd")
     return buffer.getvalue()
 
 
-def _summary(product: Product, out: Product) -> list[dict[str, Any]]:
+def _summary(product: Product, out: Product, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return mean and rms of the change and the loss of signal to noise, from evenly taken pixels of each measurement.
 
     For people: these are floating sums, which may differ in their last digits between machines.
     """
     found = []
-    for item in product.measurements:
-        step = max(1, item.sci.size // _SAMPLE)
-
-        def taken(plane: Any, source: Product, step: int = step) -> Any:
-            return plane.decode(plane.raw(source.payload).reshape(-1)[::step]).astype(np.float64)
-
-        before, after = taken(item.sci, product), taken(item.sci, out)
-        both = np.isfinite(before) & np.isfinite(after)
-        change = (after - before)[both]
-        entry: dict[str, Any] = {"name": item.sci.name, "sampled": int(before.size)}
+    for item, other in zip(product.measurements, out.measurements, strict=True):
+        before, after = _taken(item.sci, product), _taken(other.sci, out)
+        change = after - before
+        change = change[np.isfinite(change)]
+        entry: dict[str, Any] = {"name": item.sci.name, "hdu": item.sci.hdu, "sampled": int(before.size)}
         if change.size:
             entry |= {"mean_change": float(change.mean()), "rms_change": float(np.sqrt((change * change).mean()))}
-        if item.err is not None:
-            entry["snr_loss_median"] = _snr_loss(before, after, taken(item.err, product), taken(item.err, out))
-        found.append({key: value for key, value in entry.items() if value is None or value == value})
+        if item.err is not None and other.err is not None:
+            scales = [
+                note.get("signal_scale", 1.0)
+                for step in steps
+                for note in step["measurements"]
+                if (note["name"], note["hdu"]) == (item.sci.name, item.sci.hdu)
+            ]
+            entry["snr_loss_median"] = _snr_loss(
+                float(np.prod(scales)), _taken(item.err, product), _taken(other.err, out), np.isfinite(after)
+            )
+        found.append({key: value for key, value in entry.items() if not isinstance(value, float) or np.isfinite(value)})
     return found
 
 
-def _snr_loss(before: Any, after: Any, err_before: Any, err_after: Any) -> float | None:
-    """Return 1 - the ratio of the median signal to noise after and before, of pixels with signal."""
-    good = (before > 0) & (err_before > 0) & (err_after > 0) & np.isfinite(after)
-    if not good.any():
-        return None
-    first = float(np.median(before[good] / err_before[good]))
-    second = float(np.median(after[good] / err_after[good]))
-    return 1.0 - second / first if np.isfinite(first) and np.isfinite(second) and first > 0 else None
+def _taken(plane: Plane, source: Product) -> NDArray[np.float64]:
+    step = max(1, plane.size // _SAMPLE)
+    return plane.decode(plane.raw(source.payload).reshape(-1)[::step]).astype(np.float64)
+
+
+def _snr_loss(
+    scale: float, before: NDArray[np.float64], after: NDArray[np.float64], present: NDArray[np.bool_]
+) -> float | None:
+    """Return 1 - (what is left of the signal) x (median of the claimed error before over after)."""
+    good = (before > 0) & (after > 0) & np.isfinite(before) & np.isfinite(after) & present
+    return 1.0 - scale * float(np.median(before[good] / after[good])) if good.any() else None
 
 
 def replay(truth: Truth, product: Product, *, threads: int = 1) -> Product:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.parameters import Parameter
+from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import EffectSpec, register
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Throughput(Effect):
         """Refuse ramps of one group, whose bias is not known."""
         if measurement.ramp and measurement.groups < 2:
             raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
-        return {"noise_from": budget.read_method}
+        return {"noise_from": budget.read_method, "signal_scale": rounded(1.0 - self.task.number("loss"))}
 
     def on_tile(self, block: Block) -> None:
         """Scale the signal and put the missing noise back."""
