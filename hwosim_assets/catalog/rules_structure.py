@@ -81,7 +81,8 @@ def _main(subject: Subject, kind: ProductType) -> Iterator[Finding]:
         yield Finding("pixels_missing", "reject", stripped)
         return
     for item in mains:
-        if item.kind == "image" and kind.ndim and len(item.shape) not in kind.ndim:
+        guider = str(subject.facts.keywords.get("DATAMODL", "")).startswith("Guider")
+        if item.kind == "image" and kind.ndim and len(item.shape) not in kind.ndim and not guider:
             axes = " or ".join(str(number) for number in kind.ndim)
             yield Finding(
                 "axes", "reject", f"{kind.main} has {len(item.shape)} axes, a {kind.suffix} product has {axes}"
@@ -124,7 +125,9 @@ def _promised_shape(subject: Subject, main: HduFacts) -> Iterator[Finding]:
     if subject.facts.product_type not in _DETECTOR_KINDS or main.kind != "image":
         return
     promised = (keywords.get("SUBSIZE2"), keywords.get("SUBSIZE1"))
-    if None not in promised and main.shape[-2:] != promised:
+    # the reference pixels that NIRSpec's IRS2 readout interleaves are not in SUBSIZE
+    interleaved = "IRS2" in str(keywords.get("READPATT", ""))
+    if None not in promised and main.shape[-2:] != promised and not interleaved:
         yield Finding("subarray", "warn", f"SCI is {main.shape[-2:]} pixels, SUBSIZE2/1 promise {promised}")
     if len(main.shape) == 4 and keywords.get("NGROUPS") not in (None, main.shape[1]):
         yield Finding("groups", "warn", f"SCI has {main.shape[1]} groups, NGROUPS is {keywords['NGROUPS']}")

@@ -33,7 +33,7 @@ def headers(file_or_uri: str, hdu: int | None, keyword: str | None, as_json: boo
     \b
     Example:
       hwosim headers jw01093012001_03102_00001_nis_cal.fits --hdu 1 --key BUNIT
-    """  # noqa: D301 - click reads the backspace
+    """
     from hwosim_assets.fits.cards import read_cards
 
     cards = list(read_cards(_opened(file_or_uri), file_or_uri))

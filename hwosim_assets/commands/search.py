@@ -66,7 +66,7 @@ def search(
     Example:
       hwosim search --instrument MIRI --product-type i2d
       hwosim search --cone 83.83 -5.41 0.05 --between 2022-09-01 2022-10-01
-    """  # noqa: D301 - click reads the backspace
+    """
     ask = _catalog if source == "catalog" else _archive
     rows = ask(program, instrument, product_type, level, cone, between)
     if as_json:

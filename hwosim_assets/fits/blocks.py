@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ MAX_AXES = 999
 MAX_TILE_RATIO = 2000
 HARMLESS_BYTES = 256 * 2**20
 _CHUNK = 2**20
+_NAME_BYTE = re.compile(rb"[A-Z0-9_-]")
 
 Source = Path | bytes
 
@@ -99,6 +101,12 @@ class Scan:
     compressed: bool
     padding_missing: bool
     trailing_bytes: int | None
+
+    @property
+    def end(self) -> int:
+        """Where the last HDU ends, padding included, in bytes of the decompressed file."""
+        last = self.blocks[-1]
+        return last.data_offset + -(-last.data_bytes // BLOCK) * BLOCK
 
 
 def card_value(header: Header, keyword: str) -> Any:
@@ -195,11 +203,18 @@ def scan(source: Source | BinaryIO, name: str = "") -> Scan:
             blocks.append(block)
             offset, padding_missing, start = _skip_data(stream, block, compressed, name)
             if not start.startswith(b"XTENSION"):
+                _check_behind(start, block.index, name)
                 break
             if len(blocks) >= MAX_HDUS:
                 raise UnreadableFitsError(name, f"has more than {MAX_HDUS} HDUs")
         trailing = None if compressed else max(0, size - offset)
         return Scan(tuple(blocks), compressed, padding_missing, trailing)
+
+
+def _check_behind(start: bytes, index: int, name: str) -> None:
+    """Refuse a file whose next HDU begins with a damaged card: the HDUs behind it would vanish unseen."""
+    if len(start) == CARD and start.strip(b"\0 \n"):
+        raise UnreadableFitsError(name, f"what follows HDU {index} is no extension (its XTENSION card is damaged)")
 
 
 def not_fits_reason(start: bytes | bytearray) -> str:
@@ -247,6 +262,8 @@ def _read_block(stream: BinaryIO, start: bytes, index: int, offset: int, name: s
             raise UnreadableFitsError(name, reason)
         if end < 0 and len(raw) >= MAX_HEADER_BYTES:
             raise UnreadableFitsError(name, f"the header of HDU {index} has no END card in {MAX_HEADER_BYTES} bytes")
+    if b"\0" in raw[:end]:
+        raise UnreadableFitsError(name, f"the header of HDU {index} is damaged (zero bytes among its cards)")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         header = fits.Header.fromstring(bytes(raw[:end]))
@@ -256,7 +273,8 @@ def _read_block(stream: BinaryIO, start: bytes, index: int, offset: int, name: s
 def _end_card(raw: bytearray, start: int) -> int:
     """Return the position of the END card in a header, or -1."""
     for position in range(start, len(raw) - 2, CARD):
-        if raw[position : position + 8].rstrip() == b"END":
+        # an END card with rubbish behind it still ends a header, as in astropy
+        if raw[position : position + 3] == b"END" and not _NAME_BYTE.match(raw, position + 3):
             return position
     return -1
 

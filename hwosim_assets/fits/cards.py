@@ -85,13 +85,10 @@ def read_cards(source: Source | BinaryIO, name: str = "") -> Iterator[HeaderCard
 def cards_of_scan(found: Scan) -> Iterator[HeaderCard]:
     """Read the header cards of a file that was scanned already."""
     for block in found.blocks:
-        facts = hdu_facts(block)
-        for index, image in enumerate(_images(block)):
-            keyword, value, comment = _parsed(image)
-            unit = _UNIT.match(comment)
-            yield HeaderCard(
-                facts.index, facts.extname, facts.extver, index, keyword, value, unit[1] if unit else "", comment, image
-            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cards = _cards_of_block(block)
+        yield from cards
 
 
 def header_bytes(cards: Iterable[HeaderCard | bytes]) -> bytes:
@@ -104,6 +101,21 @@ def header_bytes(cards: Iterable[HeaderCard | bytes]) -> bytes:
     """
     raw = b"".join(card if isinstance(card, bytes) else card.raw for card in cards) + b"END".ljust(CARD)
     return raw.ljust(-(-len(raw) // BLOCK) * BLOCK)
+
+
+def _cards_of_block(block: Block) -> list[HeaderCard]:
+    """Return the cards of one HDU."""
+    facts = hdu_facts(block)
+    cards = []
+    for index, image in enumerate(_images(block)):
+        keyword, value, comment = _parsed(image)
+        unit = _UNIT.match(comment)
+        cards.append(
+            HeaderCard(
+                facts.index, facts.extname, facts.extver, index, keyword, value, unit[1] if unit else "", comment, image
+            )
+        )
+    return cards
 
 
 def _images(block: Block) -> Iterator[bytes]:
@@ -126,13 +138,11 @@ def _parsed(image: bytes) -> tuple[str, Value, str]:
     from astropy.io import fits
 
     fallback = image[:8].decode("latin-1").rstrip().upper()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            card = fits.Card.fromstring(image)
-            keyword, value, comment = card.keyword, card.value, card.comment
-        except (fits.VerifyError, ValueError, TypeError, IndexError, AttributeError):
-            return fallback, None, ""
+    try:
+        card = fits.Card.fromstring(image)
+        keyword, value, comment = card.keyword, card.value, card.comment
+    except (fits.VerifyError, ValueError, TypeError, IndexError, AttributeError):
+        return fallback, None, ""
     if isinstance(value, fits.card.Undefined):
         value = None
     elif isinstance(value, complex) or (isinstance(value, int) and not isinstance(value, bool) and value not in _INT64):

@@ -6,7 +6,6 @@ or columns are read; where headers are enough, ``describe`` and ``cards`` read l
 
 from __future__ import annotations
 
-import gzip
 import io
 import warnings
 from collections.abc import Iterator
@@ -14,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwosim_assets.fits.blocks import UnreadableFitsError, scan
+from hwosim_assets.fits.blocks import UnreadableFitsError, byte_stream, scan
 
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
+
+    from hwosim_assets.fits.blocks import Scan
 
 __all__ = ["UnreadableFitsError", "open_fits"]
 
@@ -45,20 +46,21 @@ def open_fits(source: Path | bytes, name: str = "") -> Iterator[HDUList]:
         the caller's own block pass through.
     """
     name = name or (source.name if isinstance(source, Path) else "FITS bytes")
-    compressed = scan(source, name).compressed
-    hdus = _open(source, name, compressed)
+    hdus = _open(source, name, scan(source, name))
     try:
         yield hdus
     finally:
         hdus.close()
 
 
-def _open(source: Path | bytes, name: str, compressed: bool) -> HDUList:
+def _open(source: Path | bytes, name: str, found: Scan) -> HDUList:
     """Open with astropy and build every HDU, so that no structural error waits for the reader."""
     from astropy.io import fits
 
     if isinstance(source, bytes):
-        content: Path | io.BytesIO = io.BytesIO(gzip.decompress(source) if compressed else source)
+        with byte_stream(source, name) as (stream, _, _):
+            # what lies behind the last HDU is not decompressed: it may be endless
+            content: Path | io.BytesIO = io.BytesIO(stream.read(found.end) if found.compressed else source)
     else:
         content = source
     hdus = None
@@ -66,10 +68,15 @@ def _open(source: Path | bytes, name: str, compressed: bool) -> HDUList:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             hdus = fits.open(content)
-            len(hdus)  # reads all headers
+            seen = len(hdus)  # reads all headers
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, fits.VerifyError) as error:
         if hdus is not None:
             hdus.close()
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableFitsError(name, f"astropy cannot read its structure ({reason})") from error
+    if seen != len(found.blocks):
+        hdus.close()
+        raise UnreadableFitsError(
+            name, f"is ambiguous: astropy reads {seen} HDUs where {len(found.blocks)} headers stand, so one is damaged"
+        )
     return hdus
