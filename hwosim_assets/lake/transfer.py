@@ -263,6 +263,7 @@ def _append(
                 break
             digest.update(chunk)
             file.write(chunk)
+            file.flush()  # a killed process keeps what came
     if size is not None and total > size:
         part.discard()
         raise RefusedError("size_mismatch", f"the archive sends more than the {size} bytes it announced")
