@@ -144,11 +144,7 @@ class ArchiveClient:
         further = {name: value for name, value in further.items() if value is not None}
         rows = self._ask_observations(lambda caom: caom.query_criteria(**named, **further, **_position(cone)))
         if not rows and program is not None and (not (further or cone) or not self._knows(program)):
-            raise NoSuchProgramError(
-                f"program {program_key(program)}",
-                f"{shown(self.url)} has no observation of it",
-                "look for the number with `hwosim search --source archive`, or point HWOSIM_ARCHIVE_URL elsewhere",
-            )
+            raise self._no_such_program(program)
         by_id = {row.get("obsid"): row for row in rows}
         picked = [{name: row.get(name) for name in OBSERVATION_COLUMNS} for row in by_id.values()]
         return sorted(picked, key=lambda row: (row["obs_id"] or "", row["obsid"] or ""))
@@ -377,6 +373,13 @@ class ArchiveClient:
             )
         )
         return bool(rows)
+
+    def _no_such_program(self, program: str | int) -> NoSuchProgramError:
+        return NoSuchProgramError(
+            f"program {program_key(program)}",
+            f"{shown(self.url)} has no observation of it",
+            "look for the number with `hwosim search --source archive`, or point HWOSIM_ARCHIVE_URL elsewhere",
+        )
 
     def _listed_programs(self) -> dict[str, str] | None:
         """Return a local archive's own list of programs, or ``None`` where there is none."""
