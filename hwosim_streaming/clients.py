@@ -6,6 +6,7 @@ Holds: :func:`client_config`, :func:`cluster_id` (also the test whether anybody 
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import math
 import time
@@ -43,7 +44,6 @@ READING = {
     "fetch.wait.max.ms": 20,
     "queued.max.messages.kbytes": 32768,
 }
-_LOOPBACK = ("127.", "localhost", "[::1]")
 
 
 def client_config(settings: Settings, servers: str) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def client_config(settings: Settings, servers: str) -> dict[str, Any]:
         If a password would cross the network in the clear (SASL without TLS, off loopback).
     """
     passed = settings.kafka_client()
-    off_loopback = any(not server.strip().startswith(_LOOPBACK) for server in servers.split(","))
+    off_loopback = not all(_is_loopback(server) for server in servers.split(","))
     if off_loopback and passed.get("security.protocol", "").upper() == "SASL_PLAINTEXT":
         raise BadInputError(
             "HWOSIM_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT",
@@ -64,6 +64,14 @@ def client_config(settings: Settings, servers: str) -> dict[str, Any]:
         )
     # 3 = errors: librdkafka otherwise writes every closed connection to standard error.
     return {"bootstrap.servers": servers, "client.id": "hwosim", "log_level": 3, "socket.timeout.ms": 10000, **passed}
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.strip().rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def cluster_id(config: dict[str, Any], timeout: float = ANSWER_SECONDS) -> str:

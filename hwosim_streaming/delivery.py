@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwosim_streaming.arrivals import arrivals
 from hwosim_streaming.checkpoint import (
@@ -28,12 +28,9 @@ from hwosim_streaming.compose import Composed, Composer, truth_messages
 from hwosim_streaming.envelope import Header
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan
-from hwosim_streaming.publisher import Delivery, KafkaSink, MonotonicClock, Outgoing, Publisher
+from hwosim_streaming.publisher import Delivery, KafkaSink, MonotonicClock, Outgoing, Publisher, PublishFailedError
 from hwosim_streaming.topics import Topics, partition_of
 from hwosim_streaming.verify import Expected, Verification, reconcile
-
-if TYPE_CHECKING:
-    from hwosim_assets.lake.store import Lake
 
 __all__ = ["Delivered", "deliver"]
 
@@ -95,7 +92,7 @@ class _Progress:
 def deliver(
     plan: StreamPlan,
     truth: Sequence[Mapping[str, Any]],
-    lake: Lake,
+    files: DeliveredFiles,
     config: dict[str, Any],
     topics: Topics,
     on_message: Callable[[int, int], None] | None = None,
@@ -108,8 +105,8 @@ def deliver(
         What to publish.
     truth : sequence of mapping
         Rows of the table ``truth``.
-    lake : Lake
-        Where the files lie.
+    files : DeliveredFiles
+        The products' files.
     config : dict
         See :func:`hwosim_streaming.clients.client_config`.
     topics : Topics
@@ -124,28 +121,27 @@ def deliver(
     HwosimError
         If a file cannot be read as planned.
     """
-    with DeliveredFiles(lake, plan.products) as files:
-        items = _items(plan, truth, files, topics)
-        state, todo = _where_to_continue(config, topics, plan, items)
-        expected: list[Expected] = []
-        sink = KafkaSink(config)
-        began = time.monotonic()
-        if todo:
-            sink.send(state_record(topics, state), _ignore)
-        progress = _Progress(state, items, todo)
-        publisher = Publisher(sink, MonotonicClock())
-        publisher.on_checkpoint = lambda certain: sink.send(
-            state_record(topics, progress.at(certain, publisher.deliveries)), _ignore
-        )
-        if on_message is not None:
-            total = len(items)
-            publisher.on_sent = lambda number: on_message(todo[number] + 1, total)
-        publisher.run(_records(items, todo, expected))
-        if todo:
-            state = progress.at(len(todo), publisher.deliveries)
-            sink.send(state_record(topics, state), _ignore)
-            sink.flush()
-        seconds = time.monotonic() - began
+    items = _items(plan, truth, files, topics)
+    state, todo = _where_to_continue(config, topics, plan, items)
+    expected: list[Expected] = []
+    sink = KafkaSink(config)
+    began = time.monotonic()
+    if todo:
+        # Before the first message: without it a later attempt would not know where to look.
+        _confirm(sink, state_record(topics, state))
+    progress = _Progress(state, items, todo)
+    publisher = Publisher(sink, MonotonicClock())
+    publisher.on_checkpoint = lambda certain: sink.send(
+        state_record(topics, progress.at(certain, publisher.deliveries)), _ignore
+    )
+    if on_message is not None:
+        total = len(items)
+        publisher.on_sent = lambda number: on_message(todo[number] + 1, total)
+    publisher.run(_records(items, todo, expected))
+    if todo:
+        state = progress.at(len(todo), publisher.deliveries)
+        _confirm(sink, state_record(topics, state))
+    seconds = time.monotonic() - began
     verification = _prove(plan, config, topics, state, expected)
     return Delivered(expected, dict(zip(todo, publisher.deliveries, strict=True)), verification, state, seconds)
 
@@ -217,6 +213,15 @@ def _prove(
     starts = {place: state.first[place] for place in ends if place in state.first}
     lost = frozenset(row["message_id"] for row in plan.rows if row["copies"] == 0)
     return reconcile(expected, lost, arrivals(config, plan.run_id, starts, ends), topics.names["truth"])
+
+
+def _confirm(sink: KafkaSink, record: Outgoing) -> None:
+    """Send a record and wait until the broker has it."""
+    reasons: list[str] = []
+    sink.send(record, lambda offset, reason: reasons.append(reason) if offset is None else None)
+    sink.flush()
+    if reasons:
+        raise PublishFailedError(f"topic {record.topic}", f"took no record ({reasons[0]})", "see whether the broker runs")
 
 
 def _ignore(_offset: int | None, _reason: str) -> None:

@@ -19,7 +19,7 @@ __all__ = ["COPY_PLACES", "Fate", "draw", "fate", "send_order"]
 
 #: A copy comes at most so many frames of the same key after the original, as a repetition on the link would.
 COPY_PLACES = 8
-_TWO_TO_64 = 2.0**64
+_STEP = 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,8 @@ PLAIN = Fate()
 def draw(seed: int, fault: str, address: str) -> tuple[float, float]:
     """Return two independent uniform numbers in [0, 1) for one fault and one message."""
     digest = hashlib.blake2b(f"{seed}\0{fault}\0{address}".encode(), digest_size=16).digest()
-    # 53 bits each: below 1 also after rounding to a double.
-    first, second = (int.from_bytes(digest[at : at + 8], "big") >> 11 << 11 for at in (0, 8))
-    return first / _TWO_TO_64, second / _TWO_TO_64
+    # 53 bits each, as many as a double has below 1.
+    return (int.from_bytes(digest[:8], "big") >> 11) * _STEP, (int.from_bytes(digest[8:], "big") >> 11) * _STEP
 
 
 def fate(seed: int, address: str, transport: Transport) -> Fate:
@@ -64,12 +63,13 @@ def fate(seed: int, address: str, transport: Transport) -> Fate:
     transport : Transport
         Probabilities; all zero gives the identity.
     """
-    if draw(seed, "loss", address)[0] < transport.loss.probability:
+    loss, reorder, duplicate = transport.loss.probability, transport.reorder, transport.duplicate.probability
+    if loss and draw(seed, "loss", address)[0] < loss:
         return Fate(copies=0)
-    moved, how_far = draw(seed, "reorder", address)
-    displacement = 1 + int(how_far * transport.reorder.displacement) if moved < transport.reorder.probability else 0
-    doubled, how_late = draw(seed, "duplicate", address)
-    if doubled < transport.duplicate.probability:
+    moved, how_far = draw(seed, "reorder", address) if reorder.probability else (1.0, 0.0)
+    displacement = 1 + int(how_far * reorder.displacement) if moved < reorder.probability else 0
+    doubled, how_late = draw(seed, "duplicate", address) if duplicate else (1.0, 0.0)
+    if doubled < duplicate:
         return Fate(2, displacement, 1 + int(how_late * COPY_PLACES))
     return Fate(1, displacement) if displacement else PLAIN
 

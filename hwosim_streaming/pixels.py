@@ -1,15 +1,16 @@
-"""The planned pieces as numpy arrays, read out of the delivered FITS files in the lake.
+"""The planned pieces as numpy arrays, read out of the delivered FITS files.
 
-Holds: :class:`DeliveredFiles`, which keeps a few files open, proves each against its hash when it is
-opened, and cuts out what a message carries. Keep out which pieces there are (``tiling``) and how they
+Holds: :class:`DeliveredFiles`, which keeps a few files open, from the lake or made on the fly, proves
+each against its hash when it is opened, and cuts out what a message carries. Keep out which pieces there are (``tiling``) and how they
 are sent (``compose``).
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -38,11 +39,16 @@ class DeliveredFiles:
         Where the files lie.
     products : mapping of str to mapping
         Manifest rows by product name: ``key`` and ``out_sha256`` are used.
+    make : callable
+        Returns the bytes of a product whose row has no key: its scenario stores no files.
     """
 
-    def __init__(self, lake: Lake, products: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, lake: Lake, products: Mapping[str, Mapping[str, Any]], make: Callable[[str], bytes]
+    ) -> None:
         self._lake = lake
         self._products = products
+        self._make = make
         self._open: OrderedDict[str, tuple[ExitStack, Any]] = OrderedDict()
 
     def __enter__(self) -> DeliveredFiles:
@@ -95,20 +101,24 @@ class DeliveredFiles:
 
         row = self._products[name]
         with ExitStack() as stack:
-            path = stack.enter_context(self._lake.local_copy(row["key"]))
-            _prove(path, row["out_sha256"], name)
-            hdus = stack.enter_context(open_fits(path, name))
+            source: Path | bytes
+            if row["key"] is None:
+                source = self._make(name)
+            else:
+                source = stack.enter_context(self._lake.local_copy(row["key"]))
+            _prove(source, row["out_sha256"], name)
+            hdus = stack.enter_context(open_fits(source, name))
             self._open[name] = (stack.pop_all(), hdus)
         return hdus
 
 
-def _prove(path: Path, sha256: str, name: str) -> None:
+def _prove(source: Path | bytes, sha256: str, name: str) -> None:
     """Compare a file with the hash the manifest has of it: the truth speaks of these bytes alone."""
-    with path.open("rb") as file:
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise HwosimError(
-            name, f"has the hash {found[:12]}… in the lake and {sha256[:12]}… in the manifest", "materialize it anew"
+            name, f"has the hash {found[:12]}… and {sha256[:12]}… in the manifest", "materialize its perturbed product anew"
         )
 
 

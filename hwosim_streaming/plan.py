@@ -210,31 +210,23 @@ def _run_id(program: str, scenario: Scenario, products: list[dict[str, Any]]) ->
 
 
 def _columns(run: uuid.UUID, products: list[dict[str, Any]], scenario: Scenario) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in MESSAGES.names}
+    """Return the columns of ``MESSAGES``."""
+    rows: list[tuple[Any, ...]] = []
     sequences: dict[tuple[str, str], int] = defaultdict(int)
     for row in products:
-        key = row["detector"] or instrument(row) or NO_DETECTOR
-        cut = pieces(json.loads(row["layout_json"]), row["product_type"] or "")
-        for piece in (None, *cut):
+        name, key, exposed = row["product_name"], row["detector"] or instrument(row) or NO_DETECTOR, _exposed(row)
+        for piece in (None, *pieces(json.loads(row["layout_json"]), row["product_type"] or "")):
             family = "frame" if piece else "product"
-            address = _address(row["product_name"], piece)
+            address = _address(name, piece)
             # What the ground writes about a product is not sent over the link: only frames suffer.
             lot = fate(scenario.seed, address, scenario.transport) if piece else PLAIN
-            values = {
-                "message_id": str(uuid.uuid5(run, address)),
-                "family": family,
-                "product_name": row["product_name"],
-                "key": key,
-                "sequence": sequences[family, key],
-                "exposed_mjd": _exposed(row),
-                "copies": lot.copies,
-                "displacement": lot.displacement,
-                "copy_displacement": lot.copy_displacement,
-                **_piece_values(piece),
-            }
+            sequence = sequences[family, key]
             sequences[family, key] += 1
-            for name, value in values.items():
-                columns[name].append(value)
+            fated = (lot.copies, lot.displacement, lot.copy_displacement)
+            # In the order of the schema; the due time is filled in below, when all messages are known.
+            known = (str(uuid.uuid5(run, address)), family, name, key, sequence, exposed, 0, *fated)
+            rows.append((*known, *_piece_values(piece)))
+    columns = dict(zip(MESSAGES.names, map(list, zip(*rows, strict=True)), strict=True))
     columns["due_ns"] = due_times(scenario.schedule, scenario.seed, columns["exposed_mjd"])
     return columns
 
@@ -251,23 +243,10 @@ def _address(product: str, piece: Piece | None) -> str:
     return f"{product}/{piece.hdu}/{piece.integration or 0}/{piece.group or 0}/{piece.tile}"
 
 
-def _piece_values(piece: Piece | None) -> dict[str, Any]:
+def _piece_values(piece: Piece | None) -> tuple[Any, ...]:
+    """Return the columns of ``MESSAGES`` from ``kind`` on; a product message has none of them."""
     if piece is None:
-        names = ("kind", "hdu", "extname", "extver", "arrays", "array_hdus", "integration", "group", "tile", "tiles")
-        return dict.fromkeys((*names, "hdu_shape", "origin", "shape", "size"))
-    return {
-        "kind": piece.kind,
-        "hdu": piece.hdu,
-        "extname": piece.extname,
-        "extver": piece.extver,
-        "arrays": [name for name, _hdu in piece.sources],
-        "array_hdus": [hdu for _name, hdu in piece.sources],
-        "integration": piece.integration,
-        "group": piece.group,
-        "tile": piece.tile,
-        "tiles": piece.tiles,
-        "hdu_shape": list(piece.hdu_shape),
-        "origin": list(piece.origin),
-        "shape": list(piece.shape),
-        "size": piece.size,
-    }
+        return (None,) * 14
+    names, hdus = zip(*piece.sources, strict=True)
+    what = (piece.kind, piece.hdu, piece.extname, piece.extver, names, hdus, piece.integration, piece.group)
+    return (*what, piece.tile, piece.tiles, piece.hdu_shape, piece.origin, piece.shape, piece.size)

@@ -2,24 +2,23 @@
 
 Holds: the table ``publications`` and :func:`publish_program`, which does all of it for one program and
 scenario and does nothing where it was done already. Keep out each step's own rules; they stand in
-``plan``, ``compose``, ``publisher``, ``checkpoint`` and ``verify``.
+``plan``, ``delivery``, ``receipts`` and ``verify``.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hwosim_assets.errors import HwosimError
+from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.lake.spec import TableSpec
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from hwosim_streaming.topics import Topics
     from hwosim_streaming.verify import Verification
 
-__all__ = ["PUBLICATIONS", "RECEIPT", "PublicationResult", "plan_program", "publish_program"]
+__all__ = ["PUBLICATIONS", "PublicationResult", "plan_program", "prove_again", "publish_program"]
 
 #: Discrepancies that a row names; the receipt has them all.
 EXAMPLES = 20
@@ -149,11 +148,12 @@ def publish_program(
     BackendAbsentError
         If there is no broker, or it goes away.
     """
-    from hwosim_assets.lake.layout import plan_key
     from hwosim_assets.perturb.dataset import TRUTH
     from hwosim_streaming.broker import bootstrap_servers
     from hwosim_streaming.clients import client_config, cluster_id
     from hwosim_streaming.delivery import deliver
+    from hwosim_streaming.pixels import DeliveredFiles
+    from hwosim_streaming.receipts import write_plan, write_receipt
     from hwosim_streaming.topics import ensure_topics
 
     plan = plan_program(program, scenario, tables)
@@ -164,17 +164,28 @@ def publish_program(
         known = _valid_receipt(plan, broker, config, topics, tables)
         if known is not None:
             return PublicationResult(known, None, already=True)
-        key = plan_key(program, plan.scenario, plan.plan_sha256)
-        _write_once(lake, key, plan_table(plan))
+        plan_key = write_plan(lake, plan)
         truth = tables.scan(TRUTH, {"program": program, "scenario": scenario.id}).to_pylist()
-        delivered = deliver(plan, truth, lake, config, topics, on_message)
+        with DeliveredFiles(lake, plan.products, partial(_make, scenario, lake, tables, program)) as files:
+            delivered = deliver(plan, truth, files, config, topics, on_message)
         row = {
             **_row(plan, broker, topics, delivered),
-            "plan_key": key,
-            "receipt_key": _write_receipt(plan, delivered, lake),
+            "plan_key": plan_key,
+            "receipt_key": write_receipt(lake, plan, delivered),
         }
         _record(row, tables)
     return PublicationResult(row, delivered.verification, already=False)
+
+
+def _make(scenario: Scenario, lake: Lake, tables: Tables, program: str, name: str) -> bytes:
+    """Return the bytes of a perturbed product that its scenario does not store."""
+    from hwosim_assets.catalog.products import PRODUCTS
+    from hwosim_assets.perturb.dataset import perturb_row
+
+    for row in tables.scan(PRODUCTS, {"program": program, "product_name": name}).to_pylist():
+        _before, after, _truth = perturb_row(row, scenario, lake)
+        return bytes(after.content)
+    raise HwosimError(name, "is no longer in the catalog", "materialize the program's perturbed products anew")
 
 
 @contextmanager
@@ -265,73 +276,43 @@ def _record(row: dict[str, Any], tables: Tables) -> None:
     tables.replace(PUBLICATIONS, scope, pa.Table.from_pylist([*others, row], schema=PUBLICATIONS.schema))
 
 
-def plan_table(plan: StreamPlan) -> pa.Table:
-    """Return a plan as it is kept in the lake: its messages, and what it is in the schema's metadata."""
-    said = {
-        "plan_sha256": plan.plan_sha256,
-        "run_id": plan.run_id,
-        "program": plan.program,
-        "scenario": plan.scenario,
-        "scenario_sha256": plan.scenario_sha256,
-        "seed": str(plan.seed),
-    }
-    return plan.messages.replace_schema_metadata({f"hwosim.{name}": value for name, value in said.items()})
+def prove_again(
+    program: str, scenario_id: str, lake: Lake, tables: Tables, settings: Settings
+) -> dict[str, Verification]:
+    """Read the publications of a program and scenario back once more and compare them with their receipts.
 
+    Returns
+    -------
+    dict of str to Verification
+        By plan hash, for the publications on the broker that answers.
 
-RECEIPT = pa.schema(
-    [
-        pa.field("number", pa.int64(), nullable=False),
-        pa.field("message_id", pa.string(), nullable=False),
-        pa.field("family", pa.string(), nullable=False),
-        pa.field("topic", pa.string(), nullable=False),
-        pa.field("partition", pa.int32(), nullable=False),
-        pa.field("offset", pa.int64()),
-        pa.field("sequence", pa.int64(), nullable=False),
-        pa.field("crc32", pa.int64(), nullable=False),
-        pa.field("size", pa.int64()),
-        pa.field("due_ns", pa.int64()),
-        pa.field("sent_ns", pa.int64()),
-    ]
-)
+    Raises
+    ------
+    BadInputError
+        If there is no publication on this broker.
+    BackendAbsentError
+        If there is no broker.
+    """
+    from hwosim_streaming.arrivals import arrivals
+    from hwosim_streaming.broker import bootstrap_servers
+    from hwosim_streaming.checkpoint import DATA_FAMILIES
+    from hwosim_streaming.clients import client_config, cluster_id, end_offsets
+    from hwosim_streaming.receipts import read_receipt
+    from hwosim_streaming.topics import existing_topics
+    from hwosim_streaming.verify import reconcile
 
-
-def _write_receipt(plan: StreamPlan, delivered: Delivered, lake: Lake) -> str:
-    """Write what was published and what came back, one row per send; return its key in the lake."""
-    from hwosim_assets.lake.layout import receipt_key
-
-    rows = []
-    for number, send in enumerate(delivered.expected):
-        arrival, sent = delivered.verification.found.get(number), delivered.sent.get(number)
-        rows.append(
-            {
-                "number": number,
-                "message_id": send.message_id,
-                "family": send.family,
-                "topic": send.place[0],
-                "partition": send.place[1],
-                "offset": arrival.offset if arrival else None,
-                "sequence": send.sequence,
-                "crc32": send.crc,
-                "size": arrival.size if arrival else None,
-                "due_ns": sent.due_ns if sent else None,
-                "sent_ns": sent.sent_ns if sent else None,
-            }
-        )
-    problems = [[each.kind, each.message_id, each.detail] for each in delivered.verification.discrepancies]
-    first = [[topic, partition, offset] for (topic, partition), offset in sorted(delivered.state.first.items())]
-    said = {"hwosim.discrepancies": json.dumps(problems), "hwosim.first": json.dumps(first)}
-    key = receipt_key(plan.program, plan.scenario, plan.plan_sha256, uuid.uuid4().hex)
-    _write_once(lake, key, pa.Table.from_pylist(rows, schema=RECEIPT).replace_schema_metadata(said))
-    return key
-
-
-def _write_once(lake: Lake, key: str, table: pa.Table) -> None:
-    import pyarrow.parquet as pq
-
-    from hwosim_assets.lake.store import AlreadyStoredError
-
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    # Keys are named by content or are new: what is stored says the same.
-    with suppress(AlreadyStoredError):
-        lake.write_new(key, buffer.getvalue())
+    config = client_config(settings, bootstrap_servers(settings, start=False))
+    broker, topics = cluster_id(config), existing_topics(config, settings.topic_prefix)
+    rows = tables.scan(PUBLICATIONS, {"program": program, "scenario": scenario_id}).to_pylist()
+    here = [row for row in rows if row["broker_id"] == broker]
+    if not here:
+        thing, mend = f"program {program}, scenario {scenario_id}", "publish it: hwosim stream publish"
+        raise BadInputError(thing, "has no publication on this broker", mend)
+    ends = end_offsets(config, topics.places(*DATA_FAMILIES))
+    proofs = {}
+    for row in here:
+        receipt = read_receipt(lake, row["plan_key"], row["receipt_key"])
+        starts = {place: offset for place, offset in receipt.first.items() if place in ends}
+        arrived = arrivals(config, row["run_id"], starts, ends)
+        proofs[row["plan_sha256"]] = reconcile(receipt.expected, receipt.lost, arrived, topics.names["truth"])
+    return proofs

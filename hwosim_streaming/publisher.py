@@ -131,6 +131,9 @@ class Sink(Protocol):
     def flush(self) -> None:
         """Wait for every report."""
 
+    def abandon(self) -> None:
+        """Drop what is queued and wait until nothing is on its way any more."""
+
 
 class KafkaSink:
     """An idempotent Kafka producer.
@@ -197,6 +200,12 @@ class KafkaSink:
                 )
 
 
+    def abandon(self) -> None:
+        """Drop what is queued and wait a little until nothing is on its way any more."""
+        self._producer.purge(in_queue=True, in_flight=False, blocking=True)
+        self._producer.flush(5.0)
+
+
 @dataclass
 class Publisher:
     """Sends records at their due times and keeps count.
@@ -239,6 +248,19 @@ class Publisher:
         PublishFailedError
             If the broker did not take a record; names the first, and how many there are.
         """
+        try:
+            self._send_all(records)
+        except BaseException:
+            # Also on Ctrl-C: what may still be on its way must not arrive after a later attempt has looked.
+            self.sink.abandon()
+            raise
+        self._settle()
+        if self._failed:
+            number, reason = min(self._failed)
+            told = f"was not taken by the broker ({reason}); {len(self._failed)} in all"
+            raise PublishFailedError(f"message {number} of the run", told, "publish again")
+
+    def _send_all(self, records: Iterable[tuple[int, Callable[[int], Outgoing]]]) -> None:
         start, start_wall = self.clock.now_ns(), time.time_ns()
         checkpoint_at, checkpoint_ns = 0, start
         for number, (due, make) in enumerate(records):
@@ -254,14 +276,6 @@ class Publisher:
                 checkpoint_at, checkpoint_ns = number, self.clock.now_ns()
                 self.on_checkpoint(self._settle())
         self.sink.flush()
-        self._settle()
-        if self._failed:
-            number, reason = min(self._failed)
-            raise PublishFailedError(
-                f"message {number} of the run",
-                f"was not taken by the broker ({reason}); {len(self._failed)} in all",
-                "publish again",
-            )
 
     def _wait(self, until_ns: int) -> None:
         """Wait for a due time, serving delivery reports meanwhile."""

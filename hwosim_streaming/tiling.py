@@ -118,15 +118,16 @@ def _image_pieces(
     pixel = sum(np.dtype(each["dtype"]).itemsize for each in stack)
     numbered = _numbered_axes(shape, product_type)
     tile = _tile_shape(shape[numbered:], max(1, largest // pixel))
-    corners = list(
-        itertools.product(*(range(0, length, step) for length, step in zip(shape[numbered:], tile, strict=True)))
+    corners = itertools.product(
+        *(range(0, length, step) for length, step in zip(shape[numbered:], tile, strict=True))
     )
+    spans = [
+        (corner, tuple(min(step, length - at) for step, length, at in zip(tile, shape[numbered:], corner, strict=True)))
+        for corner in corners
+    ]
     sources = tuple((_array_name(each), int(each["index"])) for each in stack)
     for numbers in itertools.product(*(range(length) for length in shape[:numbered])):
-        for number, corner in enumerate(corners):
-            size = tuple(
-                min(step, length - at) for step, length, at in zip(tile, shape[numbered:], corner, strict=True)
-            )
+        for number, (corner, size) in enumerate(spans):
             yield Piece(
                 kind="image",
                 hdu=int(hdu["index"]),
@@ -136,10 +137,10 @@ def _image_pieces(
                 integration=numbers[0] + 1 if numbered else None,
                 group=numbers[1] + 1 if numbered > 1 else None,
                 tile=number,
-                tiles=len(corners),
+                tiles=len(spans),
                 hdu_shape=shape,
                 origin=(*numbers, *corner),
-                shape=(*(1 for _ in numbers), *size),
+                shape=(1,) * numbered + size,
                 size=math.prod(size) * pixel,
             )
 

@@ -1,0 +1,80 @@
+"""How far readers are behind: what a group has committed against where the topics end.
+
+Holds: :class:`Lag` and :func:`lags`. Keep out showing it (``cli``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hwosim_streaming.clients import ANSWER_SECONDS, READING, answer_or_absent, end_offsets, low_offsets
+from hwosim_streaming.topics import Topics
+
+__all__ = ["Lag", "lags"]
+
+
+@dataclass(frozen=True)
+class Lag:
+    """One group on one partition.
+
+    Attributes
+    ----------
+    group, topic, partition
+        Who reads what.
+    committed, end : int
+        Offset the group would go on from; offset after the last message.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    committed: int
+    end: int
+
+    @property
+    def behind(self) -> int:
+        """How many messages the group has not processed."""
+        return max(0, self.end - self.committed)
+
+
+def lags(config: dict[str, Any], topics: Topics, group: str | None = None) -> list[Lag]:
+    """Return the lag of a group, or of all groups, on our topics.
+
+    Parameters
+    ----------
+    config : dict
+        See :func:`hwosim_streaming.clients.client_config`.
+    topics : Topics
+        Those that exist.
+    group : str, optional
+        Only this group; its partitions without a commit count from their beginning.
+
+    Raises
+    ------
+    BackendAbsentError
+        If the broker does not answer.
+    """
+    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka.admin import AdminClient
+
+    places = topics.places(*topics.names)
+    ends, lows = end_offsets(config, places), low_offsets(config, places)
+    found = []
+    with answer_or_absent(config["bootstrap.servers"]):
+        admin = AdminClient(config)
+        names = [group] if group else sorted(each.group_id for each in admin.list_consumer_groups().result().valid)
+        for name in names:
+            consumer = Consumer({**READING, **config, "group.id": name})
+            try:
+                asked = [TopicPartition(topic, partition) for topic, partition in places]
+                committed = consumer.committed(asked, timeout=ANSWER_SECONDS)
+            finally:
+                consumer.close()
+            read = {each.topic for each in committed if each.offset >= 0}
+            found += [
+                Lag(name, each.topic, each.partition, max(each.offset, lows[place]), ends[place])
+                for each in committed
+                if each.topic in read and ends[place := (each.topic, each.partition)] > lows[place]
+            ]
+    return found

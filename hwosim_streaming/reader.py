@@ -1,0 +1,208 @@
+"""The reader's five lines: frames as numpy arrays, each once, committed after they were processed.
+
+Holds: :func:`connect` and :class:`Stream`. ::
+
+    from hwosim_streaming import connect
+
+    with connect("hwosim.frames.v1", group="my-model") as stream:
+        for frame in stream:
+            model(frame.data)
+
+Keep out reading a whole range to prove it (``arrivals``) and looking on (``watch``).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from hwosim_assets.errors import BackendAbsentError, BadInputError
+from hwosim_streaming.arrivals import text_headers
+from hwosim_streaming.clients import ANSWER_SECONDS, MEND, READING, answer_or_absent, client_config
+from hwosim_streaming.envelope import TOPICS, Decoded, Frame, Header, decode
+
+if TYPE_CHECKING:
+    from hwosim_assets.settings import Settings
+
+__all__ = ["Stream", "connect"]
+
+log = logging.getLogger(__name__)
+
+#: Message ids remembered for telling duplicates; a copy follows its original closely.
+REMEMBERED = 200_000
+#: Seconds without any broker after which a reader gives up.
+PATIENCE = 30.0
+
+
+def connect(
+    topic: str,
+    group: str | None = None,
+    bootstrap: str | None = None,
+    *,
+    idle: float | None = None,
+    settings: Settings | None = None,
+) -> Stream:
+    """Open a topic for reading.
+
+    Parameters
+    ----------
+    topic : str
+        ``hwosim.frames.v1`` or another topic of ours, without the configured prefix; or any full name.
+    group : str, optional
+        Consumer group: its readers share the partitions, and a later one goes on where it stopped.
+        Without a group all partitions are read from their beginning and nothing is committed.
+    bootstrap : str, optional
+        Servers; by default the configured broker, else the embedded one of this ``DAGSTER_HOME``.
+    idle : float, optional
+        Seconds without a message after which the iteration ends; by default it never does.
+    settings : Settings, optional
+        Read from the environment by default.
+
+    Returns
+    -------
+    Stream
+        To be used in a ``with`` statement and iterated over.
+
+    Raises
+    ------
+    BackendAbsentError
+        If no broker answers.
+    BadInputError
+        If there is no such topic on it.
+    """
+    from hwosim_assets.settings import Settings
+    from hwosim_streaming.broker import bootstrap_servers
+
+    settings = settings or Settings()
+    servers = bootstrap or bootstrap_servers(settings, start=False)
+    name = f"{settings.topic_prefix}{topic}" if topic in TOPICS else topic
+    return Stream(client_config(settings, servers), name, group, idle)
+
+
+class Stream:
+    """An open topic. Iterate over it; see :func:`connect`.
+
+    Attributes
+    ----------
+    duplicates, refused : int
+        Messages left out so far because they had come before, or could not be decoded.
+    """
+
+    def __init__(self, config: dict[str, Any], topic: str, group: str | None, idle: float | None) -> None:
+        from confluent_kafka import Consumer, TopicPartition
+
+        self.topic = topic
+        self.duplicates = 0
+        self.refused = 0
+        self._idle = idle
+        self._servers = config["bootstrap.servers"]
+        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._down_since: float | None = None
+        ours = {
+            **READING,
+            "group.id": group or "hwosim-reading",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": group is not None,
+            "auto.commit.interval.ms": 1000,
+            # Only what was processed is committed: offsets are stored by hand, after the fact.
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": False,
+            "session.timeout.ms": 6000,
+            "heartbeat.interval.ms": 500,
+            "error_cb": self._on_error,
+        }
+        self._group = group
+        self._consumer = Consumer({**ours, **config})
+        with answer_or_absent(self._servers):
+            found = self._consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic]
+            if found.error is not None or not found.partitions:
+                self._consumer.close()
+                raise BadInputError(f"topic {topic}", "is not on this broker", "publish first: hwosim stream publish")
+            if group is None:
+                parts = [(number, self._low(number)) for number in found.partitions]
+                self._consumer.assign([TopicPartition(topic, number, low) for number, low in parts])
+            else:
+                self._consumer.subscribe([topic])
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Commit what was processed and leave."""
+        self._consumer.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield frames (:class:`Frame`); from another topic than frames its records (:class:`Decoded`).
+
+        A message counts as processed when the next one is asked for. Whoever leaves the loop by an
+        error or a ``break`` gets the last one again in the same group.
+
+        Raises
+        ------
+        BackendAbsentError
+            If no broker has been there for half a minute.
+        """
+        for message in self._messages():
+            found = self._open(message)
+            if found is not None:
+                yield found
+            if self._group is not None:
+                self._consumer.store_offsets(message)
+
+    def _messages(self) -> Iterator[Any]:
+        heard = time.monotonic()
+        while True:
+            message = self._consumer.poll(0.1)
+            if message is None:
+                now = time.monotonic()
+                if self._down_since is not None and now - self._down_since > PATIENCE:
+                    raise BackendAbsentError(f"Kafka broker {self._servers}", "has gone away", MEND)
+                if self._idle is not None and now - heard > self._idle:
+                    return
+                continue
+            error = message.error()
+            if error is None:
+                heard, self._down_since = time.monotonic(), None
+                yield message
+            elif not error.retriable():
+                raise BackendAbsentError(f"Kafka topic {self.topic}", str(error.str()), MEND)
+
+    def _open(self, message: Any) -> Frame | Decoded | None:
+        """Decode a message; ``None`` for one that came before or that cannot be read."""
+        said = text_headers(message)
+        identity = (said.get(Header.RUN, ""), said.get(Header.ID, ""))
+        if all(identity) and identity in self._seen:
+            self.duplicates += 1
+            return None
+        try:
+            decoded = decode(message.value())
+            found = Frame.from_record(decoded.record) if decoded.family == "frame" else decoded
+        except BadInputError as error:
+            self.refused += 1
+            log.warning("%s [%s] offset %s: %s", self.topic, message.partition(), message.offset(), error)
+            return None
+        self._seen[identity] = None
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return found
+
+    def _low(self, partition: int) -> int:
+        from confluent_kafka import TopicPartition
+
+        low, _high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=ANSWER_SECONDS)
+        return int(low)
+
+    def _on_error(self, error: Any) -> None:
+        from confluent_kafka import KafkaError
+
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and self._down_since is None:  # noqa: SLF001 - its public name
+            self._down_since = time.monotonic()

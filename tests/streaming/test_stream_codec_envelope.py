@@ -1,0 +1,177 @@
+"""Messages: any array survives, sizes are not believed, headers say nothing of what was done."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from fastavro import parse_schema, schemaless_reader
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hwosim_assets.errors import BadInputError
+from hwosim_streaming import envelope
+from hwosim_streaming.codec import LARGEST_ARRAY, pack, unpack
+from hwosim_streaming.envelope import Frame, Header, UnreadableMessageError, decode, encode, headers, packed_arrays
+
+DTYPES = st.one_of(
+    hnp.boolean_dtypes(),
+    hnp.integer_dtypes(endianness="?"),
+    hnp.unsigned_integer_dtypes(endianness="?"),
+    hnp.floating_dtypes(endianness="?", sizes=(16, 32, 64)),
+    hnp.complex_number_dtypes(endianness="?", sizes=(64, 128)),
+    hnp.byte_string_dtypes(min_len=1, max_len=9),
+    hnp.unicode_string_dtypes(endianness="?", min_len=1, max_len=5),
+)
+ARRAYS = DTYPES.flatmap(
+    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=7))
+)
+
+
+def frame_record(arrays: dict[str, np.ndarray], **changes: object) -> dict[str, object]:
+    record = {
+        "run_id": "r",
+        "message_id": "m",
+        "sequence": 3,
+        "program": "01093",
+        "product": "a_cal.fits",
+        "obs_id": "a",
+        "product_type": "cal",
+        "instrument": "NIRCAM",
+        "detector": None,
+        "exposed_mjd": 59800.5,
+        "kind": "image",
+        "hdu": 1,
+        "extname": "SCI",
+        "extver": 1,
+        "integration": None,
+        "group": None,
+        "tile": 0,
+        "tiles": 1,
+        "hdu_shape": [4, 4],
+        "origin": [0, 0],
+        "arrays": packed_arrays(arrays, {"SCI": "MJy/sr"}),
+    }
+    return {**record, **changes}
+
+
+@settings(max_examples=300, deadline=None)
+@given(ARRAYS)
+def test_any_array_survives_bit_for_bit(array: np.ndarray) -> None:
+    packed = pack(array)
+    back = unpack(packed.dtype, packed.shape, packed.codec, packed.data)
+    little = array.astype(array.dtype.newbyteorder("<"))
+    assert back.shape == array.shape
+    assert back.tobytes() == little.tobytes()
+    assert back.dtype == little.dtype
+
+
+def test_nan_payloads_survive() -> None:
+    bits = np.array([0x7FC00001, 0x7F800001, 0xFFC12345], dtype=">u4")
+    packed = pack(bits.view(">f4"))
+    assert unpack(packed.dtype, packed.shape, packed.codec, packed.data).tobytes() == bits.astype("<u4").tobytes()
+
+
+def test_shuffle_and_zstd_make_an_image_smaller() -> None:
+    image = np.random.default_rng(1).normal(1000, 5, (200, 200)).astype(np.float32)
+    packed = pack(image)
+    assert packed.codec == "shuffle-zstd"
+    assert len(packed.data) < 0.85 * image.nbytes
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "codec", "data"),
+    [
+        ("|O", (1,), "raw", b"12345678"),
+        ("<f4", (2**40,), "raw", b"1234"),
+        ("<f4", (-1, 4), "raw", b""),
+        ("<f4", (2,), "raw", b"1234"),
+        ("<f4", (2,), "lzma", b"12345678"),
+        ("<f4", (2,), "shuffle-zstd", b"12345678"),
+        ("<f4", (2,), "shuffle-zstd", pack(np.zeros(1000, "<f4")).data),
+        ("<V8", (1,), "raw", b"12345678"),
+    ],
+)
+def test_an_array_that_lies_is_refused(dtype: str, shape: tuple[int, ...], codec: str, data: bytes) -> None:
+    with pytest.raises(BadInputError):
+        unpack(dtype, shape, codec, data)
+
+
+def test_a_zstd_bomb_takes_no_memory() -> None:
+    import zstandard
+
+    bomb = zstandard.ZstdCompressor().compress(bytes(LARGEST_ARRAY + 8))
+    with pytest.raises(BadInputError):
+        unpack("<f8", (4,), "shuffle-zstd", bomb)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ARRAYS)
+def test_frame_round_trip(array: np.ndarray) -> None:
+    decoded = decode(encode("frame", frame_record({"SCI": array})))
+    frame = Frame.from_record(decoded.record)
+    assert frame.data.tobytes() == array.astype(array.dtype.newbyteorder("<")).tobytes()
+    assert (frame.units, frame.detector, frame.instrument, frame.exposed_mjd) == (
+        {"SCI": "MJy/sr"},
+        None,
+        "NIRCAM",
+        59800.5,
+    )
+
+
+def test_a_table_becomes_a_structured_array() -> None:
+    columns = {"WAVELENGTH": np.linspace(1, 2, 5), "NOTE": np.array([b"a"] * 5), "V": np.ones((5, 3), "f4")}
+    frame = Frame.from_record(decode(encode("frame", frame_record(columns, kind="table"))).record)
+    assert frame.data.dtype.names == ("WAVELENGTH", "NOTE", "V")
+    assert frame.data["V"].shape == (5, 3)
+
+
+def test_wire_format_is_readable_without_hwosim() -> None:
+    value = encode("frame", frame_record({"SCI": np.arange(3.0)}))
+    assert value[:5] == b"\0\0\0\0\x64"  # frame 1.0: number 100
+    schema = parse_schema(json.loads(json.dumps(envelope.schemas()[100])))
+    import io
+
+    assert schemaless_reader(io.BytesIO(value[5:]), schema)["product"] == "a_cal.fits"
+
+
+def test_schemas_have_numbers_and_documents() -> None:
+    assert sorted(envelope.schemas()) == [100, 10100, 20100, 40100]
+    for schema in envelope.schemas().values():
+        assert schema["doc"]
+        assert all(field["doc"] for field in schema["fields"])
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\0", b"\1\0\0\0\x64abc", b"\0\0\0\xff\xffabc", b"\0\0\0\0\x64\xff\xff"])
+def test_what_is_no_message_is_refused(value: bytes | None) -> None:
+    with pytest.raises(UnreadableMessageError):
+        decode(value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(5, 400), st.integers(0, 255))
+def test_a_damaged_value_never_does_worse_than_being_refused(at: int, byte: int) -> None:
+    value = bytearray(encode("frame", frame_record({"SCI": np.arange(30.0)})))
+    value[at % len(value)] = byte
+    try:
+        Frame.from_record(decode(bytes(value)).record)
+    except BadInputError:
+        pass
+
+
+def test_a_message_too_large_is_refused() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, 2**20, dtype=np.uint8)
+    with pytest.raises(BadInputError, match="smaller tiles"):
+        encode("frame", frame_record({"SCI": noise}))
+
+
+def test_headers_are_cloudevents() -> None:
+    said = headers(
+        "frame", message_id="m", run_id="r", program="01093", subject="a.fits", time=None, sequence=7, crc=0xAB
+    )
+    assert said[Header.SPECVERSION] == "1.0"
+    assert said[Header.TYPE] == "hwosim.frame.v1"
+    assert said[Header.CRC] == "000000ab"
+    assert Header.TIME not in said

@@ -1,0 +1,164 @@
+"""Pacing, counting, resuming and proving, without a broker: a virtual clock and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwosim_assets.errors import BadInputError
+from hwosim_assets.settings import Settings
+from hwosim_streaming.arrivals import Arrival
+from hwosim_streaming.clients import client_config
+from hwosim_streaming.publisher import CHECKPOINT_MESSAGES, Outgoing, Publisher, PublishFailedError, VirtualClock
+from hwosim_streaming.topics import KEYS, partition_of, topic_name
+from hwosim_streaming.verify import Expected, reconcile
+
+PLACE = ("frames", 0)
+
+
+class ListSink:
+    """Keeps records in a list and confirms them when served."""
+
+    def __init__(self, refuse: set[int] | None = None) -> None:
+        self.records: list[Outgoing] = []
+        self.waiting: list[Callable[[], None]] = []
+        self.refuse = refuse or set()
+
+    def send(self, record: Outgoing, done: Callable[[int | None, str], None]) -> None:
+        number = len(self.records)
+        self.records.append(record)
+        self.waiting.append(lambda: done(None, "too large") if number in self.refuse else done(number, ""))
+
+    def serve(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            each()
+
+    def flush(self) -> None:
+        self.serve()
+
+    def abandon(self) -> None:
+        self.records.clear()
+
+
+def outgoing(due_wall: int) -> Outgoing:
+    return Outgoing("frames", 0, b"k", str(due_wall).encode(), (), None)
+
+
+def test_records_leave_at_their_due_times() -> None:
+    clock, sink = VirtualClock(), ListSink()
+    publisher = Publisher(sink, clock)
+    due = [0, 10, 3_600_000_000_000, 3_600_000_000_001]
+    publisher.run([(at, outgoing) for at in due])
+    assert [delivery.due_ns for delivery in publisher.deliveries] == due
+    assert all(0 <= delivery.sent_ns - delivery.due_ns < 1000 for delivery in publisher.deliveries)
+    walls = [int(record.value) for record in sink.records]
+    assert [wall - walls[0] for wall in walls] == due
+    assert publisher.certain == 4
+
+
+def test_a_slow_record_makes_the_next_late_and_none_after_the_backlog() -> None:
+    clock, sink = VirtualClock(), ListSink()
+
+    def slow(due_wall: int) -> Outgoing:
+        clock.sleep(0.5)
+        return outgoing(due_wall)
+
+    publisher = Publisher(sink, clock)
+    publisher.run([(0, slow), (100_000_000, outgoing), (2_000_000_000, outgoing)])
+    late = [delivery.sent_ns - delivery.due_ns for delivery in publisher.deliveries]
+    assert late[0] == 500_000_000
+    assert late[1] == 400_000_000
+    assert late[2] < 1000
+
+
+def test_checkpoints_say_what_is_certain() -> None:
+    said: list[int] = []
+    publisher = Publisher(ListSink(), VirtualClock(), on_checkpoint=said.append)
+    publisher.run([(0, outgoing)] * (3 * CHECKPOINT_MESSAGES + 5))
+    assert len(said) == 3
+    assert all(0 < later - earlier <= CHECKPOINT_MESSAGES for earlier, later in pairwise(said))
+
+
+def test_a_refused_record_fails_the_run_and_names_itself() -> None:
+    publisher = Publisher(ListSink(refuse={2}), VirtualClock())
+    with pytest.raises(PublishFailedError, match=r"message 2 of the run.*too large"):
+        publisher.run([(0, outgoing)] * 5)
+    assert publisher.certain == 2
+
+
+def test_what_is_queued_is_dropped_when_a_record_cannot_be_made() -> None:
+    sink = ListSink()
+
+    def broken(_due_wall: int) -> Outgoing:
+        raise OSError("no such file")
+
+    with pytest.raises(OSError, match="no such file"):
+        Publisher(sink, VirtualClock()).run([(0, outgoing), (1, broken)])
+    assert sink.records == []
+
+
+def expected(number: int, **changes: object) -> Expected:
+    return replace(Expected(f"m{number}", "frame", PLACE, number, 100 + number), **changes)
+
+
+def arrival(number: int, offset: int | None = None, **changes: object) -> Arrival:
+    crc = 100 + number
+    plain = Arrival(PLACE, number if offset is None else offset, f"m{number}", str(number), f"{crc:08x}", crc, 10)
+    return replace(plain, **changes)
+
+
+def kinds(sends: list[Expected], found: list[Arrival], lost: frozenset[str] = frozenset()) -> list[str]:
+    proof = reconcile(sends, lost, found, "truth")
+    assert proof.verified == (not proof.discrepancies)
+    return sorted(each.kind for each in proof.discrepancies)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=30))
+def test_planned_minus_lost_plus_duplicated_is_consumed(copies: list[int]) -> None:
+    sends = [expected(number) for number, times in enumerate(copies) for _copy in range(times)]
+    found = [arrival(int(send.message_id[1:]), offset) for offset, send in enumerate(sends)]
+    lost = frozenset(f"m{number}" for number, times in enumerate(copies) if times == 0)
+    proof = reconcile(sends, lost, found, "truth")
+    assert proof.verified
+    assert (proof.planned, proof.lost, proof.duplicated) == (len(copies), copies.count(0), copies.count(2))
+    assert proof.planned - proof.lost + proof.duplicated == proof.consumed == len(found)
+    if found:
+        assert not reconcile(sends, lost, found[1:], "truth").verified
+        assert not reconcile(sends, lost, [*found, replace(found[0], offset=99)], "truth").verified
+
+
+def test_each_discrepancy_has_its_name() -> None:
+    sends = [expected(0), expected(1), expected(2)]
+    good = [arrival(0), arrival(1), arrival(2)]
+    assert kinds(sends, good) == []
+    assert kinds(sends, good[:2]) == ["missing"]
+    assert kinds(sends, [*good, arrival(2, 3)]) == ["extra"]
+    assert kinds(sends, [*good, arrival(7)]) == ["unplanned"]
+    assert kinds(sends, [*good, arrival(7)], frozenset({"m7"})) == ["lost_but_there"]
+    assert kinds(sends, [arrival(0, crc=5, stated_crc=f"{5:08x}"), *good[1:]]) == ["altered"]
+    assert kinds(sends, [arrival(0, stated_crc=""), *good[1:]]) == ["header"]
+    assert kinds(sends, [arrival(0, sequence="9"), *good[1:]]) == ["sequence"]
+    assert kinds(sends, [arrival(0, place=("frames", 1)), *good[1:]]) == ["misplaced"]
+    assert kinds(sends, [good[1], good[0], good[2]]) == ["out_of_order"]
+
+
+def test_detectors_have_partitions_of_their_own() -> None:
+    assert len({partition_of(key, len(KEYS)) for key in KEYS}) == len(KEYS)
+    assert {partition_of(key, 4) for key in ("NRCA1", "NRCA2", "NRCA3", "NRCA4")} == {0, 1, 2, 3}
+    assert 0 <= partition_of("a model's name", 12) < 12
+    assert topic_name("frame", "dev.") == "dev.hwosim.frames.v1"
+
+
+def test_a_password_does_not_leave_the_machine_in_the_clear(state: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWOSIM_KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
+    assert client_config(Settings(), "127.0.0.1:9092")["security.protocol"] == "SASL_PLAINTEXT"
+    for servers in ("kafka.example:9092", "127.0.0.1:9092,kafka.example:9092", "localhost.example:9092", "127.evil.example:1"):
+        with pytest.raises(BadInputError, match="unencrypted"):
+            client_config(Settings(), servers)
