@@ -23,7 +23,7 @@ __all__ = ["sample"]
     default="small",
     show_default=True,
     type=click.Choice(["small", "full"]),
-    help="Subarrays, about 15 MB for three programs, or whole detectors, about 2 GB.",
+    help="Subarrays, about 17 MB for three programs, or whole detectors, about 1.6 GB.",
 )
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Same seed, same bytes.")
 @json_option

@@ -74,7 +74,7 @@ def write_sample(
     programs : int
         How many, 1 to 100; three make up all instruments and product types.
     size : {"small", "full"}
-        Subarrays (about 15 MB for three programs) or whole detectors (about 2 GB).
+        Subarrays (about 17 MB for three programs) or whole detectors (about 1.6 GB).
     seed : int
         Root of everything random, not negative.
     on_file : callable, optional
