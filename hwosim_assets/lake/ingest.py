@@ -276,7 +276,7 @@ class _Ingest:
         return not (facts.etag and row["etag"]) or bool(facts.etag == row["etag"])
 
     def _bring(self, product: _Product, outcome: _Outcome) -> None:
-        raw_key(product.name, self.program, "0")  # a name that cannot be stored is not fetched either
+        self.lake.uri_of(raw_key(product.name, self.program, "0"))  # a name that cannot be stored is not fetched
         part = PartFile(self.folder, product.wanted.data_uri)
         received = receive(self.source, product.wanted, part, outcome.meter, self._stop)
         before = outcome.row

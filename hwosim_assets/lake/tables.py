@@ -43,8 +43,8 @@ NAMESPACE = "hwosim"
 BUCKETS = 16
 #: How long a writer tries to get its commit in beside others (seconds).
 PATIENCE = 120.0
-#: How often a scan starts anew when the files it planned were swept meanwhile.
-SCAN_ATTEMPTS = 3
+#: How often reading starts anew when a file it planned is not there; it may have been swept meanwhile.
+ATTEMPTS_WITHOUT_A_FILE = 3
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Tables:
         """
         names = columns if columns is not None else list(spec.schema.names)
         wanted = pa.schema([spec.schema.field(name) for name in names])
-        for attempt in range(1, SCAN_ATTEMPTS + 1):
+        for attempt in range(1, ATTEMPTS_WITHOUT_A_FILE + 1):
             try:
                 with self._errors(spec.name):
                     table = self._load(spec)
@@ -123,10 +123,8 @@ class Tables:
                     rows = self._read(table, spec, self._plan(table, where), where, names)
                 break
             except FileNotFoundError as error:
-                if attempt == SCAN_ATTEMPTS:
-                    raise HwosimError(
-                        f"table {spec.name}", f"a file of it is missing: {error}", "restore it or materialize anew"
-                    ) from error
+                if attempt == ATTEMPTS_WITHOUT_A_FILE:
+                    raise _missing(spec, error) from error
         order = [(name, "ascending") for name in (*spec.scope, *spec.key)]
         return rows.sort_by(order) if {name for name, _ in order} <= set(names) else rows
 
@@ -184,12 +182,17 @@ class Tables:
         digest = content_sha256(spec, new)
         deadline = time.monotonic() + PATIENCE
         wait = 0.02
+        missed = 0
         while True:
             try:
                 with self._errors(spec.name):
                     changed = self._replace_once(spec, scope, new, digest)
                 return Replaced(new.num_rows, changed, digest)
-            except (_BehindError, FileNotFoundError) as error:
+            except FileNotFoundError as error:
+                missed += 1
+                if missed == ATTEMPTS_WITHOUT_A_FILE:
+                    raise _missing(spec, error) from error
+            except _BehindError as error:
                 if time.monotonic() > deadline:
                     raise HwosimError(
                         f"table {spec.name}", f"could not commit for {PATIENCE:.0f} s beside other writers", "run again"
@@ -367,6 +370,13 @@ class Tables:
 
 class _BehindError(Exception):
     """Another writer was faster; what was compared is out of date."""
+
+
+def _missing(spec: TableSpec, error: FileNotFoundError) -> HwosimError:
+    reason = f"a file of it is missing: {' '.join(str(error).split())[:300]}"
+    return HwosimError(
+        f"table {spec.name}", reason, "restore the lake's folder tables/, or drop the table and run again"
+    )
 
 
 def _without_password(uri: str) -> str:

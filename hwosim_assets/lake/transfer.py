@@ -211,14 +211,16 @@ def receive(source: ByteSource, wanted: Wanted, part: PartFile, meter: Meter, st
     HwosimError
         If the disk of the part file is full or cannot be written.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    attempts = 0
+    while True:
+        attempts += 1
         before = meter.bytes
         try:
             return _receive_once(source, wanted, part, meter, stop)
         except RefusedError as refused:
-            if refused.rule != "incomplete" or attempt == ATTEMPTS or meter.bytes == before or not part.begun()[0]:
+            can_go_on = refused.rule == "incomplete" and meter.bytes > before and part.begun()[0]
+            if not can_go_on or attempts == ATTEMPTS:
                 raise
-    raise AssertionError  # pragma: no cover (the last attempt returns or raises)
 
 
 def _receive_once(source: ByteSource, wanted: Wanted, part: PartFile, meter: Meter, stop: threading.Event) -> Received:

@@ -198,6 +198,17 @@ def test_a_file_that_mixes_scopes_is_never_dropped(tables: Tables) -> None:
     assert tables.scan(SPEC).num_rows == 5
 
 
+def test_a_lost_file_is_named(tables: Tables) -> None:
+    tables.replace(SPEC, scope(), things(1))
+    lake = Lake(tables.place.uri + "/hwosim/things")
+    for stored in list(lake.list("data")):
+        lake.delete(stored.key)
+    with pytest.raises(HwosimError, match="table things: a file of it is missing"):
+        tables.scan(SPEC)
+    with pytest.raises(HwosimError, match="table things: a file of it is missing"):
+        tables.replace(SPEC, scope(), things(2))
+
+
 def test_check(tables: Tables) -> None:
     tables.check()
 
