@@ -112,7 +112,7 @@ _ALL = (
     ProductType(
         "s2d", 2, "2b", "spectrum", "rectified 2-D spectrum", ("SCI", "WHT", "CON"), ("ERR",), _FLUXES, ndim=(2,)
     ),
-    ProductType("s3d", 2, "2b", "cube", "spectral cube", (*_ERRORS, "DQ", "WMAP"), ("WCS-TABLE",), _FLUXES, ndim=(3,)),
+    ProductType("s3d", 2, "2b", "cube", "spectral cube", (*_ERRORS, "DQ", "WMAP"), (), _FLUXES, ndim=(3,)),
     ProductType("x1d", 2, "2b", "spectrum", "extracted spectrum", ("EXTRACT1D",), main="EXTRACT1D"),
     ProductType("x1dints", 2, "2b", "timeseries", "spectra per integration", ("EXTRACT1D",), main="EXTRACT1D"),
     ProductType("c1d", 3, "3", "spectrum", "combined spectrum", ("COMBINE1D",), main="COMBINE1D"),

@@ -79,7 +79,7 @@ def test_the_header_comes_back_out_of_the_table(
         for index, cards in groupby(stored.to_pylist(), key=lambda row: row["hdu"]):
             place = hdus[index].fileinfo()
             assert header_bytes(row["raw"] for row in cards) == content[place["hdrLoc"] : place["datLoc"]]
-    exposure = [row for row in stored.to_pylist() if row["keyword"] == "EFFEXPTM"][0]
+    exposure = next(row for row in stored.to_pylist() if row["keyword"] == "EFFEXPTM")
     assert exposure["value_double"] == 1234.5
     assert [exposure[f"value_{kind}"] for kind in ("bool", "long", "string")] == [None, None, None]
 

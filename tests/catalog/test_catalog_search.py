@@ -38,10 +38,10 @@ def filled(
     tables = Tables(f"sqlite:///{home / 'catalog.db'}", (home / "lake" / "tables").as_uri())
     cal = make_cal()
     places = {
-        "jw01093012001_03102_00001_nis_cal.fits": ("01093", "POLYGON 82.17 -65.46 82.19 -65.46 82.19 -65.44 82.17 -65.44"),
+        "jw01093012001_03102_00001_nis_cal.fits": ("01093", "POLYGON 82.1 -65.5 82.2 -65.5 82.2 -65.4 82.1 -65.4"),
         "jw01094012001_03102_00001_nis_cal.fits": ("01094", "POLYGON 359.9 -0.1 0.1 -0.1 0.1 0.1 359.9 0.1"),
         "jw01094012001_03102_00002_nis_cal.fits": ("01094", ""),
-    }  # fmt: skip
+    }
     rows: dict[str, list[dict[str, Any]]] = {}
     for number, (name, (program, region)) in enumerate(places.items()):
         primary, science = cal[0].header, cal["SCI"].header
