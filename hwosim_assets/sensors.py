@@ -90,7 +90,12 @@ def run_request(request: str, attempt: int, program: str, **more: Any) -> dg.Run
 )
 def discover_programs_sensor(context: dg.SensorEvaluationContext, archive: ArchiveResource) -> dg.SensorResult:
     """Register the archive's programs."""
-    found = archive.client().programs()
+    from hwosim_assets.archive.errors import ProgramsNotListedError
+
+    try:
+        found = archive.client().programs()
+    except ProgramsNotListedError as not_listed:
+        return dg.SensorResult(skip_reason=str(not_listed))
     new = sorted(set(found) - set(registered_programs(context.instance)))
     return dg.SensorResult(
         dynamic_partitions_requests=[jwst_program.build_add_request(new)] if new else [],

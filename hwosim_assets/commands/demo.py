@@ -108,8 +108,8 @@ def _archive(named: str | None, home: Path) -> Iterator[str]:
         if not root.is_dir():
             raise BadInputError(named, "it is neither a folder nor an http(s) URL", "name a folder of FITS files")
     with LocalArchive(root) as served:
-        for path, reason in served.skipped():
-            say(f"left out  {path}: {reason}")
+        for skipped in served.folder.index().skipped:
+            say(f"left out  {skipped.path}: {skipped.reason}")
         yield served.url
 
 
