@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stages import STAGES, Work, measure, told
-from hwosim_assets.console import print_table
 from hwosim_assets.settings import Settings
 
 
@@ -135,7 +134,10 @@ def _print(measured: list[dict[str, Any]], options: argparse.Namespace) -> None:
         for stage in measured
     ]
     columns = ("stage", "files", "s", "cpu s", "ms/file", "ms/MB", "x ingest", "share", "peak MB", "own MB")
-    print_table(f"{ingest['files']} files, {megabytes:.1f} MB raw, scenario {options.scenario}", columns, rows)
+    print(f"{ingest['files']} files, {megabytes:.1f} MB raw, scenario {options.scenario}")
+    print(f"{columns[0]:<20}" + "".join(f"{column:>10}" for column in columns[1:]))
+    for row in rows:
+        print(f"{row[0]:<20}" + "".join(f"{cell:>10}" for cell in row[1:]))
     print("Per file and per MB of the raw archive. Each stage is a fresh process: its imports count.")
 
 

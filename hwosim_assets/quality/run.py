@@ -9,6 +9,7 @@ makes of a result (``hwosim_assets.checks``).
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 import os
 from collections.abc import Mapping
@@ -22,7 +23,12 @@ from hwosim_assets.quality.rules import Expectation, Rule, Severity, Suite
 from hwosim_assets.quality.suites import suite_named
 
 if TYPE_CHECKING:
-    from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+    from great_expectations.core import (
+        ExpectationSuite,
+        ExpectationSuiteValidationResult,
+        ExpectationValidationResult,
+    )
+    from great_expectations.core.batch_definition import BatchDefinition
 
 __all__ = ["EXAMPLES", "RuleResult", "SuiteNotRunError", "SuiteResult", "run_suite"]
 
@@ -144,14 +150,8 @@ def _refuse_absent(suite: Suite, rows: pa.Table, counts: Mapping[str, float]) ->
 def _evaluate(
     suite: Suite, rows: pa.Table, counts: Mapping[str, float]
 ) -> dict[str, list[ExpectationValidationResult]]:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # older pins of Great Expectations reported home
-    import great_expectations as gx
     import pandas as pd
-    from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    source = context.data_sources.add_pandas("hwosim")
     found: dict[str, list[ExpectationValidationResult]] = {rule.name: [] for rule in suite.rules}
     by_name = [(name, "ascending") for name in suite.identify]
     frames = {
@@ -160,21 +160,40 @@ def _evaluate(
     }
     for over, frame in frames.items():
         members = [rule for rule in suite.rules if rule.over == over]
-        batch = source.add_dataframe_asset(over).add_batch_definition_whole_dataframe(over)
-        validated = batch.get_batch({"dataframe": frame}).validate(
-            _gx_suite(gx, suite.name, members),
-            result_format={
-                "result_format": "SUMMARY",
-                "partial_unexpected_count": EXAMPLES,
-                "unexpected_index_column_names": list(suite.identify) if over == "rows" else [],
-            },
+        validated = (
+            _any_dataframe()
+            .get_batch({"dataframe": frame})
+            .validate(
+                _gx_suite(suite.name, members),
+                result_format={
+                    "result_format": "SUMMARY",
+                    "partial_unexpected_count": EXAMPLES,
+                    "unexpected_index_column_names": list(suite.identify) if over == "rows" else [],
+                },
+            )
         )
         _gather(suite, validated, found)
     return found
 
 
-def _gx_suite(gx: Any, name: str, rules: list[Rule]) -> Any:
+@functools.cache
+def _any_dataframe() -> BatchDefinition[Any]:
+    """Return Great Expectations' handle for a data frame, made once per process; it keeps no data."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # older pins of Great Expectations reported home
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    source = context.data_sources.add_pandas("hwosim")
+    handle: BatchDefinition[Any] = source.add_dataframe_asset("frame").add_batch_definition_whole_dataframe("frame")
+    return handle
+
+
+def _gx_suite(name: str, rules: list[Rule]) -> ExpectationSuite:
     """Return the rules as a Great Expectations suite; ``meta`` leads a result back to its rule."""
+    import great_expectations as gx
+
     made = gx.ExpectationSuite(name=name)
     for rule in rules:
         for number, item in enumerate(rule.expectations):

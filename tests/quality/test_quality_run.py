@@ -75,6 +75,12 @@ def test_each_defect_is_caught_by_its_rule_and_by_no_other(
     assert run_suite("mast_observations", rows, {"observations": 3}).verdict == verdict
 
 
+def test_a_run_prints_nothing_and_keeps_nothing_of_the_last(capfd: pytest.CaptureFixture[str]) -> None:
+    assert broken(observations(s_ra=[400.0, 0.0, 0.0]), {"observations": 3})
+    assert not broken(observations(), {"observations": 3})
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_empty_program_breaks_the_rule_that_counts_and_says_the_count() -> None:
     found = broken(observations().slice(0, 0), {"observations": 0})
     assert set(found) == {"observations_listed"}
