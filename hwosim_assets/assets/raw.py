@@ -47,6 +47,8 @@ def fits_files(context: dg.AssetExecutionContext, archive: ArchiveResource, lake
             "files moved": result.moved_files,
             "bytes moved": result.moved_bytes,
             "files kept": result.kept_files,
+            "files the archive dropped": len(result.removed),
+            "new versions not fetched yet": len(result.stale),
             **metadata.rejections(result.rejections),
         },
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwosim_assets.console import json_option, print_json, print_table, progress, say
+from hwosim_assets.commands.run import take_through
+from hwosim_assets.console import json_option, print_json, print_table, say
 from hwosim_assets.errors import BadInputError, HwosimError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def demo(archive: str | None, programs: tuple[str, ...], scenarios: tuple[str, .
     """
     from hwosim_assets.outcome import outcome_rows
     from hwosim_assets.partitions import register_programs
-    from hwosim_assets.runner import check_scenarios, instance_at, materialize_program
+    from hwosim_assets.runner import check_scenarios, instance_at
     from hwosim_assets.settings import Settings
 
     os.environ.setdefault("HWOSIM_TOPIC_PARTITIONS", "1")
@@ -49,20 +50,7 @@ def demo(archive: str | None, programs: tuple[str, ...], scenarios: tuple[str, .
         os.environ["HWOSIM_ARCHIVE_URL"] = url
         chosen = _programs(programs)[: 1 if fast else None]
         register_programs(instance, chosen)
-        outcomes = []
-        with progress() as bars:
-            task = bars.add_task("programs", total=len(chosen))
-            for program in chosen:
-                outcomes.append(
-                    materialize_program(
-                        instance,
-                        program,
-                        scenarios=scenarios or None,
-                        on_progress=lambda step, program=program: bars.update(task, description=f"{program} {step}"),
-                    )
-                )
-                bars.advance(task)
-            bars.update(task, description="programs")
+        outcomes = take_through(instance, chosen, scenarios=scenarios)
         rows = outcome_rows(instance, chosen, scenarios)
     _show(rows, as_json)
     _conclude(outcomes, rows, quiet=as_json)

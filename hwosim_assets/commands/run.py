@@ -8,9 +8,13 @@ from hwosim_assets.console import json_option, print_json, progress
 from hwosim_assets.errors import HwosimError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import dagster as dg
+
     from hwosim_assets.runner import Outcome
 
-__all__ = ["run"]
+__all__ = ["run", "take_through"]
 
 
 @click.command()
@@ -30,27 +34,17 @@ def run(programs: tuple[str, ...], scenarios: tuple[str, ...], stage: str | None
       hwosim run --program 1345 --scenario nominal_l2
       hwosim run --program 1345 --stage catalog
     """
+    from hwosim_assets.fits.names import program_key
     from hwosim_assets.partitions import register_programs
-    from hwosim_assets.runner import check_scenarios, instance_at, materialize_program
+    from hwosim_assets.runner import check_scenarios, instance_at
     from hwosim_assets.settings import Settings
 
     settings = Settings()
     check_scenarios(settings, scenarios)
-    outcomes = []
-    with instance_at(settings.home) as instance, progress() as bars:
+    with instance_at(settings.home) as instance:
         register_programs(instance, programs)
-        task = bars.add_task("programs", total=len(programs))
-        for program in programs:
-            outcomes.append(
-                materialize_program(
-                    instance,
-                    program.zfill(5),
-                    scenarios=scenarios or None,
-                    stage=stage,
-                    on_progress=lambda step, program=program: bars.update(task, description=f"{program} {step}"),
-                )
-            )
-            bars.advance(task)
+        keys = [program_key(program) for program in programs]
+        outcomes = take_through(instance, keys, scenarios=scenarios, stage=stage)
     if as_json:
         print_json([vars(outcome) for outcome in outcomes])
     else:
@@ -63,6 +57,32 @@ def run(programs: tuple[str, ...], scenarios: tuple[str, ...], stage: str | None
             "did not go all the way",
             "read the reasons above; the runs are in the UI (make dev)",
         )
+
+
+def take_through(
+    instance: "dg.DagsterInstance",
+    programs: "Sequence[str]",
+    *,
+    scenarios: "Sequence[str]" = (),
+    stage: str | None = None,
+) -> "list[Outcome]":
+    """Run programs through the graph one after the other, with a bar that names the step under way."""
+    from hwosim_assets.runner import materialize_program
+
+    outcomes = []
+    with progress() as bars:
+        task = bars.add_task("programs", total=len(programs))
+
+        def show(step: str) -> None:
+            bars.update(task, description=f"{program} {step}")
+
+        for program in programs:
+            outcomes.append(
+                materialize_program(instance, program, scenarios=scenarios or None, stage=stage, on_progress=show)
+            )
+            bars.advance(task)
+        bars.update(task, description="programs")
+    return outcomes
 
 
 def _in_words(outcome: "Outcome") -> str:

@@ -58,7 +58,7 @@ def orbit(mjd: float) -> Orbit:
     mjd : float
         Modified Julian date.
     """
-    import erfa  # type: ignore[import-untyped]
+    import erfa
 
     from_sun, from_barycentre = erfa.epv00(2400000.5, mjd)
     heliocentric = np.asarray(from_sun["p"], dtype=np.float64)
