@@ -37,7 +37,8 @@ __all__ = ["BrokerState", "bootstrap_servers", "broker_id", "launch", "running",
 START_SECONDS = 10.0
 #: Seconds to wait for another process that is starting or stopping the broker.
 LOCK_SECONDS = 20.0
-STOP_SECONDS = 5.0
+#: Seconds to leave by itself; it has nothing to save, and may wait for clients for ever.
+STOP_SECONDS = 1.0
 MEND = "see broker/log under DAGSTER_HOME, or set HWOSIM_KAFKA_BOOTSTRAP_SERVERS to a Kafka broker"
 
 

@@ -207,7 +207,10 @@ def watch(once: bool, seconds: float | None, as_json: bool) -> None:
             out.print("no frame yet" if now.newest is None else describe_frame(now.newest))
         return
     until = time.monotonic() + (seconds if seconds is not None else float("inf"))
-    with Watcher(config, settings.topic_prefix) as watcher, Live(watcher.view(), console=out, auto_refresh=False) as live:
+    with (
+        Watcher(config, settings.topic_prefix) as watcher,
+        Live(watcher.view(), console=out, auto_refresh=False) as live,
+    ):
         while time.monotonic() < until:
             watcher.step()
             live.update(watcher.view(), refresh=True)

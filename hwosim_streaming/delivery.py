@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -124,23 +125,22 @@ def deliver(
     items = _items(plan, truth, files, topics)
     state, todo = _where_to_continue(config, topics, plan, items)
     expected: list[Expected] = []
-    sink = KafkaSink(config)
     began = time.monotonic()
-    if todo:
-        # Before the first message: without it a later attempt would not know where to look.
-        _confirm(sink, state_record(topics, state))
-    progress = _Progress(state, items, todo)
-    publisher = Publisher(sink, MonotonicClock())
-    publisher.on_checkpoint = lambda certain: sink.send(
-        state_record(topics, progress.at(certain, publisher.deliveries)), _ignore
-    )
-    if on_message is not None:
-        total = len(items)
-        publisher.on_sent = lambda number: on_message(todo[number] + 1, total)
-    publisher.run(_records(items, todo, expected))
-    if todo:
-        state = progress.at(len(todo), publisher.deliveries)
-        _confirm(sink, state_record(topics, state))
+    with closing(KafkaSink(config)) as sink:
+        if todo:
+            # Before the first message: without it a later attempt would not know where to look.
+            _confirm(sink, state_record(topics, state))
+        progress = _Progress(state, items, todo)
+        publisher = Publisher(sink, MonotonicClock())
+        publisher.on_checkpoint = lambda certain: sink.send(
+            state_record(topics, progress.at(certain, publisher.deliveries)), _ignore
+        )
+        if on_message is not None:
+            publisher.on_sent = lambda number: on_message(todo[number] + 1, len(items))
+        publisher.run(_records(items, todo, expected))
+        if todo:
+            state = progress.at(len(todo), publisher.deliveries)
+            _confirm(sink, state_record(topics, state))
     seconds = time.monotonic() - began
     verification = _prove(plan, config, topics, state, expected)
     return Delivered(expected, dict(zip(todo, publisher.deliveries, strict=True)), verification, state, seconds)
@@ -221,7 +221,9 @@ def _confirm(sink: KafkaSink, record: Outgoing) -> None:
     sink.send(record, lambda offset, reason: reasons.append(reason) if offset is None else None)
     sink.flush()
     if reasons:
-        raise PublishFailedError(f"topic {record.topic}", f"took no record ({reasons[0]})", "see whether the broker runs")
+        raise PublishFailedError(
+            f"topic {record.topic}", f"took no record ({reasons[0]})", "see whether the broker runs"
+        )
 
 
 def _ignore(_offset: int | None, _reason: str) -> None:

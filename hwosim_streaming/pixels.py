@@ -43,9 +43,7 @@ class DeliveredFiles:
         Returns the bytes of a product whose row has no key: its scenario stores no files.
     """
 
-    def __init__(
-        self, lake: Lake, products: Mapping[str, Mapping[str, Any]], make: Callable[[str], bytes]
-    ) -> None:
+    def __init__(self, lake: Lake, products: Mapping[str, Mapping[str, Any]], make: Callable[[str], bytes]) -> None:
         self._lake = lake
         self._products = products
         self._make = make
@@ -112,13 +110,25 @@ class DeliveredFiles:
         return hdus
 
 
+def _text(hdu: Any, name: str, rows: slice) -> npt.NDArray[Any]:
+    """Return a text column as the bytes of the file, of the column's width in every block.
+
+    Trailing blanks, which FITS gives no meaning, are taken off.
+    """
+    raw = hdu.data.view(np.ndarray)[name][rows]
+    stripped: npt.NDArray[Any] = np.char.rstrip(raw, b" ").astype(raw.dtype)
+    return stripped
+
+
 def _prove(source: Path | bytes, sha256: str, name: str) -> None:
     """Compare a file with the hash the manifest has of it: the truth speaks of these bytes alone."""
     with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise HwosimError(
-            name, f"has the hash {found[:12]}… and {sha256[:12]}… in the manifest", "materialize its perturbed product anew"
+            name,
+            f"has the hash {found[:12]}… and {sha256[:12]}… in the manifest",
+            "materialize its perturbed product anew",
         )
 
 
@@ -129,8 +139,7 @@ def _cut(hdu: Any, name: str, message: Mapping[str, Any]) -> tuple[npt.NDArray[A
     if message["kind"] == "table":
         column = np.asarray(hdu.data.field(name)[span[0]])
         unit = hdu.columns[name].unit
-        # FITS text is ASCII: bytes say the same in a quarter of the room.
-        array = np.char.encode(column, "ascii") if column.dtype.kind == "U" else column
+        array = _text(hdu, name, span[0]) if column.dtype.kind == "U" else column
         expected = (message["shape"][0], *array.shape[1:])
     else:
         numbered = (message["integration"] is not None) + (message["group"] is not None)

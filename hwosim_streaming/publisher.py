@@ -199,11 +199,14 @@ class KafkaSink:
                     f"Kafka broker {self._servers}", "took no messages any more", "see whether it runs"
                 )
 
-
     def abandon(self) -> None:
         """Drop what is queued and wait a little until nothing is on its way any more."""
         self._producer.purge(in_queue=True, in_flight=False, blocking=True)
         self._producer.flush(5.0)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._producer.close()
 
 
 @dataclass

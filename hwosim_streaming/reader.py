@@ -102,6 +102,7 @@ class Stream:
         self._servers = config["bootstrap.servers"]
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._down_since: float | None = None
+        self._assigned = group is None
         ours = {
             **READING,
             "group.id": group or "hwosim-reading",
@@ -126,7 +127,7 @@ class Stream:
                 parts = [(number, self._low(number)) for number in found.partitions]
                 self._consumer.assign([TopicPartition(topic, number, low) for number, low in parts])
             else:
-                self._consumer.subscribe([topic])
+                self._consumer.subscribe([topic], on_assign=self._on_assign)
 
     def __enter__(self) -> Stream:
         return self
@@ -164,6 +165,8 @@ class Stream:
             message = self._consumer.poll(0.1)
             if message is None:
                 now = time.monotonic()
+                # Joining a group takes seconds; they are not idle ones.
+                heard = heard if self._assigned else now
                 if self._down_since is not None and now - self._down_since > PATIENCE:
                     raise BackendAbsentError(f"Kafka broker {self._servers}", "has gone away", MEND)
                 if self._idle is not None and now - heard > self._idle:
@@ -200,6 +203,9 @@ class Stream:
 
         low, _high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=ANSWER_SECONDS)
         return int(low)
+
+    def _on_assign(self, _consumer: Any, _partitions: Any) -> None:
+        self._assigned = True
 
     def _on_error(self, error: Any) -> None:
         from confluent_kafka import KafkaError

@@ -118,9 +118,7 @@ def _image_pieces(
     pixel = sum(np.dtype(each["dtype"]).itemsize for each in stack)
     numbered = _numbered_axes(shape, product_type)
     tile = _tile_shape(shape[numbered:], max(1, largest // pixel))
-    corners = itertools.product(
-        *(range(0, length, step) for length, step in zip(shape[numbered:], tile, strict=True))
-    )
+    corners = itertools.product(*(range(0, length, step) for length, step in zip(shape[numbered:], tile, strict=True)))
     spans = [
         (corner, tuple(min(step, length - at) for step, length, at in zip(tile, shape[numbered:], corner, strict=True)))
         for corner in corners

@@ -159,6 +159,11 @@ def test_detectors_have_partitions_of_their_own() -> None:
 def test_a_password_does_not_leave_the_machine_in_the_clear(state: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HWOSIM_KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")
     assert client_config(Settings(), "127.0.0.1:9092")["security.protocol"] == "SASL_PLAINTEXT"
-    for servers in ("kafka.example:9092", "127.0.0.1:9092,kafka.example:9092", "localhost.example:9092", "127.evil.example:1"):
+    for servers in (
+        "kafka.example:9092",
+        "127.0.0.1:9092,kafka.example:9092",
+        "localhost.example:9092",
+        "127.evil.example:1",
+    ):
         with pytest.raises(BadInputError, match="unencrypted"):
             client_config(Settings(), servers)

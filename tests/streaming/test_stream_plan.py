@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stream_data import FAULTY, scenario
 
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES, Schedule, Transport
@@ -22,11 +23,17 @@ from hwosim_streaming.plan import MESSAGES, make_plan
 from hwosim_streaming.schedule import due_times
 from hwosim_streaming.tiling import LARGEST_PIECE, pieces
 
-from stream_data import FAULTY, scenario
-
 
 def image(index: int, name: str, shape: tuple[int, ...], dtype: str = "float32", extver: int = 1) -> dict:
-    return {"index": index, "extname": name, "extver": extver, "kind": "image", "shape": shape, "dtype": dtype, "columns": []}
+    return {
+        "index": index,
+        "extname": name,
+        "extver": extver,
+        "kind": "image",
+        "shape": shape,
+        "dtype": dtype,
+        "columns": [],
+    }
 
 
 PRIMARY = {"index": 0, "extname": "PRIMARY", "extver": 1, "kind": "empty", "shape": [], "dtype": "", "columns": []}
@@ -62,7 +69,12 @@ transports = st.fixed_dictionaries({"loss": severity, "duplicate": severity, "re
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.randoms(use_true_random=False), transports, st.integers(0, 2**62), st.sampled_from(["constant", "poisson", "as_exposed"]))
+@given(
+    st.randoms(use_true_random=False),
+    transports,
+    st.integers(0, 2**62),
+    st.sampled_from(["constant", "poisson", "as_exposed"]),
+)
 def test_plan_is_pure_and_adds_up(random, transport, seed, mode) -> None:
     manifest = rows()
     sections = {"transport": transport, "seed": seed, "schedule": {"mode": mode}}
@@ -109,7 +121,9 @@ def test_the_hash_is_the_same_in_another_process() -> None:
         "from test_stream_plan import plan, rows, FAULTY\n"
         "print(plan(rows(), transport=FAULTY).plan_sha256)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"}
+    )
     assert done.stdout.strip() == plan(rows(), transport=FAULTY).plan_sha256
 
 
@@ -144,7 +158,11 @@ def test_fault_rates_are_within_three_sigma() -> None:
         for level, probability in enumerate(TRANSPORT_SEVERITIES[name], start=1):
             transport = Transport.model_validate({name: {"severity": level}})
             lots = [fate(1, f"{name}/{number}", transport) for number in range(count)]
-            hit = {"loss": lambda lot: lot.copies == 0, "duplicate": lambda lot: lot.copies == 2, "reorder": lambda lot: lot.displacement > 0}
+            hit = {
+                "loss": lambda lot: lot.copies == 0,
+                "duplicate": lambda lot: lot.copies == 2,
+                "reorder": lambda lot: lot.displacement > 0,
+            }
             found = sum(map(hit[name], lots))
             assert abs(found - count * probability) <= 3 * math.sqrt(count * probability * (1 - probability))
 
@@ -200,7 +218,9 @@ shapes = st.one_of(
 @settings(max_examples=60, deadline=None)
 @given(shapes, st.sampled_from(["calints", "cal", "s3d", "uncal"]))
 def test_tiles_cover_every_pixel_once_and_stay_small(shape, product_type) -> None:
-    found = list(pieces([PRIMARY, image(1, "SCI", shape), image(2, "ERR", shape), image(3, "DQ", shape, "uint32")], product_type))
+    found = list(
+        pieces([PRIMARY, image(1, "SCI", shape), image(2, "ERR", shape), image(3, "DQ", shape, "uint32")], product_type)
+    )
     covered = np.zeros(shape, dtype=int)
     for piece in found:
         assert piece.size <= LARGEST_PIECE
@@ -220,7 +240,12 @@ def test_what_is_streamed_of_a_file() -> None:
     assert [piece.sources for piece in pieces(mixed, "s2d")] == [(("SCI", 1),), (("WAVELENGTH", 4),)]
     odd = [{**image(0, "PRIMARY", (8, 8)), "kind": "image"}, image(1, "", (2, 2)), {**table, "extname": "CATALOG"}]
     assert [piece.sources for piece in pieces(odd, "")] == [(("PRIMARY", 0),), (("HDU1", 1),), (("WAVELENGTH", 4),)]
-    slits = [PRIMARY, image(1, "SCI", (8, 8), extver=1), image(2, "SCI", (4, 9), extver=2), image(3, "ERR", (4, 9), extver=2)]
+    slits = [
+        PRIMARY,
+        image(1, "SCI", (8, 8), extver=1),
+        image(2, "SCI", (4, 9), extver=2),
+        image(3, "ERR", (4, 9), extver=2),
+    ]
     assert [piece.sources for piece in pieces(slits, "cal")] == [(("SCI", 1),), (("SCI", 2), ("ERR", 3))]
     assert list(pieces([PRIMARY], "msa")) == []
     assert list(pieces([PRIMARY, {**table, "columns": [table["columns"][1]]}], "x1d")) == []

@@ -145,7 +145,9 @@ def test_messages_carry_cloudevents_headers_and_exposure_time(bench: Bench) -> N
     assert bench.lake.key_of(product["uri"]).startswith("delivered/")
 
 
-def test_the_same_plan_puts_the_same_bytes_and_a_second_time_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_plan_puts_the_same_bytes_and_a_second_time_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = bench.deliver()
     values = sorted(message.value() for message in bench.messages("frame", "product", "truth"))
     again = bench.deliver()
@@ -174,22 +176,19 @@ bench.deliver(on_message=at)
 """
 
 
-@pytest.mark.parametrize("kills", [[1], [9, 22, 50], [53, 58]])
-def test_a_killed_publisher_is_continued_and_nothing_comes_twice(bench: Bench, tmp_path: Any, kills: list[int]) -> None:
+def test_a_killed_publisher_is_continued_and_nothing_comes_twice(bench: Bench, tmp_path: Any) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(bench.rows, tmp_path / "rows.parquet")
     total = len(bench.plan.sends) + len(files())
-    for number in kills:
-        died = subprocess.run([sys.executable, "-c", DIE, str(tmp_path / "rows.parquet"), str(min(number, total))], check=False)
+    for number in (1, 22, total):
+        died = subprocess.run([sys.executable, "-c", DIE, str(tmp_path / "rows.parquet"), str(number)], check=False)
         assert died.returncode == -9
     done = bench.deliver()
     assert done.verification.verified, done.verification.discrepancies
-    # It went on instead of beginning anew, whenever a checkpoint or a message had come through.
-    assert len(done.sent) <= total
     assert done.verification.consumed == len(bench.plan.sends)
-    if kills == [9, 22, 50]:
-        assert len(done.sent) < total
+    # It went on instead of beginning anew.
+    assert len(done.sent) < total
 
 
 def test_a_file_that_is_not_the_manifests_stops_the_publication(bench: Bench) -> None:
@@ -242,7 +241,7 @@ def test_a_group_goes_on_where_it_stopped_and_lag_says_so(stream_settings: Setti
     group = f"model-{os.getpid()}-{stream_settings.topic_prefix}"
     total = sum(row["family"] == "frame" for row in bench.plan.rows)
     seen = []
-    with connect("hwosim.frames.v1", group=group, idle=8) as stream:
+    with connect("hwosim.frames.v1", group=group, idle=1) as stream:
         for frame in stream:
             seen.append(frame.message_id)
             if len(seen) == 5:
@@ -251,7 +250,7 @@ def test_a_group_goes_on_where_it_stopped_and_lag_says_so(stream_settings: Setti
     for each in lags(bench.config, bench.topics):
         behind[each.group] += each.behind
     assert behind[group] == total - 4
-    with connect("hwosim.frames.v1", group=group, idle=4) as stream:
+    with connect("hwosim.frames.v1", group=group, idle=1) as stream:
         rest = [frame.message_id for frame in stream]
     assert len(rest) == total - 4
     assert set(seen) | set(rest) == {row["message_id"] for row in bench.plan.rows if row["family"] == "frame"}
