@@ -15,12 +15,13 @@ import numpy as np
 from hwosim_assets.catalog.finding import Finding, Subject
 from hwosim_assets.catalog.rules_structure import main_hdus
 from hwosim_assets.fits.blocks import byte_stream, card_value
-from hwosim_assets.fits.opening import open_fits
+from hwosim_assets.fits.opening import astropy_errors, open_fits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hwosim_assets.fits.blocks import Block
+    from hwosim_assets.fits.hdus import HduFacts
 
 __all__ = ["checksums", "data"]
 
@@ -90,7 +91,7 @@ def data(subject: Subject) -> Iterator[Finding]:
     """Yield what is wrong with the values of the measurement itself."""
     with open_fits(subject.path, subject.facts.file_name) as hdus, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        findings = _main_values(subject, hdus) or list(_errors(subject, hdus))
+        findings = _main_values(subject, hdus) or _errors(subject, hdus)
     yield from findings
 
 
@@ -101,9 +102,8 @@ def _main_values(subject: Subject, hdus: Any) -> list[Finding]:
         try:
             if any(_any_finite(piece) for piece in _values(hdus[item.index], item.kind)):
                 return []
-        except (ValueError, TypeError, OSError, KeyError, IndexError, MemoryError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            return [Finding("unreadable_data", "reject", f"{item.extname},{item.extver} cannot be read: {reason}")]
+        except astropy_errors() as error:
+            return [_unreadable(item, error)]
     return [Finding("no_finite_data", "reject", f"{mains[0].extname} holds no finite value")] if mains else []
 
 
@@ -123,11 +123,18 @@ def _any_finite(values: NDArray[Any]) -> bool:
     return bool(values.size) and (values.dtype.kind not in "fc" or bool(np.isfinite(values).any()))
 
 
-def _errors(subject: Subject, hdus: Any) -> Iterator[Finding]:
+def _errors(subject: Subject, hdus: Any) -> list[Finding]:
     """Look for negative errors in the first ERR plane."""
     errors = next((item for item in subject.facts.hdus if item.extname == "ERR" and item.kind == "image"), None)
     if errors is None or not errors.dtype.startswith("float"):
-        return
-    negative = sum(int((piece < 0).sum()) for piece in _values(hdus[errors.index], "image"))
-    if negative:
-        yield Finding("errors", "warn", f"ERR holds {negative} negative values")
+        return []
+    try:
+        negative = sum(int((piece < 0).sum()) for piece in _values(hdus[errors.index], "image"))
+    except astropy_errors() as error:
+        return [_unreadable(errors, error)]
+    return [Finding("errors", "warn", f"ERR holds {negative} negative values")] if negative else []
+
+
+def _unreadable(hdu: HduFacts, error: Exception) -> Finding:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return Finding("unreadable_data", "reject", f"{hdu.extname},{hdu.extver} cannot be read: {reason}")

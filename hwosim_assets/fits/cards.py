@@ -141,7 +141,7 @@ def _parsed(image: bytes) -> tuple[str, Value, str]:
     try:
         card = fits.Card.fromstring(image)
         keyword, value, comment = card.keyword, card.value, card.comment
-    except (fits.VerifyError, ValueError, TypeError, IndexError, AttributeError):
+    except (fits.VerifyError, ValueError, TypeError, LookupError, AttributeError):
         return fallback, None, ""
     if isinstance(value, fits.card.Undefined):
         value = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,25 @@ if TYPE_CHECKING:
 
     from hwosim_assets.fits.blocks import Scan
 
-__all__ = ["UnreadableFitsError", "open_fits"]
+__all__ = ["UnreadableFitsError", "astropy_errors", "open_fits"]
+
+
+def astropy_errors() -> tuple[type[Exception], ...]:
+    """Return what astropy raises on damaged headers, columns and data."""
+    from astropy.io import fits
+
+    return (
+        fits.VerifyError,
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        OSError,
+        TypeError,
+        ValueError,
+        zlib.error,
+    )
 
 
 @contextmanager
@@ -69,7 +88,7 @@ def _open(source: Path | bytes, name: str, found: Scan) -> HDUList:
             warnings.simplefilter("ignore")
             hdus = fits.open(content)
             seen = len(hdus)  # reads all headers
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, fits.VerifyError) as error:
+    except astropy_errors() as error:
         if hdus is not None:
             hdus.close()
         reason = " ".join(str(error).split()) or type(error).__name__

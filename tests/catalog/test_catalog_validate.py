@@ -194,3 +194,23 @@ def test_real_files_get_the_verdict_a_user_would_give(real_data: Path) -> None:
         "manual_calwebb3_asn.json": {"fits_structure"},
     }
     assert {name: rules.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("card", "damaged"),
+    [
+        (b"TUNIT1  = 'um      '", b"TUNIT1  = 'um   ' '7"),
+        (b"TTYPE1  = 'WAVELENGTH'", b"TTYPE1  =            5"),
+        (b"TFORM2  = 'D       '", b"TFORM2  = '9Z      '"),
+    ],
+)
+def test_columns_that_astropy_cannot_read_are_a_rejection(
+    card: bytes, damaged: bytes, cal: fits.HDUList, packed: Callable[..., bytes], tmp_path: Path
+) -> None:
+    name = NAME.replace("_cal", "_x1d")
+    columns = [fits.Column(column, "D", unit="um", array=np.ones(5)) for column in ("WAVELENGTH", "FLUX")]
+    content = packed(fits.HDUList([cal[0], fits.BinTableHDU.from_columns(columns, name="EXTRACT1D")]))
+    assert content.count(card) == 1
+    findings = judged(content.replace(card, damaged), tmp_path, name)
+    assert {item.rule for item in findings if item.severity == "reject"} <= {"unreadable_data", "columns"}
+    assert any(item.severity == "reject" for item in findings)
