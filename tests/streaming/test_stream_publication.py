@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +24,7 @@ from hwosim_assets.lake.tables import Tables
 from hwosim_assets.perturb.dataset import PERTURBED, TRUTH
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.settings import Settings
-from hwosim_streaming import broker
+from hwosim_streaming import broker, publisher
 from hwosim_streaming.cli import stream as stream_command
 from hwosim_streaming.clients import client_config, end_offsets
 from hwosim_streaming.publication import PUBLICATIONS, prove_again, publish_program
@@ -137,6 +139,28 @@ def test_a_broker_that_was_restarted_gets_the_messages_again(state: Path) -> Non
         broker.stop(settings.home)
 
 
+def test_a_broker_that_dies_meanwhile_is_said_and_the_next_attempt_succeeds(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "MESSAGE_SECONDS", 2)
+    settings = Settings()
+    own = Program(settings, scenario())
+
+    def kill(number: int, _total: int) -> None:
+        if number == 10:
+            found = broker.running(settings.home)
+            assert found is not None
+            os.kill(found.pid, signal.SIGKILL)
+
+    try:
+        with pytest.raises(BackendAbsentError):
+            publish_program(PROGRAM, own.scenario, own.lake, own.tables, settings, on_message=kill)
+        assert own.tables.scan(PUBLICATIONS, {"program": PROGRAM}).num_rows == 0
+        assert own.publish().row["verified"]
+    finally:
+        broker.stop(settings.home)
+
+
 def test_a_topic_that_was_made_anew_gets_the_messages_again(program: Program) -> None:
     from confluent_kafka.admin import AdminClient
 
@@ -164,7 +188,8 @@ import sys
 sys.path.insert(0, "tests/streaming")
 from test_stream_publication import Program, Scenario, Settings, WINDY, publish_program, PROGRAM, Lake, Tables
 settings = Settings()
-done = publish_program(PROGRAM, Scenario.from_mapping("windy", WINDY), Lake.from_settings(settings), Tables.from_settings(settings), settings)
+lake, tables = Lake.from_settings(settings), Tables.from_settings(settings)
+done = publish_program(PROGRAM, Scenario.from_mapping("windy", WINDY), lake, tables, settings)
 print(done.already)
 """
 

@@ -271,9 +271,8 @@ def test_poison_on_the_topic_is_refused_and_the_stream_goes_on(bench: Bench) -> 
 
 
 def control() -> dict[str, Any]:
-    return {
-        "run_id": "r", "event": "started", "program": "0", "plan_sha256": "", "at": "", "position": 0, "sends": 0, "offsets": [],
-    }  # fmt: skip
+    words = {"run_id": "r", "event": "started", "program": "0", "plan_sha256": "", "at": ""}
+    return {**words, "position": 0, "sends": 0, "offsets": []}
 
 
 def test_a_topic_that_is_not_there_is_said(stream_settings: Settings) -> None:
