@@ -48,8 +48,8 @@ class Budget:
     k : float or None
         Electrons per science unit.
     k_method : str
-        ``VAR_POISSON`` (slope of VAR_POISSON against SCI is 1/k), ``VAR_POISSON ratio`` (median of
-        SCI/VAR_POISSON where no one slope can be seen), ``keywords`` (published gain, exposure time,
+        ``VAR_POISSON`` (slope of VAR_POISSON against SCI is 1/k), ``VAR_POISSON ratio`` (SCI
+        over VAR_POISSON where no one slope can be seen), ``keywords`` (published gain, exposure time,
         PHOTMJSR), ``ERR`` (slope of ERR^2 against SCI) or ``none``.
     k_spread : float or None
         Ratio of the 84th to the 16th percentile of SCI/VAR_POISSON: how far one number describes
@@ -160,9 +160,9 @@ def _electrons(
 def _inverse_slope(signal: Floats, variance: Floats | None) -> float | None:
     """Return 1 / (median slope of variance against signal), where the signal varies by more than its noise.
 
-    The slopes are those between medians of 32 bins of equal population that lie at least five
-    standard deviations of a typical pixel apart, so that noise, which VAR_POISSON does not follow,
-    does not flatten the slope.
+    The slopes are those between medians of bins (32 of equal population, and again 32 of the
+    brightest pixels, where the sources are) that lie at least five standard deviations of a typical
+    pixel apart, so that noise, which VAR_POISSON does not follow, does not flatten the slope.
     """
     if variance is None:
         return None
@@ -172,7 +172,9 @@ def _inverse_slope(signal: Floats, variance: Floats | None) -> float | None:
         return None
     apart = 5.0 * math.sqrt(_median(y))
     order = np.argsort(x, kind="stable")
-    bins = [part for part in np.array_split(order, _BINS) if part.size]
+    top = order.size - order.size // _BINS
+    bins = [*np.array_split(order[:top], _BINS), *np.array_split(order[top:], _BINS)]
+    bins = [part for part in bins if part.size >= _FEWEST // _BINS]
     points = [(_median(x[part]), _median(y[part])) for part in bins]
     slopes = [
         (y1 - y0) / (x1 - x0)
@@ -185,15 +187,21 @@ def _inverse_slope(signal: Floats, variance: Floats | None) -> float | None:
 
 
 def _ratio(signal: Floats, variance: Floats | None) -> float | None:
-    """Return the median of signal over variance in the brighter half of the pixels."""
+    """Return signal over variance where no slope can be seen.
+
+    The ratio of the medians where the typical pixel is well above its photon noise; else, after a
+    background was subtracted, the median ratio of the brighter half.
+    """
     if variance is None:
         return None
-    good = np.isfinite(variance) & (variance > 0) & (signal > 0)
-    if np.count_nonzero(good) < _FEWEST:
-        return None
+    good = np.isfinite(variance) & (variance > 0)
     x, y = signal[good], variance[good]
-    bright = x >= _median(x)
-    return rounded(_median(x[bright] / y[bright]))
+    if x.size < _FEWEST:
+        return None
+    if _median(x) > 3.0 * math.sqrt(_median(y)):
+        return rounded(_median(x) / _median(y))
+    bright = (x > 0) & (x >= _median(x))
+    return rounded(_median(x[bright] / y[bright])) if bright.any() else None
 
 
 def _median(values: Floats) -> float:

@@ -49,7 +49,11 @@ __all__ = ["HeaderLoss"]
     )
 )
 class HeaderLoss(Effect):
-    """Keywords that got lost."""
+    """Keywords that got lost.
+
+    Readers of the FITS header miss them. The copy in the ASDF extension stays, so stdatamodels still
+    finds them there; each event says whether the file has such a copy.
+    """
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Remove the keywords with the smallest random words, each keyword's word being its own."""
@@ -60,5 +64,5 @@ class HeaderLoss(Effect):
         events = []
         for _, word in order[: int(self.task.number("keys"))]:
             cards = [card.decode("latin-1").rstrip() for card in primary.remove(word)]
-            events.append({"hdu": 0, "keyword": word, "removed": cards, "asdf_copy_may_remain": asdf})
+            events.append({"hdu": 0, "keyword": word, "removed": cards, "asdf_copy_remains": asdf})
         return events

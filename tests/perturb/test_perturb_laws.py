@@ -1,0 +1,286 @@
+"""The laws of the engine, each as a test."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hwosim_assets.perturb import Product, Scenario, apply, replay
+from hwosim_assets.perturb.effect import Effect
+from hwosim_assets.perturb.truth import diff
+
+KINDS = ("cal", "calints", "multislit", "uncal", "s3d", "i2d", "x1d", "x1dints", "bare")
+SHIPPED = ("clean", "nominal_l2", "ground_segment_bad_day")
+Make = Callable[..., Product]
+
+
+def scenario(*effects: object, seed: int = 7) -> Scenario:
+    return Scenario.from_mapping("test", {"version": 1, "seed": seed, "effects": list(effects)})
+
+
+def opened(product: Product) -> fits.HDUList:
+    return fits.open(io.BytesIO(product.payload))
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Scenario:
+    severity = st.floats(0, 5).map(lambda value: round(value, 2))
+    err, dq = st.sampled_from(["consistent", "stale"]), st.sampled_from(["flagged", "silent"])
+    known = {
+        "throughput": {"severity": draw(severity), "err": draw(err)},
+        "background": {"severity": draw(severity), "err": draw(err)},
+        "read_noise": {"severity": draw(severity), "err": draw(err)},
+        "missing_values": {
+            "severity": draw(severity), "dq": draw(dq), "mechanism": draw(st.sampled_from(["mcar", "mar", "mnar"])),
+        },
+        "packet_loss": {"severity": draw(severity), "dq": draw(dq), "packet": draw(st.integers(1, 500))},
+        "header_loss": {"severity": draw(severity)},
+    }  # fmt: skip
+    names = draw(st.lists(st.sampled_from(sorted(known)), unique=True, min_size=1))
+    return scenario(*({name: known[name]} for name in names), seed=draw(st.integers(0, 2**62)))
+
+
+# --------------------------------------------------------------- 1 identity
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_severity_zero_gives_the_bytes_of_the_input(make: Make, kind: str, name: str) -> None:
+    product = make(kind)
+    out, truth = apply(product, name, severity=0)
+    assert out.content == product.content
+    assert not truth.changed
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_clean_gives_the_bytes_of_the_input_in_its_container(make: Make, packed: bool) -> None:
+    product = make("cal", packed=packed)
+    assert apply(product, "clean")[0].content == product.content
+
+
+def test_clean_does_not_even_look_into_a_file() -> None:
+    product = Product("anything.fits", b"not FITS at all")
+    assert apply(product, "clean")[0].content == b"not FITS at all"
+
+
+# --------------------------------------------------- 2 determinism, 8 diff, 9 validity
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(KINDS), chosen=plans())
+def test_same_plan_same_bytes_and_the_truth_accounts_for_them(make: Make, kind: str, chosen: Scenario) -> None:
+    product = make(kind)
+    out, truth = apply(product, chosen)
+    again, truth_again = apply(Product(product.name, product.content), chosen, threads=2)
+    assert out.content == again.content
+    assert truth.line() == truth_again.line()
+    assert replay(truth, product).content == out.content
+    assert diff(product, out, truth).findings == ()
+    with opened(product) as before, opened(out) as after:
+        after.verify("exception")
+        assert [(hdu.name, hdu.ver) for hdu in before] == [(hdu.name, hdu.ver) for hdu in after]
+        for old, new in zip(before, after, strict=True):
+            if old.is_image and old.data is not None:
+                assert (old.data.dtype, old.shape) == (new.data.dtype, new.shape)
+            elif not old.is_image:
+                assert old.columns.dtype == new.columns.dtype
+            for keyword in ("CRPIX1", "CTYPE1", "CRVAL1", "BUNIT", "EXTNAME"):
+                assert old.header.get(keyword) == new.header.get(keyword)
+
+
+@pytest.mark.parametrize("name", SHIPPED[1:])
+def test_seed_and_name_and_nothing_else_choose_the_numbers(make: Make, name: str) -> None:
+    product = make("cal")
+    out = apply(product, name, severity=3)[0].content
+    assert apply(product, name, severity=3)[0].content == out
+    assert apply(product, name, severity=3, seed=1)[0].content != out
+    assert apply(Product("other.fits", product.content), name, severity=3)[0].content != out
+
+
+# ------------------------------------------------------------- 3 independence
+
+
+def test_effects_do_not_disturb_each_other(make: Make) -> None:
+    product = make("cal")
+    noise, gaps = {"read_noise": {"severity": 2}}, {"missing_values": {"severity": 4}}
+    both = apply(product, scenario(noise, gaps))[0].plane("SCI")
+    swapped = apply(product, scenario(gaps, noise))[0].plane("SCI")
+    only_noise = apply(product, scenario(noise))[0].plane("SCI")
+    only_gaps = apply(product, scenario(gaps))[0].plane("SCI")
+    np.testing.assert_array_equal(both, swapped)
+    lost = np.isnan(only_gaps)
+    np.testing.assert_array_equal(np.isnan(both), lost)
+    np.testing.assert_array_equal(both[~lost], only_noise[~lost])
+
+
+def test_two_uses_of_an_effect_draw_apart(make: Make) -> None:
+    product = make("cal")
+    twice = apply(product, scenario({"missing_values": {"fraction": 0.1}}, {"missing_values": {"fraction": 0.1, "label": "b"}}))
+    first, second = (step["pixels_lost"] for step in twice[1].record["effects"])
+    assert first > 0
+    assert second > 0
+    total = np.isnan(twice[0].plane("SCI")).sum() - np.isnan(product.plane("SCI")).sum()
+    assert total > 1.5 * first
+
+
+# --------------------------------------------------- 4 chunks, threads, whole frames
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_nothing(make: Make, threads: int) -> None:
+    product = make("big")
+    assert product.plane("SCI").size > 4 * 65536
+    out = apply(product, "nominal_l2", severity=4)[0].content
+    assert apply(product, "nominal_l2", severity=4, threads=threads)[0].content == out
+
+
+def test_order_of_blocks_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hwosim_assets.perturb import run
+
+    product = make("big")
+    out, truth = apply(product, "ground_segment_bad_day", severity=5)
+    plain = run._mapped
+    monkeypatch.setattr(run, "_mapped", lambda work, parts, n: list(plain(work, parts[::-1], n))[::-1])
+    backwards, truth_backwards = apply(product, "ground_segment_bad_day", severity=5)
+    assert backwards.content == out.content
+    assert truth_backwards.line() == truth.line()
+
+
+def test_an_effect_that_needs_neighbours_leaves_the_others_their_numbers(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With whole frames instead of tiles, tile effects give the same bytes."""
+    from hwosim_assets.perturb.effects.telemetry import PacketLoss
+
+    product = make("big")
+    out = apply(product, "nominal_l2", severity=4)[0].content
+    seen = []
+    monkeypatch.setattr(PacketLoss, "on_tile", Effect.on_tile)
+    without = apply(product, scenario({"read_noise": {"severity": 4}}, {"packet_loss": {"severity": 4}}))[0].content
+
+    def look(self: Effect, block: object) -> None:
+        seen.append(block.sci.shape)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(PacketLoss, "on_frame", look)
+    assert apply(product, scenario({"read_noise": {"severity": 4}}, {"packet_loss": {"severity": 4}}))[0].content == without
+    assert seen == [(1, 600 * 512)]
+    monkeypatch.undo()
+    assert apply(product, "nominal_l2", severity=4)[0].content == out
+
+
+# ---------------------------------------------------------- 5 random access in time
+
+
+def test_a_profile_depends_on_the_exposure_time_alone(make: Make) -> None:
+    when = {"profile": "exponential", "start": 60000.0, "tau": "2 d"}
+    chosen = scenario({"throughput": {"loss": 0.5, "when": when}})
+    from hwosim_assets.perturb.plan import make_plan
+
+    losses = [make_plan(chosen, "x", time).effects for time in (59999.0, 60000.0, 60002.0, 60100.0)]
+    assert losses[0] == losses[1] == ()
+    assert losses[2][0].parameters["loss"] == pytest.approx(0.5 * (1 - np.exp(-1)))
+    assert losses[3][0].parameters["loss"] == pytest.approx(0.5, rel=1e-9)
+    without = make_plan(chosen, "x", None)
+    assert not without.effects
+    assert "exposure time" in without.left_out[0].reason
+    assert apply(make("cal"), chosen)[1].record["stream_time_mjd"] == 60000.5
+
+
+# ------------------------------------------------------------- 6 monotone coupling
+
+
+@pytest.mark.parametrize("effect", ["missing_values", "packet_loss"])
+@pytest.mark.parametrize("kind", ["big", "calints", "x1d"])
+def test_what_is_lost_at_a_severity_is_lost_at_any_higher(make: Make, effect: str, kind: str) -> None:
+    product = make(kind)
+    name = ("EXTRACT1D", 1, "FLUX") if kind == "x1d" else ("SCI",)
+    before = np.isnan(product.plane(*name))
+    options = {"packet": 4} if effect == "packet_loss" else {}
+    for severity in (1, 2.5, 3, 4, 4.5, 5):
+        now = np.isnan(apply(product, scenario({effect: {"severity": severity, **options}}))[0].plane(*name))
+        assert not (before & ~now).any()
+        before = now
+    assert before.mean() > 0.02
+
+
+def test_noise_at_two_severities_is_the_same_noise_scaled(make: Make) -> None:
+    product = make("cal")
+    clean = product.plane("SCI").astype(float)
+    small, large = (apply(product, scenario({"read_noise": {"factor": m}}))[0].plane("SCI") - clean for m in (1.25, 2.0))
+    good = np.isfinite(small)
+    ratio = np.sqrt((2.0**2 - 1) / (1.25**2 - 1))
+    np.testing.assert_allclose(large[good], small[good] * ratio, atol=3e-5)
+
+
+def test_headers_lost_at_a_severity_are_lost_at_any_higher(make: Make) -> None:
+    lost: set[str] = set()
+    for severity in (1, 2, 3, 4):
+        events = apply(make("cal"), scenario({"header_loss": {"severity": severity}}))[1].record["effects"][0]["events"]
+        words = {event["keyword"] for event in events}
+        assert lost < words
+        lost = words
+    assert len(lost) == 10
+
+
+# ----------------------------------------------------------------- 7 accounting
+
+
+@pytest.mark.parametrize("kind", ["cal", "calints", "multislit"])
+@pytest.mark.parametrize("effect", ["throughput", "background", "read_noise"])
+def test_err_squared_is_the_sum_of_variances(make: Make, kind: str, effect: str) -> None:
+    out = apply(make(kind), scenario({effect: {"severity": 4}}))[0]
+    total = sum(out.plane(name).astype(float) for name in ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"))
+    np.testing.assert_allclose(out.plane("ERR").astype(float) ** 2, total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("effect", ["throughput", "background", "read_noise"])
+def test_stale_leaves_uncertainties_and_changes_the_same_pixels(make: Make, effect: str) -> None:
+    product = make("cal")
+    honest = apply(product, scenario({effect: {"severity": 3}}))[0]
+    stale = apply(product, scenario({effect: {"severity": 3, "err": "stale"}}))[0]
+    np.testing.assert_array_equal(honest.plane("SCI"), stale.plane("SCI"))
+    for name in ("ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"):
+        np.testing.assert_array_equal(stale.plane(name), product.plane(name))
+    assert (honest.plane("ERR") != product.plane("ERR")).mean() > 0.9
+
+
+def test_later_effects_build_on_the_true_variance_though_an_earlier_lied(make: Make) -> None:
+    product = make("cal")
+    loss, noise = {"background": {"severity": 5}}, {"read_noise": {"severity": 2}}
+    honest = apply(product, scenario(loss, noise))[0]
+    lied = apply(product, scenario({"background": {"severity": 5, "err": "stale"}}, noise))[0]
+    np.testing.assert_array_equal(honest.plane("SCI"), lied.plane("SCI"))
+    np.testing.assert_array_equal(lied.plane("VAR_POISSON"), product.plane("VAR_POISSON"))
+    np.testing.assert_array_equal(lied.plane("VAR_RNOISE"), honest.plane("VAR_RNOISE"))
+
+
+@pytest.mark.parametrize("kind", ["cal", "calints", "s3d"])
+def test_nan_and_do_not_use_go_together(make: Make, kind: str) -> None:
+    product = make(kind)
+    losses = scenario({"missing_values": {"fraction": 0.05}}, {"packet_loss": {"loss": 0.05, "packet": 50, "burst": 1}})
+    out = apply(product, losses)[0]
+    lost = np.isnan(out.plane("SCI"))
+    assert lost.mean() > 0.07
+    np.testing.assert_array_equal(lost, (out.plane("DQ") & 1) == 1)
+    new = lost & ~np.isnan(product.plane("SCI"))
+    np.testing.assert_array_equal(out.plane("DQ")[new], np.uint32(9))
+    for plane in out.planes:
+        if plane.extname in ("ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"):
+            np.testing.assert_array_equal(np.isnan(out.plane(plane.extname)), lost)
+    if kind == "s3d":
+        np.testing.assert_array_equal(out.plane("WMAP") == 0, lost)
+
+
+def test_silent_loss_is_seen_in_sci_only(make: Make) -> None:
+    product = make("cal")
+    out, truth = apply(product, scenario({"missing_values": {"fraction": 0.05, "dq": "silent"}}))
+    assert np.isnan(out.plane("SCI")).sum() - np.isnan(product.plane("SCI")).sum() > 100
+    for name in ("ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"):
+        np.testing.assert_array_equal(out.plane(name), product.plane(name))
+    assert truth.record["effects"][0]["pixels_lost"] > 100

@@ -1,0 +1,185 @@
+"""Scenario files: strict, helpful, with an identity."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hwosim_assets.perturb.scenario import Scenario, ScenarioError, find_scenarios, load_scenario
+from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES, Transport
+
+
+def of(**content: object) -> Scenario:
+    return Scenario.from_mapping("test", {"version": 1, **content})
+
+
+def test_three_scenarios_ship() -> None:
+    known = find_scenarios()
+    assert set(known.found) >= {"clean", "nominal_l2", "ground_segment_bad_day"}
+    assert known.broken == []
+    assert known.found["clean"].effects == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"efects": []}, "did you mean effects?"),
+        ({"effects": [{"read_nose": {}}]}, "did you mean read_noise?"),
+        ({"effects": [{"read_noise": {"factr": 2}}]}, "did you mean factor?"),
+        ({"effects": [{"read_noise": {"factor": "3 s"}}]}, "'s' is not a unit of fraction"),
+        ({"effects": [{"read_noise": {"factor": 0.5}}]}, "between 1 and 100"),
+        ({"effects": [{"read_noise": {"factor": float("nan")}}]}, "finite number"),
+        ({"effects": [{"read_noise": {"factor": True}}]}, "needs a number"),
+        ({"effects": [{"read_noise": {"severity": 9}}]}, "severity"),
+        ({"effects": [{"read_noise": {"err": "steal"}}]}, "'stale'"),
+        ({"effects": [{"packet_loss": {"packet": 1.5}}]}, "whole number"),
+        ({"effects": [{"missing_values": {"mechanism": "mcra"}}]}, "one of mcar, mar, mnar"),
+        ({"effects": ["read_noise", "read_noise"]}, "label"),
+        ({"effects": [{"read_noise": {}, "background": {}}]}, "an effect is a name"),
+        ({"effects": [{"throughput": {"when": {"profile": "rampp"}}}]}, "ramp"),
+        ({"effects": [{"throughput": {"when": {"profile": "ramp", "start": 1, "lenth": 2}}}]}, "did you mean length?"),
+        ({"schedule": {"mod": "constant"}}, "did you mean mode?"),
+        ({"schedule": {"rate_per_s": 0}}, "rate_per_s"),
+        ({"transport": {"loss": {"probabilty": 0.1}}}, "did you mean probability?"),
+        ({"transport": {"loss": {"severity": 7}}}, "between 0 and 5"),
+        ({"transport": {"loss": {"severity": 1, "probability": 0.5}}}, "not both"),
+        ({"seed": -1}, "seed"),
+        ({"scale": "2025.1"}, "scale"),
+    ],
+)
+def test_a_mistake_is_named_with_the_right_word(content: dict[str, object], words: str) -> None:
+    with pytest.raises(ScenarioError) as raised:
+        of(**content)
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "test" in raised.value.thing
+
+
+def test_a_version_is_needed() -> None:
+    with pytest.raises(ScenarioError, match="version"):
+        Scenario.from_mapping("test", {})
+
+
+def test_numbers_come_with_units_in_text() -> None:
+    when = {"profile": "ramp", "start": "2022-07-12", "length": "48 h"}
+    chosen = of(effects=[{"throughput": {"loss": "21 %", "when": when}}, {"missing_values": {"fraction": "1e-3"}}])
+    assert chosen.effects[0].parameters["loss"] == 0.21
+    assert chosen.effects[0].when.model_dump() == {"profile": "ramp", "start": 59772.0, "length": 2.0}
+    assert chosen.effects[1].parameters["fraction"] == 0.001
+
+
+def test_an_effect_without_numbers_has_severity_one() -> None:
+    bare, burst, given = of(effects=["packet_loss", {"missing_values": {"mechanism": "mar"}}, {"read_noise": {"factor": 2}}]).effects
+    assert (bare.severity, burst.severity, given.severity) == (1.0, 1.0, None)
+
+
+# ----------------------------------------------------------------- identity
+
+
+def test_an_override_that_changes_nothing_is_the_same_scenario() -> None:
+    chosen = load_scenario("nominal_l2")
+    assert chosen.with_overrides() is chosen
+    assert chosen.with_overrides(seed=chosen.seed, severity=None, rate_per_s=chosen.schedule.rate_per_s) is chosen
+    assert chosen.with_overrides(severity=1.0) is chosen
+
+
+@pytest.mark.parametrize("override", [{"severity": 3}, {"seed": 5}, {"rate_per_s": 7.0}, {"time_scale": 2.0}])
+def test_an_override_gets_an_identity_of_its_own(override: dict[str, float]) -> None:
+    chosen = load_scenario("nominal_l2")
+    derived = chosen.with_overrides(**override)  # type: ignore[arg-type]
+    assert derived.name == "nominal_l2"
+    assert derived.id.startswith("nominal_l2--")
+    assert len(derived.id) == len("nominal_l2--") + 8
+    assert derived.id == chosen.with_overrides(**override).id  # type: ignore[arg-type]
+    effects_change = "severity" in override or "seed" in override
+    assert (derived.effects_sha256 != chosen.effects_sha256) == effects_change
+    assert derived.stream_sha256 != chosen.stream_sha256
+
+
+def test_going_back_gives_the_name_back() -> None:
+    chosen = load_scenario("nominal_l2")
+    assert chosen.with_overrides(seed=5).with_overrides(seed=chosen.seed).id == "nominal_l2"
+
+
+def test_a_severity_replaces_explicit_numbers_and_reaches_the_transport() -> None:
+    chosen = of(
+        effects=[{"packet_loss": {"loss": 0.3, "burst": 3}}],
+        transport={"loss": {"probability": 0.5}, "reorder": {"severity": 0}},
+    ).with_overrides(severity=2)
+    assert chosen.effects[0].severity == 2
+    assert chosen.effects[0].parameters == {"burst": 3.0}
+    assert chosen.transport.loss.probability == TRANSPORT_SEVERITIES["loss"][1]
+    assert chosen.transport.reorder.probability == 0
+    assert chosen.with_overrides(severity=0).transport == Transport()
+
+
+@pytest.mark.parametrize("override", [{"severity": -1}, {"severity": 6}, {"seed": -1}, {"rate_per_s": -3.0}])
+def test_an_impossible_override_is_refused(override: dict[str, float]) -> None:
+    with pytest.raises(ScenarioError):
+        load_scenario("nominal_l2").with_overrides(**override)  # type: ignore[arg-type]
+
+
+def test_transport_severities_meet_their_table() -> None:
+    faults = of(transport={"reorder": {"severity": 4}, "duplicate": {"severity": 2}}).transport
+    assert (faults.reorder.probability, faults.reorder.displacement) == (0.1, 16)
+    assert faults.duplicate.probability == 5e-3
+
+
+# ----------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("name", ["solar.max", "tëst", "Upper", "1st", "with space"])
+def test_an_oddly_named_file_is_listed_and_the_others_load(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.yaml").write_text("version: 1\n", encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text("version: 1\neffects: [read_noise]\n")
+    known = find_scenarios([tmp_path])
+    assert "mine" in known.found
+    assert [item.name for item in known.broken] == [name]
+    assert "name" in known.broken[0].reason
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("version: [", "not YAML"),
+        ("", "no mapping"),
+        ("- a\n", "no mapping"),
+        ("version: 1\nversion: 2\n", "stands twice"),
+        ("version: 1\neffects: [read_nose]\n", "did you mean read_noise?"),
+        ("a: &a [*a]\n", ""),
+        ("version: 1\n" + "#" * 300_000, "larger"),
+        ("? [a, b]\n: 1\n", ""),
+    ],
+)
+def test_a_broken_file_is_listed_with_its_reason(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    known = find_scenarios([tmp_path])
+    assert "nominal_l2" in known.found
+    assert [item.path.name for item in known.broken] == ["mine.yaml"]
+    assert words in known.broken[0].reason
+    with pytest.raises(ScenarioError):
+        load_scenario("mine", [tmp_path])
+
+
+def test_bytes_that_are_no_text_and_taken_names_and_absent_folders_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "clean.yaml").write_text("version: 1\n")
+    known = find_scenarios([tmp_path, tmp_path / "absent"])
+    assert {item.name for item in known.broken} == {"bytes", "clean", "absent"}
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(ScenarioError, match="nominal_l2"):
+        load_scenario("nominal_12")
+
+
+def test_scenarios_load_without_heavy_libraries() -> None:
+    code = (
+        "import sys; from hwosim_assets.perturb.scenario import find_scenarios; from hwosim_assets.perturb import dataset;"
+        "find_scenarios(); bad = {'astropy', 'dagster', 'pandas', 'pyiceberg', 'scipy'} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,175 @@
+"""The truth: replayed, checked, and caught when it is not the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwosim_assets.cli import main
+from hwosim_assets.errors import BadInputError
+from hwosim_assets.perturb import Product, apply, replay
+from hwosim_assets.perturb.truth import Truth, diff, read_truth
+
+Make = Callable[..., Product]
+
+
+def test_the_side_file_lists_every_lost_pixel(make: Make) -> None:
+    product = make("calints")
+    out, truth = apply(product, "ground_segment_bad_day", severity=5)
+    table = truth.runs()
+    lost = np.zeros((3, 40 * 64), bool)
+    for row in table.to_pylist():
+        lost[row["frame"], row["start"] : row["start"] + row["length"]] = True
+    after = np.isnan(out.plane("SCI")).reshape(3, -1)
+    np.testing.assert_array_equal(after, lost | np.isnan(product.plane("SCI")).reshape(3, -1))
+    counted = sum(step["pixels_lost"] for step in truth.record["effects"])
+    assert counted == table["length"].to_numpy().sum()
+
+
+def test_a_record_is_one_line_that_says_everything(make: Make) -> None:
+    _, truth = apply(make("cal"), "nominal_l2", severity=2)
+    record = json.loads(truth.line())
+    assert "\n" not in truth.line()
+    assert {"in_sha256", "out_sha256", "plan_sha256", "engine", "rng", "scale", "numpy", "seed", "plan"} <= record.keys()
+    assert record["budgets"][0]["k_method"].startswith("VAR_POISSON")
+    assert all(step["measurements"][0]["key"] for step in record["effects"])
+    assert 0.2 < record["summary"][0]["snr_loss_median"] < 0.5
+    assert "nominal" not in truth.line()
+
+
+def test_replay_refuses_another_input_and_another_version(make: Make) -> None:
+    product = make("cal")
+    _, truth = apply(product, "nominal_l2")
+    with pytest.raises(BadInputError, match="not the input"):
+        replay(truth, make("calints"))
+    with pytest.raises(BadInputError, match="use that version"):
+        replay(Truth({**truth.record, "engine": "0"}), product)
+    with pytest.raises(BadInputError, match="no plan"):
+        replay(Truth({**truth.record, "plan": {}}), product)
+
+
+def _edited(product: Product, name: str, change: Callable[[np.ndarray], None]) -> Product:
+    payload = bytearray(product.content)
+    plane = next(plane for plane in product.planes if plane.extname == name)
+    change(plane.raw(payload))
+    return Product(product.name, bytes(payload))
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [("AREA", "not in the record"), ("SCI", "other values than recorded"), ("DQ", "not in the record")],
+)
+def test_a_secret_change_is_found(make: Make, name: str, finding: str) -> None:
+    import io
+
+    from astropy.io import fits
+
+    with fits.open(io.BytesIO(make("cal").content)) as hdus:
+        hdus.append(fits.ImageHDU(np.ones((96, 128), np.float32), name="AREA"))
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    product = Product("x_cal.fits", buffer.getvalue())
+    out, truth = apply(product, "nominal_l2")
+    assert diff(product, out, truth).accounted
+
+    def change(raw: np.ndarray) -> None:
+        raw[50, 60] += 1
+
+    verdict = diff(product, _edited(out, name, change), truth)
+    assert not verdict.accounted
+    assert any(finding in text for text in verdict.findings)
+
+
+def test_a_change_that_was_taken_back_and_a_secret_card_are_found(make: Make) -> None:
+    product = make("cal")
+    out, truth = apply(product, "ground_segment_bad_day", severity=5)
+    before = product.plane("SCI")
+
+    def restore(raw: np.ndarray) -> None:
+        raw[...] = before
+
+    findings = diff(product, _edited(out, "SCI", restore), truth).findings
+    assert any("recorded but not found" in text for text in findings)
+    quiet, truth = apply(product, "nominal_l2")
+    secret = Product(quiet.name, quiet.content.replace(b"'M-31    '", b"'M-32    '"))
+    assert any("header of HDU 0" in text for text in diff(product, secret, truth).findings)
+    assert not diff(make("calints"), out, truth).accounted
+
+
+def test_a_secret_string_in_a_table_is_found(make: Make) -> None:
+    product = make("x1d")
+    out, truth = apply(product, "nominal_l2")
+    secret = Product(out.name, out.content.replace(b"abc", b"abd", 1))
+    assert any("outside the numeric arrays" in text for text in diff(product, secret, truth).findings)
+
+
+# ------------------------------------------------------------------ commands
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as leaving:
+        main([str(argument) for argument in arguments])
+    return int(leaving.value.code or 0)
+
+
+def test_perturb_replay_and_diff_from_the_shell(make: Make, tmp_path: Path, state: Path) -> None:
+    source, out, again, record = (tmp_path / name for name in ("x_cal.fits", "out.fits", "again.fits", "t.jsonl"))
+    source.write_bytes(make("cal").content)
+    named = ("--scenario", "ground_segment_bad_day", "--severity", 5, "--seed", 3, "--truth", record)
+    assert run("perturb", source, out, *named) == 0
+    assert out.read_bytes() != source.read_bytes()
+    assert run("replay", record, source, again) == 0
+    assert again.read_bytes() == out.read_bytes()
+    assert run("truth", "diff", source, out, "--truth", record) == 0
+    assert read_truth(record, Product.open(source).sha256).runs() is not None
+    damaged = bytearray(out.read_bytes())
+    damaged[-4000] ^= 1
+    again.write_bytes(bytes(damaged))
+    assert run("truth", "diff", source, again, "--truth", record) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("perturb", "absent.fits", "out.fits", "--scenario", "clean"), 1),
+        (("perturb", "x_cal.fits", "x_cal.fits", "--scenario", "clean"), 1),
+        (("perturb", "x_cal.fits", "out.fits", "--scenario", "nominal_12"), 1),
+        (("perturb", "x_cal.fits", "no/such/folder/out.fits", "--scenario", "clean"), 1),
+        (("perturb", "x_cal.fits", "out.fits"), 2),
+        (("perturb", "x_cal.fits", "out.fits", "--scenario", "clean", "--severity", "a"), 2),
+        (("replay", "absent.jsonl", "x_cal.fits", "out.fits"), 1),
+        (("replay", "x_cal.fits", "x_cal.fits", "out.fits"), 1),
+    ],
+)
+def test_failures_are_one_line_and_a_status(
+    make: Make, tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...], status: int,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("x_cal.fits").write_bytes(make("cal").content)
+    assert run(*arguments) == status
+    if status == 1:
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not Path("out.fits").exists()
+
+
+def test_effects_and_scenarios_are_listed(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HWOSIM_SCENARIO_PATH", str(tmp_path))
+    (tmp_path / "solar.max.yaml").write_text("version: 1\n")
+    assert run("effects", "--json") == 0
+    assert {spec["name"] for spec in json.loads(capsys.readouterr().out)} >= {"read_noise", "packet_loss", "header_loss"}
+    assert run("scenarios", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [item["name"] for item in listed["broken"]] == ["solar.max"]
+    assert run("scenario", "show", "nominal_l2", "--severity", "2", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["resolved"][0]["parameters"] == {"factor": 1.5}
+    for arguments in (("effects",), ("effects", "packet_loss"), ("scenarios",), ("scenario", "show", "clean")):
+        assert run(*arguments) == 0
+    assert "Gilbert" in capsys.readouterr().out
