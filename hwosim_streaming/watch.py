@@ -203,7 +203,8 @@ def picture(frame: Frame) -> Text:
     image = frame.data
     if frame.kind != "image" or image.dtype.kind not in "iuf" or image.ndim < 2:
         return Text("")
-    plane = np.asarray(image, dtype=np.float64).reshape(-1, *image.shape[-2:])[0]
+    planes = np.asarray(image, dtype=np.float64).reshape(-1, *image.shape[-2:])
+    plane = planes[len(planes) // 2]
     rows = np.linspace(0, plane.shape[0] - 1, min(2 * PICTURE[0], plane.shape[0] // 2 * 2)).astype(int)
     columns = np.linspace(0, plane.shape[1] - 1, min(PICTURE[1], plane.shape[1])).astype(int)
     # Row 0 is at the bottom, as astronomers draw it.
