@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -118,7 +119,7 @@ def diff(before: Path, after: Path, truth_file: Path, as_json: bool) -> None:
     if not verdict.accounted:
         for finding in () if as_json else verdict.findings:
             say(finding)
-        raise click.exceptions.Exit(1)
+        sys.exit(1)
 
 
 def _apart(source: Path, target: Path) -> None:

@@ -237,7 +237,8 @@ def _scatter(product: Product, measurement: Measurement) -> float | None:
     step = max(2, _step(measurement))
     first, second = (measurement.sci.decode(flat[start::step]).astype(np.float64) for start in (0, 1))
     size = min(first.size, second.size)
-    difference = np.abs(first[:size] - second[:size])
+    with np.errstate(invalid="ignore"):  # infinities differ by nothing
+        difference = np.abs(first[:size] - second[:size])
     difference = difference[np.isfinite(difference) & (difference > 0)]
     return rounded(_median(difference) / _MEDIAN_DIFFERENCE) if difference.size >= _FEWEST else None
 

@@ -184,17 +184,19 @@ def perturb_row(
 
     Raises
     ------
-    BadInputError
+    RefusedProductError
         When the product holds nothing that can be perturbed, or its bytes are not those catalogued.
+    NotStoredError
+        When the lake has lost it.
     """
-    from hwosim_assets.errors import BadInputError
     from hwosim_assets.perturb.plan import make_plan
-    from hwosim_assets.perturb.product import Product
+    from hwosim_assets.perturb.product import Product, RefusedProductError
     from hwosim_assets.perturb.run import perturb_product
 
     product = Product(row["product_name"], lake.read(row["key"]))
     if product.sha256 != row["sha256"]:
-        raise BadInputError(product.name, "its bytes in the lake are not those of the catalog", "ingest it again")
+        reason = "its bytes in the lake are not those of the catalog"
+        raise RefusedProductError(product.name, reason, "ingest it again", rule="checksum")
     product.check_measurable()  # under every scenario alike, the clean one included
     plan = make_plan(scenario, product.name, row["stream_time_mjd"])
     out, truth = perturb_product(product, plan, threads=threads)
@@ -223,19 +225,25 @@ def _made(
     """Perturb one product, store it and its truth, and return their rows, or why it cannot be."""
     from hwosim_assets.fits.blocks import UnreadableFitsError
     from hwosim_assets.lake.layout import delivered_key
+    from hwosim_assets.lake.store import NotStoredError
     from hwosim_assets.perturb.product import RefusedProductError
 
     name = product["product_name"]
     try:
         _, out, truth = perturb_row(product, scenario, lake, threads=threads)
-    except (RefusedProductError, UnreadableFitsError) as error:
-        rule = "no_pixels_or_spectra" if isinstance(error, RefusedProductError) else "fits_structure"
-        return Rejection(name, "perturbed", rule, error.reason, product["data_uri"], product["sha256"])
-    key = None
-    if scenario.store == "files":
-        key = delivered_key(out.sha256, name)
-        _store_once(lake, key, out.content)
-    return _row(product, scenario, lake, out, truth, key), _truth_row(product, scenario, lake, truth)
+    except RefusedProductError as error:
+        rule, reason = error.rule, error.reason
+    except UnreadableFitsError as error:
+        rule, reason = "fits_structure", error.reason
+    except NotStoredError as error:
+        rule, reason = "not_stored", error.reason
+    else:
+        key = None
+        if scenario.store == "files":
+            key = delivered_key(out.sha256, name)
+            _store_once(lake, key, out.content)
+        return _row(product, scenario, lake, out, truth, key), _truth_row(product, scenario, lake, truth)
+    return Rejection(name, "perturbed", rule, reason, product["data_uri"], product["sha256"])
 
 
 def _row(

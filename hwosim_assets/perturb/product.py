@@ -32,7 +32,11 @@ _LETTERS = {"B": "uint8", "I": "int16", "J": "int32", "K": "int64", "E": "float3
 
 
 class RefusedProductError(BadInputError):
-    """A file that holds nothing that can be perturbed."""
+    """A product that cannot be perturbed; ``rule`` is a short name of the reason."""
+
+    def __init__(self, thing: str, reason: str, mend: str, rule: str = "no_pixels_or_spectra") -> None:
+        super().__init__(thing, reason, mend)
+        self.rule = rule
 
 
 class Product:
@@ -131,7 +135,7 @@ class Product:
         """
         kind = self.keyword("REFTYPE")
         if kind:
-            raise RefusedProductError(self.name, f"is a CRDS reference file ({kind})", "perturb observations")
+            raise RefusedProductError(self.name, f"is a CRDS reference file ({kind})", "perturb observations", "reference_file")
         found = [item for item in find_measurements(self.planes) if item.sci.size]
         if not found:
             raise RefusedProductError(self.name, self._why_nothing(), "leave it out")

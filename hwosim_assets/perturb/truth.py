@@ -238,8 +238,8 @@ def _summary(product: Product, out: Product, steps: list[dict[str, Any]]) -> lis
     found = []
     for item, other in zip(product.measurements, out.measurements, strict=True):
         before, after = _taken(item.sci, product), _taken(other.sci, out)
-        change = after - before
-        change = change[np.isfinite(change)]
+        both = np.isfinite(before) & np.isfinite(after)
+        change = after[both] - before[both]
         entry: dict[str, Any] = {"name": item.sci.name, "hdu": item.sci.hdu, "sampled": int(before.size)}
         if change.size:
             entry |= {"mean_change": float(change.mean()), "rms_change": float(np.sqrt((change * change).mean()))}

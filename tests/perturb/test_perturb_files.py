@@ -59,7 +59,8 @@ def test_packing_is_gzip_of_any_length(size: int) -> None:
 
 def test_nothing_in_the_delivered_file_says_what_was_done(make: Make) -> None:
     product = make("cal")
-    out = apply(product, "nominal_l2", severity=5)[0]
+    effects = [{"read_noise": {}}, {"packet_loss": {"loss": 0.5, "packet": 100}}]
+    out = apply(product, Scenario.from_mapping("t", {"version": 1, "effects": effects}))[0]
     for block, before in zip(out.scan.blocks, product.scan.blocks, strict=True):
         if block.index:
             assert block.raw == before.raw
