@@ -17,7 +17,7 @@ from hwosim_assets.perturb.dataset import PERTURBED
 from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.settings import Settings
 
-__all__ = ["outcome_rows"]
+__all__ = ["outcome_rows", "refused_rows"]
 
 
 def _published(instance: dg.DagsterInstance, program: str, scenario: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def outcome_rows(
     -------
     list of dict
         Columns program, listed, ingested, validated, quarantined (files), scenario, perturbed (files),
-        published, consumed (messages), verified (bool).
+        published, consumed (messages), verified (bool, None where nothing was published).
     """
     settings = Settings()
     tables = Tables.from_settings(settings)
@@ -72,7 +72,14 @@ def outcome_rows(
                     "perturbed": made,
                     "published": publication.get("published"),
                     "consumed": publication.get("consumed"),
-                    "verified": publication.get("verified", False),
+                    "verified": publication.get("verified"),
                 }
             )
     return rows
+
+
+def refused_rows(programs: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the files of these programs that a stage refused, with program, stage, file, rule and reason."""
+    tables = Tables.from_settings(Settings())
+    columns = ["program", "stage", "product_name", "rule", "reason"]
+    return [row for program in programs for row in tables.scan(QUARANTINE, {"program": program}, columns).to_pylist()]

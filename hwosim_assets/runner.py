@@ -23,7 +23,7 @@ from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.settings import Settings
 
-__all__ = ["STAGES", "Outcome", "check_scenarios", "instance_at", "materialize_program"]
+__all__ = ["STAGES", "Outcome", "check_scenarios", "code_locations", "instance_at", "materialize_program"]
 
 #: Stages in the order of the graph: each is a group of assets (the first part of their keys).
 STAGES = ("mast", "raw", "catalog", "perturbed", "stream", "report")
@@ -102,8 +102,8 @@ def _shipped_settings() -> Path:
     raise BadInputError("dagster.yaml", "it is neither in the checkout nor in the package", "install HWOsim again")
 
 
-def _locations() -> list[dg.Definitions]:
-    """Build every code location, in the order of their names."""
+def code_locations() -> list[dg.Definitions]:
+    """Build every code location, in the order of their names; building takes seconds, so build once."""
     points = sorted(entry_points(group="hwosim.locations"), key=lambda point: point.name)
     return [point.load()() for point in points]
 
@@ -140,6 +140,7 @@ def _note_failures(outcome: Outcome, events: Sequence[dg.DagsterEvent]) -> None:
 
 def materialize_program(
     instance: dg.DagsterInstance,
+    locations: Sequence[dg.Definitions],
     program: str,
     *,
     scenarios: Sequence[str] | None = None,
@@ -152,6 +153,8 @@ def materialize_program(
     ----------
     instance : dagster.DagsterInstance
         Where runs, checks and materializations are recorded.
+    locations : sequence of dagster.Definitions
+        The code locations in the order of the chain (:func:`code_locations`).
     program : str
         A registered partition key.
     scenarios : sequence of str, optional
@@ -166,7 +169,7 @@ def materialize_program(
     Outcome
     """
     outcome = Outcome(program)
-    for definitions in _locations():
+    for definitions in locations:
         wanted = _wanted(definitions, scenarios, stage)
         if wanted and outcome.succeeded:
             result = _execute(instance, definitions.resolve_job_def("program_job"), program, wanted, on_progress)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,7 +37,7 @@ def demo(archive: str | None, programs: tuple[str, ...], scenarios: tuple[str, .
       hwosim demo
       hwosim demo --archive ~/jwst-files --scenario nominal_l2
     """
-    from hwosim_assets.outcome import outcome_rows
+    from hwosim_assets.outcome import outcome_rows, refused_rows
     from hwosim_assets.partitions import register_programs
     from hwosim_assets.runner import check_scenarios, instance_at
     from hwosim_assets.settings import Settings
@@ -52,19 +52,33 @@ def demo(archive: str | None, programs: tuple[str, ...], scenarios: tuple[str, .
         register_programs(instance, chosen)
         outcomes = take_through(instance, chosen, scenarios=scenarios)
         rows = outcome_rows(instance, chosen, scenarios)
-    _show(rows, as_json)
-    _conclude(outcomes, rows, quiet=as_json)
+        refused = refused_rows(chosen)
+    if as_json:
+        print_json({"outcome": rows, "quarantine": refused})
+    else:
+        _show(rows, refused, outcomes)
+    _conclude(rows, outcomes, quiet=as_json)
 
 
-def _conclude(outcomes: "list[Outcome]", rows: list[dict[str, object]], *, quiet: bool) -> None:
-    """Say what stopped and what failed; raise where a program that was free to go on did not arrive whole."""
+def _show(rows: "list[dict[str, Any]]", refused: "list[dict[str, Any]]", outcomes: "list[Outcome]") -> None:
+    if refused:
+        print_table("Quarantined, and why", list(refused[0]), [list(row.values()) for row in refused])
     stopped = {outcome.program for outcome in outcomes if outcome.stopped_by}
+    for row in rows:
+        proved = {True: "yes", False: "NO", None: "stopped" if row["program"] in stopped else "NO"}
+        row["verified"] = proved[row["verified"]]
+    print_table("What became of every product", list(rows[0]) if rows else [], [list(row.values()) for row in rows])
+
+
+def _conclude(rows: "list[dict[str, Any]]", outcomes: "list[Outcome]", *, quiet: bool) -> None:
+    """Say what stopped and what failed; raise where a program that was free to go on did not arrive whole."""
     for outcome in outcomes:
-        for check in outcome.stopped_by:
-            say(f"stopped  {outcome.program}: {check}")
+        if outcome.stopped_by:
+            say(f"stopped  {outcome.program}: by the checks {', '.join(outcome.stopped_by)}")
         for line in outcome.failures:
             say(f"failed   {outcome.program}: {line}")
-    unproved = {str(row["program"]) for row in rows if not row["verified"]} - stopped
+    stopped = {outcome.program for outcome in outcomes if outcome.stopped_by}
+    unproved = {row["program"] for row in rows if row["verified"] not in (True, "yes")} - stopped
     failed = unproved | {outcome.program for outcome in outcomes if outcome.failures}
     if failed:
         raise HwosimError(
@@ -73,7 +87,8 @@ def _conclude(outcomes: "list[Outcome]", rows: list[dict[str, object]], *, quiet
             "read the lines above; the runs are in the UI",
         )
     if not quiet:
-        say("Every message was reconciled. Open the UI with `make dev` and look at Lineage.")
+        say("Every published message was reconciled. Open the UI with `make dev` and look at Lineage.")
+        say("The embedded broker keeps running for you; stop it with `hwosim stream broker stop`.")
 
 
 @contextmanager
@@ -115,11 +130,3 @@ def _programs(named: tuple[str, ...]) -> list[str]:
             "the archive", "it lists no program", "name one with --program, or a folder that holds FITS files"
         )
     return found
-
-
-def _show(rows: list[dict[str, object]], as_json: bool) -> None:
-    if as_json:
-        print_json(rows)
-        return
-    columns = list(rows[0]) if rows else []
-    print_table("What became of every product", columns, [list(row.values()) for row in rows])

@@ -67,9 +67,10 @@ def take_through(
     stage: str | None = None,
 ) -> "list[Outcome]":
     """Run programs through the graph one after the other, with a bar that names the step under way."""
-    from hwosim_assets.runner import materialize_program
+    from hwosim_assets.runner import code_locations, materialize_program
 
     outcomes = []
+    locations = code_locations()
     with progress() as bars:
         task = bars.add_task("programs", total=len(programs))
 
@@ -78,7 +79,9 @@ def take_through(
 
         for program in programs:
             outcomes.append(
-                materialize_program(instance, program, scenarios=scenarios or None, stage=stage, on_progress=show)
+                materialize_program(
+                    instance, locations, program, scenarios=scenarios or None, stage=stage, on_progress=show
+                )
             )
             bars.advance(task)
         bars.update(task, description="programs")
