@@ -33,6 +33,8 @@ __all__ = ["Budget", "infer_budget"]
 SAMPLE = 65536
 _BINS = 32
 _FEWEST = 64
+#: Standard deviations above which a pixel shows the signal rather than its noise.
+_SIGNIFICANT = 3.0
 #: Above this spread, pixels are converted differently (wavelength) and a slope mixes them up.
 _ONE_CONVERSION = 3.0
 #: Median of |x - y| of two normal deviates of unit variance.
@@ -146,7 +148,7 @@ def _electrons(
         k = _inverse_slope(sample["SCI"], sample.get("VAR_POISSON"))
         if k is not None:
             return k, "VAR_POISSON"
-    k = _ratio(sample["SCI"], sample.get("VAR_POISSON"))
+    k = _ratio(sample)
     if k is not None:
         return k, "VAR_POISSON ratio"
     k = _from_keywords(product, measurement, detector)
@@ -186,22 +188,31 @@ def _inverse_slope(signal: Floats, variance: Floats | None) -> float | None:
     return rounded(1.0 / slope) if slope > 0 else None
 
 
-def _ratio(signal: Floats, variance: Floats | None) -> float | None:
-    """Return signal over variance where no slope can be seen.
+def _ratio(sample: dict[str, Floats]) -> float | None:
+    """Return SCI over VAR_POISSON where no one slope can be seen.
 
-    The ratio of the medians where the typical pixel is well above its photon noise; else, after a
-    background was subtracted, the median ratio of the brighter half.
+    The ratio of the medians where the typical pixel is well above its noise; else the median ratio
+    of the pixels that are.
     """
+    variance = sample.get("VAR_POISSON")
     if variance is None:
         return None
     good = np.isfinite(variance) & (variance > 0)
-    x, y = signal[good], variance[good]
-    if x.size < _FEWEST:
+    if np.count_nonzero(good) < _FEWEST:
         return None
-    if _median(x) > 3.0 * math.sqrt(_median(y)):
+    x, y = sample["SCI"][good], variance[good]
+    if _median(x) > _SIGNIFICANT * math.sqrt(_median(y)):
         return rounded(_median(x) / _median(y))
-    bright = (x > 0) & (x >= _median(x))
-    return rounded(_median(x[bright] / y[bright])) if bright.any() else None
+    ratios = _bright_ratios(sample)
+    return rounded(_median(ratios)) if ratios.size else None
+
+
+def _bright_ratios(sample: dict[str, Floats]) -> Floats:
+    """Return SCI/VAR_POISSON of the pixels that are well above their noise."""
+    sci, variance = sample["SCI"], sample["VAR_POISSON"]
+    noise = sample["ERR"] if "ERR" in sample else np.sqrt(np.maximum(variance, 0.0))
+    good = np.isfinite(variance) & (variance > 0) & (sci > _SIGNIFICANT * noise) & (sci > 0)
+    return sci[good] / variance[good]
 
 
 def _median(values: Floats) -> float:
@@ -258,14 +269,12 @@ def _background(sample: dict[str, Floats], k: float | None, method: str) -> tupl
 
 
 def _spread(sample: dict[str, Floats]) -> float | None:
-    """Return the 84th over the 16th percentile of SCI/VAR_POISSON, of the brighter half."""
-    variance = sample.get("VAR_POISSON")
-    if variance is None:
+    """Return the 84th over the 16th percentile of SCI/VAR_POISSON, of pixels well above their noise."""
+    if "VAR_POISSON" not in sample:
         return None
-    good = np.isfinite(variance) & (variance > 0) & (sample["SCI"] > 0)
-    if np.count_nonzero(good) < _FEWEST:
+    ratio = np.sort(_bright_ratios(sample))
+    if ratio.size < _FEWEST:
         return None
-    ratio = np.sort(sample["SCI"][good] / variance[good])
     return rounded(float(ratio[int(0.84 * ratio.size)]) / float(ratio[int(0.16 * ratio.size)]))
 
 

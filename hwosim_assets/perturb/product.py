@@ -135,7 +135,9 @@ class Product:
         """
         kind = self.keyword("REFTYPE")
         if kind:
-            raise RefusedProductError(self.name, f"is a CRDS reference file ({kind})", "perturb observations", "reference_file")
+            raise RefusedProductError(
+                self.name, f"is a CRDS reference file ({kind})", "perturb observations", "reference_file"
+            )
         found = [item for item in find_measurements(self.planes) if item.sci.size]
         if not found:
             raise RefusedProductError(self.name, self._why_nothing(), "leave it out")

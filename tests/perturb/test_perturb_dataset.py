@@ -40,8 +40,15 @@ def catalogue(lake: Lake, tables: Tables, products: list[Product]) -> None:
         key = raw_key(product.name, PROGRAM, f"ingest{number}")
         if lake.head(key) is None:
             lake.write_new(key, product.content)
-        raw = {"program": PROGRAM, "product_name": product.name, "sha256": product.sha256, "key": key,
-               "size_bytes": len(product.content), "uri": lake.uri_of(key), "data_uri": f"mast:JWST/product/{product.name}"}  # fmt: skip
+        raw = {
+            "program": PROGRAM,
+            "product_name": product.name,
+            "sha256": product.sha256,
+            "size_bytes": len(product.content),
+            "key": key,
+            "uri": lake.uri_of(key),
+            "data_uri": f"mast:JWST/product/{product.name}",
+        }
         rows.append(product_row(raw, describe(product.content, product.name), []))
     tables.replace(PRODUCTS, {"program": PROGRAM}, pa.Table.from_pylist(rows, schema=PRODUCTS.schema))
 
@@ -86,7 +93,9 @@ def test_products_are_made_once_and_kept(make: Make, home: tuple[Lake, Tables]) 
     assert (picture.before != picture.after).any()
 
 
-def test_the_dataset_has_the_bytes_of_the_single_call_and_its_truth_replays(make: Make, home: tuple[Lake, Tables]) -> None:
+def test_the_dataset_has_the_bytes_of_the_single_call_and_its_truth_replays(
+    make: Make, home: tuple[Lake, Tables]
+) -> None:
     lake, tables = home
     product = make("calints")
     catalogue(lake, tables, [product])
@@ -136,7 +145,9 @@ def test_only_what_changed_is_made_again(make: Make, home: tuple[Lake, Tables]) 
 def test_a_lost_or_damaged_product_is_rejected_and_the_others_go_on(make: Make, home: tuple[Lake, Tables]) -> None:
     lake, tables = home
     catalogue(lake, tables, [make("cal"), make("calints"), make("x1d")])
-    damaged, lost, good = sorted(tables.scan(PRODUCTS, {"program": PROGRAM}).to_pylist(), key=lambda row: row["product_name"])
+    damaged, lost, good = sorted(
+        tables.scan(PRODUCTS, {"program": PROGRAM}).to_pylist(), key=lambda row: row["product_name"]
+    )
     lake.delete(lost["key"])
     rows = [damaged | {"sha256": "0" * 64}, lost, good]
     tables.replace(PRODUCTS, {"program": PROGRAM}, pa.Table.from_pylist(rows, schema=PRODUCTS.schema))

@@ -256,8 +256,7 @@ def test_packets_lie_along_the_readout(make: Make, fast: int, slow: int) -> None
     out, record = perturbed(turned, packet_loss={"loss": 0.3, "packet": 100})
     lost = np.isnan(out.plane("SCI")) & ~np.isnan(turned.plane("SCI"))
     read = lost if abs(fast) == 1 else lost.T
-    x, y = (fast, slow) if abs(fast) == 1 else (fast, slow)
-    read = read[:: int(np.sign(y)), :: int(np.sign(x))]
+    read = read[:: int(np.sign(slow)), :: int(np.sign(fast))]
     packets = np.array_split(read.reshape(-1), range(100, read.size, 100))
     shares = np.array([packet.mean() for packet in packets])
     assert ((shares == 0) | (shares > 0.9)).all()

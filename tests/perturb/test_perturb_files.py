@@ -143,9 +143,13 @@ def test_degenerate_pixels_give_no_wrong_product(make: Make, fill: float) -> Non
 
 def test_two_tables_and_repeated_names_are_told_apart() -> None:
     rng = np.random.default_rng(1)
-    pair = [fits.ImageHDU(rng.normal(5, 1, (30, 30)).astype(np.float32), name=name) for name in ("SCI", "ERR", "SCI", "ERR")]
+    pair = [
+        fits.ImageHDU(rng.normal(5, 1, (30, 30)).astype(np.float32), name=name) for name in ("SCI", "ERR", "SCI", "ERR")
+    ]
     product = Product("x.beams.fits", written(*pair))
     assert [(item.sci.hdu, item.err.hdu) for item in product.measurements if item.err] == [(1, 2), (3, 4)]
-    out = apply(product, Scenario.from_mapping("t", {"version": 1, "effects": [{"missing_values": {"fraction": 0.3}}]}))[0]
+    out = apply(
+        product, Scenario.from_mapping("t", {"version": 1, "effects": [{"missing_values": {"fraction": 0.3}}]})
+    )[0]
     first, second = (np.isnan(item.sci.read(out.payload)) for item in out.measurements)
     assert (first != second).any()

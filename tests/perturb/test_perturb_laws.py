@@ -121,15 +121,19 @@ buffer = io.BytesIO()
 fits.HDUList(hdus).writeto(buffer)
 effects = ["throughput", "background", "read_noise", {"missing_values": {"severity": 3, "mechanism": "mnar"}}]
 effects.append({"packet_loss": {"severity": 5, "packet": 100}})
-scenario = Scenario.from_mapping("golden", {"version": 1, "seed": 3, "effects": effects}).with_overrides(severity=SEVERITY)
+scenario = Scenario.from_mapping("golden", {"version": 1, "seed": 3, "effects": effects})
+scenario = scenario.with_overrides(severity=SEVERITY)
 out, _ = apply(Product("x_cal.fits", buffer.getvalue()), scenario)
 names = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE")
-print(hashlib.sha256(b"".join(out.plane(name).astype(out.plane(name).dtype.newbyteorder("<")).tobytes() for name in names)).hexdigest()[:32])
+little = [out.plane(name).astype(out.plane(name).dtype.newbyteorder("<")).tobytes() for name in names]
+print(hashlib.sha256(b"".join(little)).hexdigest()[:32])
 """
 
 
 @pytest.mark.parametrize("features", ["", "X86_V4 X86_V3 AVX512_ICL AVX512_SPR"])
-@pytest.mark.parametrize(("severity", "golden"), [(2.5, "6db67c75cac3e793ae27035f11667658"), (5, "771b777f612be9c09a8e71ad0068a556")])
+@pytest.mark.parametrize(
+    ("severity", "golden"), [(2.5, "6db67c75cac3e793ae27035f11667658"), (5, "771b777f612be9c09a8e71ad0068a556")]
+)
 def test_bytes_are_those_of_every_machine(features: str, severity: float, golden: str) -> None:
     """The same pixels with and without vector instructions; a changed hash needs a new ENGINE."""
     environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": features, "PYTHONWARNINGS": "ignore"}
@@ -156,7 +160,9 @@ def test_effects_do_not_disturb_each_other(make: Make) -> None:
 
 def test_two_uses_of_an_effect_draw_apart(make: Make) -> None:
     product = make("cal")
-    twice = apply(product, scenario({"missing_values": {"fraction": 0.1}}, {"missing_values": {"fraction": 0.1, "label": "b"}}))
+    twice = apply(
+        product, scenario({"missing_values": {"fraction": 0.1}}, {"missing_values": {"fraction": 0.1, "label": "b"}})
+    )
     first, second = (step["pixels_lost"] for step in twice[1].record["effects"])
     assert first > 0
     assert second > 0
@@ -203,7 +209,10 @@ def test_an_effect_that_needs_neighbours_leaves_the_others_their_numbers(
         seen.append(block.sci.shape)  # type: ignore[attr-defined]
 
     monkeypatch.setattr(PacketLoss, "on_frame", look)
-    assert apply(product, scenario({"read_noise": {"severity": 4}}, {"packet_loss": {"severity": 4}}))[0].content == without
+    assert (
+        apply(product, scenario({"read_noise": {"severity": 4}}, {"packet_loss": {"severity": 4}}))[0].content
+        == without
+    )
     assert seen == [(1, 600 * 512)]
     monkeypatch.undo()
     assert apply(product, "nominal_l2", severity=4)[0].content == out
@@ -247,7 +256,9 @@ def test_what_is_lost_at_a_severity_is_lost_at_any_higher(make: Make, effect: st
 def test_noise_at_two_severities_is_the_same_noise_scaled(make: Make) -> None:
     product = make("cal")
     clean = product.plane("SCI").astype(float)
-    small, large = (apply(product, scenario({"read_noise": {"factor": m}}))[0].plane("SCI") - clean for m in (1.25, 2.0))
+    small, large = (
+        apply(product, scenario({"read_noise": {"factor": m}}))[0].plane("SCI") - clean for m in (1.25, 2.0)
+    )
     good = np.isfinite(small)
     ratio = np.sqrt((2.0**2 - 1) / (1.25**2 - 1))
     np.testing.assert_allclose(large[good], small[good] * ratio, atol=3e-5)

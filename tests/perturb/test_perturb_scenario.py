@@ -72,7 +72,9 @@ def test_numbers_come_with_units_in_text() -> None:
 
 
 def test_an_effect_without_numbers_has_severity_one() -> None:
-    bare, burst, given = of(effects=["packet_loss", {"missing_values": {"mechanism": "mar"}}, {"read_noise": {"factor": 2}}]).effects
+    bare, burst, given = of(
+        effects=["packet_loss", {"missing_values": {"mechanism": "mar"}}, {"read_noise": {"factor": 2}}]
+    ).effects
     assert (bare.severity, burst.severity, given.severity) == (1.0, 1.0, None)
 
 
@@ -177,9 +179,13 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 
 
 def test_scenarios_load_without_heavy_libraries() -> None:
-    code = (
-        "import sys; from hwosim_assets.perturb.scenario import find_scenarios; from hwosim_assets.perturb import dataset;"
-        "find_scenarios(); bad = {'astropy', 'dagster', 'pandas', 'pyiceberg', 'scipy'} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
-    )
+    code = """
+import sys
+from hwosim_assets.perturb import dataset
+from hwosim_assets.perturb.scenario import find_scenarios
+find_scenarios()
+heavy = {"astropy", "dagster", "pandas", "pyiceberg", "scipy"} & set(sys.modules)
+sys.exit(str(heavy) if heavy else 0)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -34,7 +34,17 @@ def test_a_record_is_one_line_that_says_everything(make: Make) -> None:
     _, truth = apply(make("cal"), "nominal_l2", severity=2)
     record = json.loads(truth.line())
     assert "\n" not in truth.line()
-    assert {"in_sha256", "out_sha256", "plan_sha256", "engine", "rng", "scale", "numpy", "seed", "plan"} <= record.keys()
+    assert {
+        "in_sha256",
+        "out_sha256",
+        "plan_sha256",
+        "engine",
+        "rng",
+        "scale",
+        "numpy",
+        "seed",
+        "plan",
+    } <= record.keys()
     assert record["budgets"][0]["k_method"].startswith("VAR_POISSON")
     assert all(step["measurements"][0]["key"] for step in record["effects"])
     assert 0.2 < record["summary"][0]["snr_loss_median"] < 0.5
@@ -165,7 +175,11 @@ def test_effects_and_scenarios_are_listed(
     monkeypatch.setenv("HWOSIM_SCENARIO_PATH", str(tmp_path))
     (tmp_path / "solar.max.yaml").write_text("version: 1\n")
     assert run("effects", "--json") == 0
-    assert {spec["name"] for spec in json.loads(capsys.readouterr().out)} >= {"read_noise", "packet_loss", "header_loss"}
+    assert {spec["name"] for spec in json.loads(capsys.readouterr().out)} >= {
+        "read_noise",
+        "packet_loss",
+        "header_loss",
+    }
     assert run("scenarios", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [item["name"] for item in listed["broken"]] == ["solar.max"]
