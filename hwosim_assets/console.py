@@ -56,7 +56,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 def say(text: str) -> None:
     """Print a remark for the person at the terminal."""
-    err.print(text)
+    err.print(text, soft_wrap=True, markup=False)
 
 
 @contextmanager

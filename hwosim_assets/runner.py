@@ -1,4 +1,4 @@
-"""Materializing from the shell what the UI would: the same jobs, the same instance, in this process.
+"""Materializing from the shell what the UI would: the same jobs, the same instance.
 
 Holds: the state folder as a Dagster instance, the code locations found through the entry-point
 group ``hwosim.locations``, and one program's run through them. Keep out what is printed
@@ -8,13 +8,14 @@ group ``hwosim.locations``, and one program's run through them. Keep out what is
 import logging
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -23,7 +24,15 @@ from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.settings import Settings
 
-__all__ = ["STAGES", "Outcome", "check_scenarios", "code_locations", "instance_at", "materialize_program"]
+__all__ = [
+    "STAGES",
+    "Outcome",
+    "check_scenarios",
+    "code_locations",
+    "instance_at",
+    "materialize_program",
+    "materialize_programs",
+]
 
 #: Stages in the order of the graph: each is a group of assets (the first part of their keys).
 STAGES = ("mast", "raw", "catalog", "perturbed", "stream", "report")
@@ -108,7 +117,7 @@ def code_locations() -> list[dg.Definitions]:
     return [point.load()() for point in points]
 
 
-def _wanted(definitions: dg.Definitions, scenarios: Sequence[str] | None, stage: str | None) -> list[dg.AssetKey]:
+def _wanted(definitions: dg.Definitions, scenarios: Sequence[str], stage: str | None) -> list[dg.AssetKey]:
     """Return the assets of a location that a run covers: its stages up to ``stage``, its scenarios."""
     last = STAGES.index(stage) if stage else len(STAGES) - 1
     keys = []
@@ -116,7 +125,7 @@ def _wanted(definitions: dg.Definitions, scenarios: Sequence[str] | None, stage:
         group = "perturbed" if key.path[0] == "truth" else key.path[0]
         if STAGES.index(group) > last:
             continue
-        if group in ("perturbed", "stream") and scenarios is not None and key.path[1] not in scenarios:
+        if group in ("perturbed", "stream") and scenarios and key.path[1] not in scenarios:
             continue
         keys.append(key)
     return sorted(keys)
@@ -143,9 +152,8 @@ def materialize_program(
     locations: Sequence[dg.Definitions],
     program: str,
     *,
-    scenarios: Sequence[str] | None = None,
+    scenarios: Sequence[str] = (),
     stage: str | None = None,
-    on_progress: Callable[[str], None] = lambda _step: None,
 ) -> Outcome:
     """Run one program through the graph, in this process.
 
@@ -157,12 +165,10 @@ def materialize_program(
         The code locations in the order of the chain (:func:`code_locations`).
     program : str
         A registered partition key.
-    scenarios : sequence of str, optional
-        Only these scenarios; all by default.
+    scenarios : sequence of str
+        Only these scenarios; none means all.
     stage : str, optional
         Stop after this stage, one of :data:`STAGES`.
-    on_progress : callable
-        Called with the name of a step now and then, from this thread.
 
     Returns
     -------
@@ -171,38 +177,80 @@ def materialize_program(
     outcome = Outcome(program)
     for definitions in locations:
         wanted = _wanted(definitions, scenarios, stage)
-        if wanted and outcome.succeeded:
-            result = _execute(instance, definitions.resolve_job_def("program_job"), program, wanted, on_progress)
-            outcome.run_ids.append(result.run_id)
-            _note_failures(outcome, result.all_events)
-            if not result.success and outcome.succeeded:
-                outcome.failures.append(f"{result.run_id}: the run failed outside its steps")
-    return outcome
-
-
-def _execute(
-    instance: dg.DagsterInstance,
-    job: dg.JobDefinition,
-    program: str,
-    wanted: Sequence[dg.AssetKey],
-    on_progress: Callable[[str], None],
-) -> dg.ExecuteInProcessResult:
-    """Execute a job in a thread while this one reports the step that started last."""
-    run_id = str(uuid.uuid4())
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(
-            job.execute_in_process,
+        if not wanted or not outcome.succeeded:
+            continue
+        result = definitions.resolve_job_def("program_job").execute_in_process(
             run_config=QUIET,
             instance=instance,
             partition_key=program,
             raise_on_error=False,
             asset_selection=wanted,
-            run_id=run_id,
         )
-        while not wait([running], timeout=0.5).done:
-            started = instance.get_records_for_run(
-                run_id, of_type=DagsterEventType.STEP_START, limit=1, ascending=False
-            )
-            for record in started.records:
-                on_progress(record.event_log_entry.step_key or "")
-        return running.result()
+        outcome.run_ids.append(result.run_id)
+        _note_failures(outcome, result.all_events)
+        if not result.success and outcome.succeeded:
+            outcome.failures.append(f"{result.run_id}: the run failed outside its steps")
+    return outcome
+
+
+def materialize_programs(
+    instance: dg.DagsterInstance,
+    home: Path,
+    programs: Sequence[str],
+    *,
+    scenarios: Sequence[str] = (),
+    stage: str | None = None,
+    on_progress: Callable[[int, str], None] = lambda _done, _doing: None,
+) -> list[Outcome]:
+    """Run programs through the graph, as many at a time as there are cores, each in one process.
+
+    Parameters
+    ----------
+    instance : dagster.DagsterInstance
+        The instance of ``home``, asked for what is under way.
+    home : pathlib.Path
+        The state folder that the processes open.
+    programs : sequence of str
+        Registered partition keys.
+    scenarios, stage
+        As for :func:`materialize_program`.
+    on_progress : callable
+        Called twice a second with the number of programs done and what is under way.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the programs.
+    """
+    workers = min(len(programs), os.cpu_count() or 1)
+    # A fresh interpreter per worker: this process may have server threads, which a fork would tear.
+    with ProcessPoolExecutor(workers, get_context("spawn"), _open_worker, (home,)) as pool:
+        running = [pool.submit(_in_worker, program, tuple(scenarios), stage) for program in programs]
+        while (state := wait(running, timeout=0.5)).not_done:
+            on_progress(len(state.done), _under_way(instance))
+        return [future.result() for future in running]
+
+
+#: What a worker process keeps between programs: its instance and its code locations.
+_worker: dict[str, Any] = {}
+
+
+def _open_worker(home: Path) -> None:
+    _worker["instance"] = ExitStack().enter_context(instance_at(home))
+    _worker["locations"] = code_locations()
+
+
+def _in_worker(program: str, scenarios: tuple[str, ...], stage: str | None) -> Outcome:
+    return materialize_program(_worker["instance"], _worker["locations"], program, scenarios=scenarios, stage=stage)
+
+
+def _under_way(instance: dg.DagsterInstance) -> str:
+    """Return the programs and steps under way, for example ``01345 catalog, 02565 perturb_clean``."""
+    steps = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        started = instance.get_records_for_run(
+            run.run_id, of_type=DagsterEventType.STEP_START, limit=1, ascending=False
+        )
+        names = [record.event_log_entry.step_key or "" for record in started.records]
+        steps.append(" ".join([run.tags.get("dagster/partition", ""), *names]))
+    return ", ".join(sorted(steps))

@@ -50,7 +50,7 @@ def demo(archive: str | None, programs: tuple[str, ...], scenarios: tuple[str, .
         os.environ["HWOSIM_ARCHIVE_URL"] = url
         chosen = _programs(programs)[: 1 if fast else None]
         register_programs(instance, chosen)
-        outcomes = take_through(instance, chosen, scenarios=scenarios)
+        outcomes = take_through(instance, Settings().home, chosen, scenarios=scenarios)
         rows = outcome_rows(instance, chosen, scenarios)
         refused = refused_rows(chosen)
     if as_json:

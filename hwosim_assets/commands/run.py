@@ -9,6 +9,7 @@ from hwosim_assets.errors import HwosimError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import dagster as dg
 
@@ -44,7 +45,7 @@ def run(programs: tuple[str, ...], scenarios: tuple[str, ...], stage: str | None
     with instance_at(settings.home) as instance:
         register_programs(instance, programs)
         keys = [program_key(program) for program in programs]
-        outcomes = take_through(instance, keys, scenarios=scenarios, stage=stage)
+        outcomes = take_through(instance, settings.home, keys, scenarios=scenarios, stage=stage)
     if as_json:
         print_json([vars(outcome) for outcome in outcomes])
     else:
@@ -61,30 +62,23 @@ def run(programs: tuple[str, ...], scenarios: tuple[str, ...], stage: str | None
 
 def take_through(
     instance: "dg.DagsterInstance",
+    home: "Path",
     programs: "Sequence[str]",
     *,
     scenarios: "Sequence[str]" = (),
     stage: str | None = None,
 ) -> "list[Outcome]":
-    """Run programs through the graph one after the other, with a bar that names the step under way."""
-    from hwosim_assets.runner import code_locations, materialize_program
+    """Run programs through the graph with a bar that names the steps under way."""
+    from hwosim_assets.runner import materialize_programs
 
-    outcomes = []
-    locations = code_locations()
     with progress() as bars:
         task = bars.add_task("programs", total=len(programs))
 
-        def show(step: str) -> None:
-            bars.update(task, description=f"{program} {step}")
+        def show(done: int, doing: str) -> None:
+            bars.update(task, completed=done, description=doing or "programs")
 
-        for program in programs:
-            outcomes.append(
-                materialize_program(
-                    instance, locations, program, scenarios=scenarios or None, stage=stage, on_progress=show
-                )
-            )
-            bars.advance(task)
-        bars.update(task, description="programs")
+        outcomes = materialize_programs(instance, home, programs, scenarios=scenarios, stage=stage, on_progress=show)
+        bars.update(task, completed=len(programs), description="programs")
     return outcomes
 
 
