@@ -11,16 +11,16 @@ from typing import Any
 __all__ = ["Product", "Scenario", "apply", "effects", "replay"]
 
 _HOMES = {
-    "Product": ("hwosim_assets.perturb.product", "Product"),
-    "Scenario": ("hwosim_assets.perturb.scenario", "Scenario"),
-    "apply": ("hwosim_assets.perturb.run", "apply"),
-    "effects": ("hwosim_assets.perturb.registry", "effect_specs"),
-    "replay": ("hwosim_assets.perturb.truth", "replay"),
+    "Product": "hwosim_assets.perturb.product",
+    "Scenario": "hwosim_assets.perturb.scenario",
+    "apply": "hwosim_assets.perturb.run",
+    "replay": "hwosim_assets.perturb.truth",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "effects":
+        return importlib.import_module("hwosim_assets.perturb.effects")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwosim_assets.fits.dq import DQ
-from hwosim_assets.perturb.rng import TILE
+from hwosim_assets.perturb.rng import CHUNK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,11 +94,6 @@ class Block:
     def size(self) -> int:
         """Number of pixels."""
         return int(self.sci.shape[1])
-
-    @property
-    def tile(self) -> int:
-        """Number of the tile that the block begins with."""
-        return self.start // TILE
 
     @property
     def integer(self) -> bool:
@@ -177,10 +172,10 @@ class Block:
         if self.dq is not None:
             self.dq[group, index] |= np.asarray(_LOST).astype(self.dq.dtype)
 
-    def tiles(self) -> Iterator[Block]:
-        """Yield the tiles of this block as blocks whose arrays are views of this one's."""
-        for start in range(0, self.size, TILE):
-            yield self._part(slice(start, start + TILE))
+    def chunks(self) -> Iterator[Block]:
+        """Yield the chunks of this block as blocks whose arrays are views of this one's."""
+        for start in range(0, self.size, CHUNK):
+            yield self._part(slice(start, start + CHUNK))
 
     def _part(self, part: slice) -> Block:
         def cut(plane: NDArray[Any] | None) -> Any:

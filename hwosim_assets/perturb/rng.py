@@ -1,6 +1,6 @@
 """Random numbers that have an address: any draw of any product can be made alone, on any machine.
 
-Holds: :class:`Stream` (Philox counters addressed by plane and tile under a key of seed, effect,
+Holds: :class:`Stream` (Philox counters addressed by plane and pixel under a key of seed, effect,
 label, product and stream name), and the transforms from bits to normal and Poisson deviates. They
 use integers, tables, +, -, x, / and square roots only, which are the same on every processor,
 thread count and numpy version. The tables are computed on first use and compared with a hash in
@@ -25,13 +25,18 @@ from hwosim_assets.errors import HwosimError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RNG", "TILE", "Stream", "normal", "poisson", "threshold"]
+__all__ = ["CHUNK", "RNG", "TILE", "Stream", "normal", "poisson", "threshold"]
 
 #: Name and version of the scheme. A change of any bit needs a new one.
 RNG = "philox-table-1"
 
-#: Pixels of one tile: consecutive flat pixels of a plane. 2048 wide, these are 32 rows.
+#: Pixels of one tile of the address space: consecutive flat pixels of a frame.
 TILE = 65536
+
+#: Pixels that are worked on at once. Arrays of this length stay in the cache and in the heap;
+#: larger ones are given back to the system each time, which cost three times the arithmetic. The
+#: numbers drawn do not depend on it.
+CHUNK = 16384
 
 #: Up to this mean, Poisson counts are drawn exactly from their distribution.
 EXACT_POISSON = 20.0
@@ -66,28 +71,39 @@ class Stream:
         self.key = digest.hex()
         self._key = np.frombuffer(digest, "<u8").astype(np.uint64)
 
-    def bits(self, plane: int, tile: int, count: int, sub: int = 0) -> NDArray[np.uint32]:
-        """Return ``count`` random 32-bit words of a tile; the first n are the same for any count.
+    def bits(self, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.uint32]:
+        """Return the random 32-bit words of consecutive pixels; a pixel's word is the same in any cut.
 
         Parameters
         ----------
-        plane, tile : int
-            Address: the plane (integration, group, wavelength) and the tile in it.
-        count : int
-            Words wanted.
+        plane : int
+            Address of the frame: integration, group, wavelength.
+        start, count : int
+            First flat pixel of the frame and how many.
         sub : int
-            Further independent sets at the same address.
+            Further independent sets of words of the same pixels.
         """
-        counter = np.array([0, tile, plane, sub], np.uint64)
-        raw = np.random.Philox(counter=counter, key=self._key).random_raw((count + 1) // 2)
+        parts = []
+        while count > 0:
+            tile, offset = divmod(start, TILE)
+            here = min(count, TILE - offset)
+            parts.append(self._of_tile(plane, tile, offset, here, sub))
+            start, count = start + here, count - here
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint32), *parts])
+
+    def _of_tile(self, plane: int, tile: int, offset: int, count: int, sub: int) -> NDArray[np.uint32]:
+        """Return words of one tile; each step of the counter gives eight."""
+        step, skip = divmod(offset, 8)
+        counter = np.array([step, tile, plane, sub], np.uint64)
+        raw = np.random.Philox(counter=counter, key=self._key).random_raw((skip + count + 1) // 2)
         if sys.byteorder == "big":
             raw = raw.byteswap()
-            return raw.view(np.uint32).byteswap()[:count]
-        return raw.view(np.uint32)[:count]
+            return raw.view(np.uint32).byteswap()[skip : skip + count]
+        return raw.view(np.uint32)[skip : skip + count]
 
-    def normal(self, plane: int, tile: int, count: int, sub: int = 0) -> NDArray[np.float32]:
-        """Return ``count`` standard normal deviates of a tile, float32."""
-        return normal(self.bits(plane, tile, count, sub))
+    def normal(self, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.float32]:
+        """Return standard normal deviates of consecutive pixels, float32; see :meth:`bits`."""
+        return normal(self.bits(plane, start, count, sub))
 
 
 def threshold(probability: float) -> int:

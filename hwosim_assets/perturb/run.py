@@ -22,12 +22,14 @@ from hwosim_assets.perturb.measurements import Measurement
 from hwosim_assets.perturb.plan import Plan, make_plan
 from hwosim_assets.perturb.product import Product
 from hwosim_assets.perturb.registry import effect_class
-from hwosim_assets.perturb.rng import TILE
+from hwosim_assets.perturb.rng import CHUNK
 from hwosim_assets.perturb.scenario import Scenario, load_scenario
 from hwosim_assets.perturb.truth import Runs, Truth, make_truth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.planes import Plane
 
 __all__ = ["apply", "perturb_product"]
 
@@ -87,13 +89,22 @@ def perturb_product(product: Product, plan: Plan, *, threads: int = 1) -> tuple[
     """
     if not plan.effects:
         return product, make_truth(product, product, plan, [], {}, [])
-    measurements = product.measurements
-    budgets = {item.sci: infer_budget(product, item) for item in measurements}
+    budgets = {item.sci: infer_budget(product, item) for item in product.measurements}
+    content, steps, runs = _perturbed(product, plan, budgets, threads)
+    same = content == product.payload
+    out = product if same else Product(product.name, packed(content, product.content))
+    return out, make_truth(product, out, plan, steps, budgets, runs)
+
+
+def _perturbed(
+    product: Product, plan: Plan, budgets: dict[Plane, Budget], threads: int
+) -> tuple[bytes, list[dict[str, Any]], list[Runs]]:
+    """Return (plain bytes of the output, what each effect found and did, lost pixels)."""
     effects = [effect_class(step.effect)(Task(step, product, plan.seed, plan.uid)) for step in plan.effects]
     notes: list[list[dict[str, Any]]] = [[] for _ in effects]
     runs: list[Runs] = []
     file = FitsFile(product.payload, product.scan)
-    for item in measurements:
+    for item in product.measurements:
         active = [effect for effect, note in zip(effects, notes, strict=True) if _prepared(effect, item, budgets, note)]
         pixel_effects = [effect for effect in active if _touches_pixels(effect)]
         if pixel_effects:
@@ -101,14 +112,11 @@ def perturb_product(product: Product, plan: Plan, *, threads: int = 1) -> tuple[
             for plane in item.planes():
                 file.hdus[plane.hdu].touched = True
     events = [effect.on_file(file) for effect in effects]
-    content = file.assemble()
-    same = content == product.payload
-    out = product if same else Product(product.name, packed(content, product.content))
     steps = [{"measurements": note, "events": event} for note, event in zip(notes, events, strict=True)]
-    return out, make_truth(product, out, plan, steps, budgets, runs)
+    return file.assemble(), steps, runs
 
 
-def _prepared(effect: Effect, item: Measurement, budgets: dict[Any, Budget], notes: list[dict[str, Any]]) -> bool:
+def _prepared(effect: Effect, item: Measurement, budgets: dict[Plane, Budget], notes: list[dict[str, Any]]) -> bool:
     """Prepare an effect for a measurement; note what it found, or why it has no meaning here."""
     note: dict[str, Any] = {"name": item.sci.name, "hdu": item.sci.hdu}
     try:
@@ -121,7 +129,7 @@ def _prepared(effect: Effect, item: Measurement, budgets: dict[Any, Budget], not
 
 
 def _touches_pixels(effect: Effect) -> bool:
-    return type(effect).on_tile is not Effect.on_tile or type(effect).on_frame is not Effect.on_frame
+    return type(effect).on_chunk is not Effect.on_chunk or type(effect).on_frame is not Effect.on_frame
 
 
 def _needs_frames(effect: Effect) -> bool:
@@ -134,7 +142,7 @@ def _perturb_measurement(
     """Run all pixel effects over a measurement, in one pass."""
     apart = any(not effect.task.err_honest for effect in effects)
     whole = any(_needs_frames(effect) for effect in effects)
-    length = item.pixels if whole else TILE
+    length = item.pixels if whole else CHUNK
     content, original = file.data, file.content
     parts = [
         (frame, slice(start, min(start + length, item.pixels)))
@@ -154,16 +162,16 @@ def _perturb_measurement(
 
 
 def _run_effects(block: Block, effects: list[Effect]) -> None:
-    """Run effects in order; those that work on tiles are fused, those that need neighbours see the whole frame."""
+    """Run effects in order; those that work on chunks are fused, those that need neighbours see the whole frame."""
     for frames, together in groupby(effects, key=_needs_frames):
         steps = list(together)
         if frames:
             for effect in steps:
                 effect.on_frame(block)
             continue
-        for tile in block.tiles() if block.size > TILE else (block,):
+        for chunk in block.chunks() if block.size > CHUNK else (block,):
             for effect in steps:
-                effect.on_tile(tile)
+                effect.on_chunk(chunk)
 
 
 def _mapped(

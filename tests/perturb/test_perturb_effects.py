@@ -29,7 +29,7 @@ def change(product: Product, out: Product) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_effect_says_what_it_is() -> None:
-    for spec in effects():
+    for spec in effects.registered():
         assert spec.stage in STAGES
         for words in (spec.title, spec.model, spec.source, spec.test):
             assert words

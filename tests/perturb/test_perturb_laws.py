@@ -181,6 +181,17 @@ def test_threads_change_nothing(make: Make, threads: int) -> None:
     assert apply(product, "nominal_l2", severity=4, threads=threads)[0].content == out
 
 
+@pytest.mark.parametrize("chunk", [1000, 4096, 65536, 10**7])
+@pytest.mark.parametrize("scenario_name", ["nominal_l2", "ground_segment_bad_day"])
+def test_the_cut_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch, chunk: int, scenario_name: str) -> None:
+    from hwosim_assets.perturb import run
+
+    product = make("big")
+    out = apply(product, scenario_name, severity=5)[0].content
+    monkeypatch.setattr(run, "CHUNK", chunk)
+    assert apply(product, scenario_name, severity=5)[0].content == out
+
+
 def test_order_of_blocks_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     from hwosim_assets.perturb import run
 
@@ -202,7 +213,7 @@ def test_an_effect_that_needs_neighbours_leaves_the_others_their_numbers(
     product = make("big")
     out = apply(product, "nominal_l2", severity=4)[0].content
     seen = []
-    monkeypatch.setattr(PacketLoss, "on_tile", Effect.on_tile)
+    monkeypatch.setattr(PacketLoss, "on_chunk", Effect.on_chunk)
     without = apply(product, scenario({"read_noise": {"severity": 4}}, {"packet_loss": {"severity": 4}}))[0].content
 
     def look(self: Effect, block: object) -> None:

@@ -23,11 +23,11 @@ def digest(values: np.ndarray) -> str:
 
 @pytest.fixture(scope="module")
 def words() -> np.ndarray:
-    return np.concatenate([STREAM.bits(0, tile, TILE) for tile in range(32)])
+    return np.concatenate([STREAM.bits(0, tile * TILE, TILE) for tile in range(32)])
 
 
 def test_bits_are_those_of_every_machine() -> None:
-    bits = STREAM.bits(3, 2, TILE)
+    bits = STREAM.bits(3, 2 * TILE, TILE)
     assert STREAM.key == "5700c9bf67be42b0c12b80b61ce1b566"
     assert digest(bits) == "9fa7bee3ee99a3ca"
     assert digest(normal(bits)) == "90392cd8aece0c88"
@@ -36,16 +36,22 @@ def test_bits_are_those_of_every_machine() -> None:
     assert digest(poisson(bits, np.linspace(0.0, 60.0, TILE))) == "e920dbe04514e807"
 
 
-@given(count=st.integers(1, 500))
-def test_a_shorter_draw_is_the_start_of_a_longer(count: int) -> None:
-    np.testing.assert_array_equal(STREAM.bits(1, 1, count), STREAM.bits(1, 1, 600)[:count])
+@given(start=st.integers(0, 3 * TILE), count=st.integers(0, 2 * TILE))
+def test_a_pixel_has_its_word_in_any_cut(start: int, count: int) -> None:
+    whole = np.concatenate([STREAM.bits(1, tile * TILE, TILE) for tile in range(6)])
+    np.testing.assert_array_equal(STREAM.bits(1, start, count), whole[start : start + count])
 
 
 def test_every_part_of_the_address_counts() -> None:
     parts = (7, "read_noise", "read_noise", "x_cal.fits", "SCI,1")
     others = [(8, *parts[1:])] + [(*parts[:at], parts[at] + "x", *parts[at + 1 :]) for at in range(1, 5)]
     streams = [Stream(*other).bits(0, 0, 1000) for other in others]  # type: ignore[arg-type]
-    streams += [STREAM.bits(0, 0, 1000), STREAM.bits(1, 0, 1000), STREAM.bits(0, 1, 1000), STREAM.bits(0, 0, 1000, 1)]
+    streams += [
+        STREAM.bits(0, 0, 1000),
+        STREAM.bits(1, 0, 1000),
+        STREAM.bits(0, TILE, 1000),
+        STREAM.bits(0, 0, 1000, 1),
+    ]
     correlation = np.corrcoef(np.array(streams, float))
     assert np.abs(correlation - np.eye(len(streams))).max() < 5 / np.sqrt(1000)
 

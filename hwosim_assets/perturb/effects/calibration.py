@@ -54,7 +54,7 @@ class Throughput(Effect):
             raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
         return {"noise_from": budget.read_method, "signal_scale": rounded(1.0 - self.task.number("loss"))}
 
-    def on_tile(self, block: Block) -> None:
+    def on_chunk(self, block: Block) -> None:
         """Scale the signal and put the missing noise back."""
         stream = self.task.stream(block.measurement.key)
         q = 1.0 - self.task.number("loss")
@@ -64,7 +64,7 @@ class Throughput(Effect):
         sigma = block.true["poisson"] * (q * (1.0 - q))
         sigma += block.true["read"] * (1.0 - q * q)
         np.sqrt(sigma, out=sigma)
-        sigma[0] *= stream.normal(block.plane(0), block.tile, block.size)
+        sigma[0] *= stream.normal(block.plane(0), block.start, block.size)
         block.sci *= q
         block.sci += sigma
         block.scale_variance("poisson", q, self.task.err_honest)
@@ -81,8 +81,8 @@ class Throughput(Effect):
         total = np.zeros_like(base)
         for group in range(1, block.groups):
             step = signal[group - 1]
-            noise = stream.normal(block.plane(group), block.tile, block.size)
+            noise = stream.normal(block.plane(group), block.start, block.size)
             shot += np.sqrt(np.maximum(step, 0.0) * per_unit) * noise
             total += step
-            again = stream.normal(block.plane(group), block.tile, block.size, sub=1)
+            again = stream.normal(block.plane(group), block.start, block.size, sub=1)
             block.sci[group] = base + q * total + shot + read * again

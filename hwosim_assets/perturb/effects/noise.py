@@ -54,13 +54,13 @@ class ReadNoise(Effect):
             raise NotApplicableError("no read noise is known: no positive VAR_RNOISE or ERR, no scatter to measure")
         return {"read_noise_from": budget.read_method}
 
-    def on_tile(self, block: Block) -> None:
+    def on_chunk(self, block: Block) -> None:
         """Add noise of (m^2 - 1) times the read variance."""
         stream = self.task.stream(block.measurement.key)
         factor = self.task.number("factor")
         added = block.true["read"] * (factor * factor - 1.0)
         sigma = np.sqrt(added)
         for group in range(block.groups):
-            sigma[group] *= stream.normal(block.plane(group), block.tile, block.size)
+            sigma[group] *= stream.normal(block.plane(group), block.start, block.size)
         block.sci += sigma
         block.add_variance("read", added, self.task.err_honest)

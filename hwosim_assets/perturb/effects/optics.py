@@ -62,14 +62,14 @@ class Background(Effect):
         added = rounded((self.task.number("factor") - 1.0) * budget.background)
         return added, rounded(added * budget.k)
 
-    def on_tile(self, block: Block) -> None:
+    def on_chunk(self, block: Block) -> None:
         """Add Poisson electrons of one mean; in a ramp, group after group on top of each other."""
         stream = self.task.stream(block.measurement.key)
         added, electrons = self._amount(block.budget)
         per_electron = 1.0 / float(block.budget.k or 1.0)
         first = 1 if block.measurement.ramp else 0
         for group in range(first, block.groups):
-            counts = poisson(stream.bits(block.plane(group), block.tile, block.size), electrons)
+            counts = poisson(stream.bits(block.plane(group), block.start, block.size), electrons)
             block.sci[group:] += (counts.astype(block.sci.dtype, copy=False) * per_electron)[None, :]
         if not block.measurement.ramp:
             block.add_variance("poisson", added * per_electron, self.task.err_honest)

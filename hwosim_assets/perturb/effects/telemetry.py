@@ -73,11 +73,11 @@ class MissingValues(Effect):
             self._edges[measurement.sci.name] = _quantiles(self.task.product.payload, measurement)
         return {}
 
-    def on_tile(self, block: Block) -> None:
+    def on_chunk(self, block: Block) -> None:
         """Lose the pixels whose random word lies below their threshold."""
         stream = self.task.stream(block.measurement.key)
         for group in range(block.groups):
-            bits = stream.bits(block.plane(group), block.tile, block.size)
+            bits = stream.bits(block.plane(group), block.start, block.size)
             index = np.flatnonzero(bits < self._thresholds(block, group))
             block.lose(self.use, group, index, self.task.dq_honest)
 
@@ -189,8 +189,8 @@ class PacketLoss(Effect):
         total = count * measurement.frames * measurement.groups
         return {"packets": total, "packets_lost": packets}
 
-    def on_tile(self, block: Block) -> None:
-        """Lose the pixels of this tile that lie in lost packets."""
+    def on_chunk(self, block: Block) -> None:
+        """Lose the pixels of this chunk that lie in lost packets."""
         lost = self._lost[block.measurement.sci.name]
         for group in range(block.groups):
             places = lost.get(block.plane(group))
@@ -235,7 +235,7 @@ def lost_packets(stream: Stream, plane: int, count: int, loss: float, burst: flo
         Numbers of the lost packets, ascending.
     """
     stay = max(1.0 - 1.0 / burst, loss)
-    words = np.concatenate([stream.bits(plane, tile, TILE) for tile in range(-(-count // TILE))])[:count]
+    words = stream.bits(plane, 0, count)
     turn = words < np.uint64(threshold(loss * (1.0 - stay) / (1.0 - loss)))
     end = words >= np.uint64(threshold(stay))
     turn[0] = words[0] < np.uint64(threshold(loss))
