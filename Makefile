@@ -35,7 +35,7 @@ dev: $(READY) ## Open Dagster's UI with both code locations and the embedded ser
 	$(BIN)/hwosim dev
 
 test: $(READY) ## Run every test that needs nothing beyond this machine
-	$(BIN)/pytest -m 'not integration'
+	$(BIN)/pytest -m 'not integration' -n auto --dist loadfile
 
 check: $(READY) ## Check format, lint, types and that both code locations load
 	$(BIN)/ruff format --check .
@@ -55,7 +55,7 @@ bench: $(READY) ## Print time and memory of every stage
 	$(BIN)/python -m benchmarks.chain
 
 docs: $(READY) ## Make the generated pages and pictures of docs/
-	$(BIN)/python -m docs.make
+	$(BIN)/python docs/make_pages.py
 
 lock: | $(UV) ## Resolve the dependencies anew
 	$(UV) lock --upgrade

@@ -85,7 +85,7 @@ def scenarios(as_json: bool) -> None:
     ]
     print_table("", ["scenario", "version", "effects", "description"], rows)
     for broken_file in known.broken:
-        say(f"[red]{broken_file.path}[/red]: {broken_file.reason}")
+        say(f"left out  {broken_file.path}: {broken_file.reason}")
 
 
 @click.group()
