@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -133,12 +134,9 @@ def perturb_program(
 
     scope = {"program": program, "scenario": scenario.id}
     products = tables.scan(PRODUCTS, {"program": program}).to_pylist()
-    before = {row["product_name"]: row for row in tables.scan(PERTURBED, scope).to_pylist()}
-    known = {row["product_name"]: row for row in tables.scan(TRUTH, scope).to_pylist()}
-    rows: list[dict[str, Any]] = []
-    truths: list[dict[str, Any]] = []
+    before, known = (_by_name(tables.scan(spec, scope)) for spec in (PERTURBED, TRUTH))
+    rows, truths, kept = list[dict[str, Any]](), list[dict[str, Any]](), 0
     rejections: list[Rejection] = []
-    kept = 0
     for product in sorted(products, key=lambda row: str(row["product_name"])):
         name = product["product_name"]
         if _is_kept(product, scenario, before.get(name), known.get(name), lake):
@@ -147,11 +145,11 @@ def perturb_program(
             kept += 1
         else:
             made = _made(product, scenario, lake, threads)
-            if isinstance(made, Rejection):
-                rejections.append(made)
-            else:
+            if not isinstance(made, Rejection):
                 rows.append(made[0])
                 truths.append(made[1])
+            else:
+                rejections.append(made)
         if on_file is not None:
             on_file(name)
     table = pa.Table.from_pylist(rows, schema=PERTURBED.schema)
@@ -159,8 +157,12 @@ def perturb_program(
     tables.replace(TRUTH, scope, truth)
     tables.replace(PERTURBED, scope, table)
     return PerturbResult(
-        table, truth, len(rows) - kept, kept, rejections, lambda: _picture(rows, products, scenario, lake)
+        table, truth, len(rows) - kept, kept, rejections, partial(_picture, rows, products, scenario, lake)
     )
+
+
+def _by_name(rows: pa.Table) -> dict[str, dict[str, Any]]:
+    return {row["product_name"]: row for row in rows.to_pylist()}
 
 
 def perturb_row(
