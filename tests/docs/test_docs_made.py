@@ -31,3 +31,19 @@ def test_the_settings_page_lists_every_setting() -> None:
     for name, field in Settings.model_fields.items():
         variable = str(field.validation_alias or f"HWOSIM_{name.upper()}")
         assert f"#{variable}=" in listed, variable
+
+
+def _readme_code(word: str) -> str:
+    blocks = re.findall(r"```python\n(.*?)```", (TOP / "README.md").read_text(), re.S)
+    (found,) = [block for block in blocks if word in block]
+    return found
+
+
+def test_the_readme_s_notebook_lines_run_after_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hwosim_assets.archive.sample import write_sample
+
+    write_sample(tmp_path / ".hwosim" / "sample-archive", programs=1)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(_readme_code("replay"), names)
+    assert names["out"].content != names["product"].content
