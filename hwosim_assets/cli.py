@@ -53,17 +53,13 @@ def main(argv: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        hwosim.main(args=arguments, prog_name="hwosim", standalone_mode=False)
-    except click.exceptions.Exit as leaving:
-        sys.exit(leaving.exit_code)
+        # Click hands over the status of ctx.exit(n) as its result here, it raises nothing.
+        status = hwosim.main(args=arguments, prog_name="hwosim", standalone_mode=False)
     except click.ClickException as mistake:
         mistake.show()
         sys.exit(mistake.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("hwosim: stopped", err=True)
-        sys.exit(1)
-    except BrokenPipeError:
-        sys.stderr.close()
         sys.exit(1)
     except HwosimError as error:
         if debug:
@@ -76,3 +72,4 @@ def main(argv: list[str] | None = None) -> None:
         reason = " ".join(str(error).split()) or "no further word"
         click.echo(f"hwosim: {type(error).__name__}: {reason}; see the traceback with --debug", err=True)
         sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
