@@ -195,8 +195,10 @@ def read_between(
             consumer.assign([TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in left])
             heard = time.monotonic()
             while left:
-                messages = consumer.consume(100, timeout=0.1)
+                # Waiting for many would wait for the time-out where few are left; one, then what is there.
+                messages = consumer.consume(1, timeout=0.1)
                 if messages:
+                    messages += consumer.consume(500, timeout=0)
                     heard = time.monotonic()
                 elif time.monotonic() - heard > patience:
                     raise BackendAbsentError(f"Kafka broker {servers}", "fell silent before all was read", MEND)
