@@ -3,13 +3,16 @@
 Holds: :class:`Publisher`, the clocks it waits by and the Kafka producer it sends through. Keep out what
 is sent (``compose``), where a run resumes (``checkpoint``) and the proof of what arrived (``verify``).
 
-One idempotent producer per process, acks from all replicas, no flush before the end. A full queue is
-back-pressure: the loop serves delivery reports until there is room, and what that delays is recorded as
-lateness, not hidden. Due times are absolute on a monotonic clock, so that lateness does not add up.
+Idempotent, acks from all replicas, no flush before the end. A producer that has done its work is kept
+for the next publication of the process: librdkafka takes half a second or a whole one to make a new one
+idempotent. A full queue is back-pressure: the loop serves delivery reports until there is room, and
+what that delays is recorded as lateness, not hidden. Due times are absolute on a monotonic clock, so
+that lateness does not add up.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -158,15 +161,25 @@ class KafkaSink:
             "message.timeout.ms": MESSAGE_SECONDS * 1000,
         }
         self._servers = config["bootstrap.servers"]
-        self._producer = Producer({**ours, **config})
+        self._properties = {**ours, **config}
+        self._sound = True
+        self._producer = _parked.take(self._properties) or Producer(self._properties)
 
     def send(self, record: Outgoing, done: Callable[[int | None, str], None]) -> None:
-        """Queue a record, waiting while the queue is full."""
+        """Queue a record, waiting while the queue is full.
+
+        Raises
+        ------
+        PublishFailedError
+            If the client refuses it: larger than ``message.max.bytes``, or the producer is beyond repair.
+        """
+        from confluent_kafka import KafkaException
 
         def report(error: Any, message: Any) -> None:
             if error is None:
                 done(message.offset(), "")
             else:
+                self._sound = False
                 done(None, error.str())
 
         while True:
@@ -182,6 +195,11 @@ class KafkaSink:
                 )
             except BufferError:
                 self._producer.poll(0.01)
+            except KafkaException as error:
+                self._sound = False
+                raise PublishFailedError(
+                    f"Kafka broker {self._servers}", f"cannot be sent to ({error.args[0].str()})", "publish again"
+                ) from error
             else:
                 break
         self._producer.poll(0)
@@ -201,12 +219,42 @@ class KafkaSink:
 
     def abandon(self) -> None:
         """Drop what is queued and wait a little until nothing is on its way any more."""
+        self._sound = False
         self._producer.purge(in_queue=True, in_flight=False, blocking=True)
         self._producer.flush(5.0)
 
     def close(self) -> None:
-        """Let go of the broker."""
-        self._producer.close()
+        """Leave the producer to the next sink of this process, or let go of the broker where anything failed."""
+        if self._sound and not len(self._producer):
+            _parked.leave(self._properties, self._producer)
+        else:
+            self._producer.close()
+
+
+class _Parked:
+    """One idle producer of this process, for the next sink with the same properties."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left: tuple[dict[str, Any], Any] | None = None
+
+    def take(self, properties: dict[str, Any]) -> Any:
+        """Return the producer left with these properties, or ``None``; it is then nobody else's."""
+        with self._lock:
+            if self._left is None or self._left[0] != properties:
+                return None
+            producer, self._left = self._left[1], None
+            return producer
+
+    def leave(self, properties: dict[str, Any], producer: Any) -> None:
+        """Keep a producer in place of the one kept so far, which lets go of its broker."""
+        with self._lock:
+            former, self._left = self._left, (properties, producer)
+        if former is not None:
+            former[1].close()
+
+
+_parked = _Parked()
 
 
 @dataclass
