@@ -24,8 +24,15 @@ KEYS = (
     *("NRS1", "NRS2", "NIS", "MIRIMAGE", "MIRIFUSHORT", "MIRIFULONG", "GUIDER1", "GUIDER2"),
     *("NIRCAM", "NIRSPEC", "NIRISS", "MIRI", "FGS"),
 )
-#: Key of products that name neither detector nor instrument.
-NO_DETECTOR = "UNKNOWN"
+#: What a broker keeps of each topic, by family. Data records carry the time of exposure, years ago for an
+#: archived one, so that a broker's usual week would drop them at once, and their truth belongs to
+#: them: age deletes neither (a limit in bytes is the broker's owner's). The newest control record of a
+#: run holds its whole state, so older ones may go.
+_KEEPING: Mapping[str, dict[str, str]] = {
+    **{family: {"retention.ms": "-1"} for family in ("frame", "product", "truth")},
+    "prediction": {},
+    "control": {"cleanup.policy": "compact"},
+}
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,7 @@ def ensure_topics(config: dict[str, Any], prefix: str, partitions: int) -> Topic
     if not missing:
         return there
     wanted = [
-        # The newest control record of a run holds its whole state, so older ones may go.
-        NewTopic(topic_name(family, prefix), 1, -1, config={"cleanup.policy": "compact"})
-        if family == "control"
-        else NewTopic(topic_name(family, prefix), partitions, -1)
+        NewTopic(topic_name(family, prefix), 1 if family == "control" else partitions, -1, config=_KEEPING[family])
         for family in missing
     ]
     admin = AdminClient(config)  # held until its answers are in

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,7 @@ from hwosim_streaming.envelope import Frame, Header, decode, encode
 from hwosim_streaming.lag import lags
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, make_plan
-from hwosim_streaming.publisher import KafkaSink, Outgoing
+from hwosim_streaming.publisher import KafkaSink, Outgoing, PublishFailedError
 from hwosim_streaming.topics import Topics, ensure_topics, existing_topics, topic_name
 from hwosim_streaming.watch import Watcher, picture, snapshot
 
@@ -343,6 +344,39 @@ def test_ends_are_known_though_batches_are_large(bench: Bench) -> None:
     sink.flush()
     assert end_offsets(bench.config, [place]) == {place: 250}
     assert delivery.DATA_FAMILIES == ("frame", "product", "truth")
+
+
+def test_a_producer_serves_the_next_publication_unless_it_failed(bench: Bench) -> None:
+    place = (bench.topics.names["prediction"], 0)
+
+    def sent(size: int, **properties: Any) -> KafkaSink:
+        with closing(KafkaSink({**bench.config, **properties})) as sink:
+            sink.send(Outgoing(*place, b"k", b"v" * size, (), None), lambda _offset, _reason: None)
+            sink.flush()
+        return sink
+
+    first = sent(1)
+    again = sent(1)
+    assert again._producer is first._producer
+    other = sent(1, **{"client.id": "another"})
+    assert other._producer is not first._producer
+    assert sent(1)._producer is not first._producer  # one is kept, no more
+    small = {"message.max.bytes": 2000}
+    kept = sent(1, **small)
+    with pytest.raises(PublishFailedError, match="cannot be sent to"):
+        sent(5000, **small)
+    assert sent(1, **small)._producer is not kept._producer
+    assert end_offsets(bench.config, [place]) == {place: 6}
+
+
+def test_messages_of_old_exposures_are_not_too_old_to_keep(bench: Bench) -> None:
+    """Records carry the time of exposure: a broker that keeps a week would drop them at once."""
+    from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+    admin = AdminClient(bench.config)
+    asked = [ConfigResource(ResourceType.TOPIC, bench.topics.names[family]) for family in delivery.DATA_FAMILIES]
+    for answer in admin.describe_configs(asked).values():
+        assert answer.result()["retention.ms"].value == "-1"
 
 
 def test_the_embedded_broker_of_another_home_is_not_ours(stream_settings: Settings, embedded: BrokerState) -> None:
