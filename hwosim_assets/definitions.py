@@ -46,7 +46,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None, settings: Settings
         assets=[asset for group in default_assets(scenarios).values() for asset in group],
         asset_checks=default_checks(scenarios),
         jobs=[program_job, refresh],
-        sensors=default_sensors(refresh),
+        sensors=default_sensors(refresh, settings),
         resources={"archive": ArchiveResource(), "lake": LakeResource(), **(resources or {})},
         executor=dg.in_process_executor,
     )

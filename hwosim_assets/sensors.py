@@ -9,20 +9,25 @@ See https://docs.dagster.io/guides/automate/sensors
 
 import json
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import dagster as dg
 
 from hwosim_assets.partitions import jwst_program, registered_programs
 from hwosim_assets.resources import ArchiveResource
+from hwosim_assets.settings import Settings
 
 if TYPE_CHECKING:  # dagster names this type nowhere else
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 __all__ = ["default_sensors", "run_request", "standings"]
 
-#: Dagster looks at sensors every 5 s; the local archive answers in milliseconds.
-INTERVAL_SECONDS = 10
+#: Dagster looks at sensors every 5 s; an archive on this machine answers in milliseconds.
+INTERVAL_SECONDS = 5
+#: MAST is everybody's: its data change a few times a day, and each registered program costs it one question.
+REMOTE_INTERVAL_SECONDS = 900
 #: A run that failed is tried again with a new run key (Dagster itself never repeats one), this often in all.
 ATTEMPTS = 3
 #: Tag under which a run remembers what it was requested for.
@@ -83,32 +88,60 @@ def run_request(request: str, attempt: int, program: str, **more: Any) -> dg.Run
     return dg.RunRequest(run_key=f"{request}:{attempt}", partition_key=program, tags={REQUEST_TAG: request}, **more)
 
 
-@dg.sensor(
-    minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Registers a partition for each JWST program that the archive lists. Requests no run.",
-)
-def discover_programs_sensor(context: dg.SensorEvaluationContext, archive: ArchiveResource) -> dg.SensorResult:
-    """Register the archive's programs."""
-    from hwosim_assets.archive.errors import ProgramsNotListedError
-
+def _interval(settings: Settings) -> int:
+    """Return how often the archive is asked, in seconds."""
+    host = urlsplit(settings.archive_url).hostname or ""
     try:
-        found = archive.client().programs()
-    except ProgramsNotListedError as not_listed:
-        return dg.SensorResult(skip_reason=str(not_listed))
-    new = sorted(set(found) - set(registered_programs(context.instance)))
-    return dg.SensorResult(
-        dynamic_partitions_requests=[jwst_program.build_add_request(new)] if new else [],
-        skip_reason=f"{len(found)} programs in the archive, {len(new)} of them new",
+        is_here = ip_address(host).is_loopback
+    except ValueError:
+        is_here = host == "localhost"
+    return INTERVAL_SECONDS if is_here else REMOTE_INTERVAL_SECONDS
+
+
+def default_sensors(refresh_job: "UnresolvedAssetJobDefinition", settings: Settings) -> list[dg.SensorDefinition]:
+    """Return the sensors of this location.
+
+    Parameters
+    ----------
+    refresh_job : UnresolvedAssetJobDefinition
+        What a changed program is taken through.
+    settings : Settings
+        Which archive: one on this machine is asked often, MAST seldom.
+
+    Returns
+    -------
+    list of dagster.SensorDefinition
+    """
+    interval = _interval(settings)
+    return [_discover_programs(interval), _refresh_changed(interval, refresh_job)]
+
+
+def _discover_programs(interval: int) -> dg.SensorDefinition:
+    @dg.sensor(
+        minimum_interval_seconds=interval,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Registers a partition for each JWST program that the archive lists. Requests no run.",
     )
+    def discover_programs_sensor(context: dg.SensorEvaluationContext, archive: ArchiveResource) -> dg.SensorResult:
+        from hwosim_assets.archive.errors import ProgramsNotListedError
+
+        try:
+            found = archive.client().programs()
+        except ProgramsNotListedError as not_listed:
+            return dg.SensorResult(skip_reason=str(not_listed))
+        new = sorted(set(found) - set(registered_programs(context.instance)))
+        return dg.SensorResult(
+            dynamic_partitions_requests=[jwst_program.build_add_request(new)] if new else [],
+            skip_reason=f"{len(found)} programs in the archive, {len(new)} of them new",
+        )
+
+    return discover_programs_sensor
 
 
-def default_sensors(refresh_job: "UnresolvedAssetJobDefinition") -> list[dg.SensorDefinition]:
-    """Return the sensors of this location; ``refresh_job`` is what a changed program is taken through."""
-
+def _refresh_changed(interval: int, refresh_job: "UnresolvedAssetJobDefinition") -> dg.SensorDefinition:
     @dg.sensor(
         job=refresh_job,
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests one run for each registered program whose products changed in the archive.",
     )
@@ -128,4 +161,4 @@ def default_sensors(refresh_job: "UnresolvedAssetJobDefinition") -> list[dg.Sens
             cursor=json.dumps(seen),
         )
 
-    return [discover_programs_sensor, refresh_changed_sensor]
+    return refresh_changed_sensor

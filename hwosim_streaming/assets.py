@@ -16,7 +16,9 @@ from hwosim_assets.resources import LakeResource
 from hwosim_assets.settings import Settings
 from hwosim_streaming.topics import topic_name
 
-__all__ = ["report_asset", "stream_asset", "stream_key", "topic_assets"]
+__all__ = ["REPORT_KEY", "report_asset", "stream_asset", "stream_key", "topic_assets"]
+
+REPORT_KEY = dg.AssetKey(["report", "data_quality"])
 
 #: What a reader finds on each topic.
 TOPIC_DESCRIPTIONS = {
@@ -78,7 +80,7 @@ def report_asset(scenarios: Sequence[Scenario]) -> dg.AssetsDefinition:
     """Return ``report/data_quality``: is this program good, over all stages."""
 
     @dg.asset(
-        key=["report", "data_quality"],
+        key=REPORT_KEY,
         group_name="report",
         deps=[dg.AssetKey(["catalog", "quarantine"]), *(stream_key(scenario.name) for scenario in scenarios)],
         partitions_def=jwst_program,

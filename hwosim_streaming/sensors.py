@@ -1,8 +1,9 @@
-"""What starts by itself in this location: what was newly materialized is published.
+"""What starts by itself in this location: what was newly materialized, and judged fit, is published.
 
 Holds: the publishing sensor. It reads materializations past its cursor (``@asset_sensor`` would hand
-over only the latest of several partitions, dagster issue 32853) and requests one run for each plan
-that was not published yet.
+over only the latest of several partitions, dagster issue 32853), waits until the run that made one has
+recorded its blocking checks (a check blocks only within its own run, and this location's runs are
+others), and requests one run for each plan that was not published yet.
 
 See https://docs.dagster.io/guides/automate/sensors
 """
@@ -10,23 +11,33 @@ See https://docs.dagster.io/guides/automate/sensors
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import dagster as dg
+from dagster import DagsterEventType
 
 from hwosim_assets.assets.perturbed import perturbed_key
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.sensors import run_request, standings
-from hwosim_streaming.assets import stream_key
+from hwosim_streaming.assets import REPORT_KEY, stream_key
 
 if TYPE_CHECKING:  # dagster names this type nowhere else
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 __all__ = ["publish_sensor"]
 
-#: A tick has 60 s before Dagster gives it up; each materialization costs one read.
+#: A tick has 60 s before Dagster gives it up; each materialization costs three reads.
 EVENTS_PER_TICK = 200
 DATA_VERSION_TAG = "dagster/data_version"
+
+
+class _Made(NamedTuple):
+    """A materialization whose checks are awaited."""
+
+    scenario: str
+    program: str
+    data_version: str
+    run_id: str
 
 
 def _plan_key(scenario: Scenario, program: str, data_version: str) -> str:
@@ -35,43 +46,88 @@ def _plan_key(scenario: Scenario, program: str, data_version: str) -> str:
     return f"{scenario.name}:{program}:{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}"
 
 
+def _news(instance: dg.DagsterInstance, scenario: str, cursors: dict[str, int]) -> list[_Made]:
+    """Return the scenario's materializations past its cursor, and move the cursor."""
+    news = instance.fetch_materializations(
+        dg.AssetRecordsFilter(perturbed_key(scenario), after_storage_id=cursors.get(scenario, 0)),
+        limit=EVENTS_PER_TICK,
+        ascending=True,
+    )
+    made = []
+    for record in news.records:
+        cursors[scenario] = record.storage_id
+        event = record.asset_materialization
+        if event is not None and event.partition and event.tags:
+            made.append(_Made(scenario, event.partition, event.tags[DATA_VERSION_TAG], record.run_id))
+    return made
+
+
+def _is_fit(instance: dg.DagsterInstance, made: _Made) -> bool | None:
+    """Return whether a materialization passed the blocking checks of its run; None while they are awaited.
+
+    One that was made without its checks (somebody chose so in the launchpad) is fit. One whose run
+    ended before it was judged is not.
+    """
+    key = perturbed_key(made.scenario)
+    kinds = (DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION)
+    planned, judged = 0, 0
+    for record in instance.get_records_for_run(made.run_id, of_type=set(kinds)).records:
+        event = record.event_log_entry.get_dagster_event()
+        if event.event_type == kinds[0]:
+            planned += event.asset_check_planned_data.asset_key == key
+            continue
+        check = event.asset_check_evaluation_data
+        if check.asset_key == key:
+            judged += 1
+            if check.blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
+                return False
+    if judged >= planned:
+        return True
+    run = instance.get_run_by_id(made.run_id)
+    return None if run is not None and not run.is_finished else False
+
+
 def publish_sensor(scenarios: Sequence[Scenario], job: "UnresolvedAssetJobDefinition") -> dg.SensorDefinition:
-    """Return the sensor that publishes what was newly materialized, and nothing twice.
+    """Return the sensor that publishes what was newly materialized and is fit, and nothing twice.
 
     A publication that failed is requested again under a new attempt; one that succeeded for the same
-    plan is not requested again.
+    plan is not requested again. Each publication brings the program's report up to date.
     """
+    known = {scenario.name: scenario for scenario in scenarios}
 
     @dg.sensor(
         job=job,
         minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Publishes each newly materialized perturbed dataset of the automated scenarios.",
+        description="Publishes each newly materialized perturbed dataset of the automated scenarios whose blocking "
+        "checks passed.",
     )
     def publish_new_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         state = json.loads(context.cursor or "{}")
         cursors: dict[str, int] = state.get("cursors", {})
         wanted: dict[str, tuple[str, str]] = {key: (name, program) for key, name, program in state.get("wanted", [])}
-        for scenario in scenarios:
-            news = context.instance.fetch_materializations(
-                dg.AssetRecordsFilter(perturbed_key(scenario.name), after_storage_id=cursors.get(scenario.name, 0)),
-                limit=EVENTS_PER_TICK,
-                ascending=True,
-            )
-            for record in news.records:
-                cursors[scenario.name] = record.storage_id
-                event = record.asset_materialization
-                if event is not None and event.partition and event.tags:
-                    key = _plan_key(scenario, event.partition, event.tags[DATA_VERSION_TAG])
-                    wanted[key] = (scenario.name, event.partition)
+        made = [_Made(*each) for each in state.get("awaited", [])]
+        for name in known:
+            made += _news(context.instance, name, cursors)
+        awaited = []
+        for each in made:
+            fit = _is_fit(context.instance, each) if each.scenario in known else False
+            if fit is None:
+                awaited.append(each)
+            elif fit:
+                key = _plan_key(known[each.scenario], each.program, each.data_version)
+                wanted[key] = (each.scenario, each.program)
+            else:
+                context.log.info(f"not published: {each.scenario} of {each.program}, its blocking checks did not pass")
         found = standings(context.instance, list(wanted))
         requests = [
-            run_request(key, standing.attempt, wanted[key][1], asset_selection=[stream_key(wanted[key][0])])
+            run_request(key, standing.attempt, wanted[key][1], asset_selection=[stream_key(wanted[key][0]), REPORT_KEY])
             for key, standing in found.items()
             if standing.attempt is not None
         ]
         # What is settled is forgotten, so that the cursor stays small; what is under way may still fail.
         waiting = [[key, *wanted[key]] for key, standing in found.items() if not standing.is_settled]
-        return dg.SensorResult(run_requests=requests, cursor=json.dumps({"cursors": cursors, "wanted": waiting}))
+        cursor = {"cursors": cursors, "awaited": awaited, "wanted": waiting}
+        return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
 
     return publish_new_sensor

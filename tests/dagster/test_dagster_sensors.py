@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from hwosim_assets.partitions import register_programs, registered_programs
+from hwosim_assets.partitions import jwst_program, register_programs, registered_programs
 from hwosim_assets.resources import ArchiveResource
 from hwosim_assets.sensors import ATTEMPTS, REQUEST_TAG
 
@@ -66,10 +65,10 @@ class Ticker:
         self.definitions, self.sensor = _found(name)
 
     def tick(self) -> list[dg.RunRequest]:
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources=self.resources, definitions=self.definitions
-        )
-        result = self.sensor(context)
+        ) as context:
+            result = self.sensor(context)
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
         for request in result.dynamic_partitions_requests or []:
@@ -154,6 +153,53 @@ def test_what_was_newly_materialized_is_published_and_nothing_twice(instance: dg
     _materialized(instance, "nominal_l2", "01345", "v2")
     (request,) = ticker.tick()
     assert request.partition_key == "01345"
+
+
+def _run_with_check(instance: dg.DagsterInstance, version: str, check: Callable[[], bool]) -> None:
+    """Materialize perturbed/clean of one program in a real run whose one blocking check this is."""
+
+    @dg.asset(key=["perturbed", "clean"], partitions_def=jwst_program)
+    def clean() -> dg.MaterializeResult:
+        return dg.MaterializeResult(data_version=dg.DataVersion(version))
+
+    @dg.asset_check(asset=clean, blocking=True, partitions_def=jwst_program)
+    def fit() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=check())
+
+    dg.materialize([clean, fit], instance=instance, partition_key="01345", raise_on_error=False)
+
+
+def test_what_its_blocking_check_refuses_is_not_published(instance: dg.DagsterInstance) -> None:
+    """A check blocks only within its own run; the publication is a run of another location."""
+    register_programs(instance, ["01345"])
+    ticker = Ticker(instance, "publish_new_sensor")
+
+    def dies() -> bool:
+        raise OSError
+
+    _run_with_check(instance, "v1", lambda: False)
+    assert ticker.tick() == []
+    _run_with_check(instance, "v1", dies)
+    assert ticker.tick() == [], "a run that ended before its check proves nothing"
+    _run_with_check(instance, "v1", lambda: True)
+    (request,) = ticker.tick()
+    assert [tuple(key.path) for key in request.asset_selection] == [("stream", "clean"), ("report", "data_quality")]
+
+
+def test_what_is_being_judged_is_published_once_it_is(instance: dg.DagsterInstance) -> None:
+    register_programs(instance, ["01345"])
+    ticker = Ticker(instance, "publish_new_sensor")
+    meanwhile = []
+
+    def slow_check() -> bool:
+        meanwhile.extend(ticker.tick())
+        return True
+
+    _run_with_check(instance, "v1", slow_check)
+    assert meanwhile == []
+    (request,) = ticker.tick()
+    ticker.record(request, dg.DagsterRunStatus.SUCCESS)
+    assert ticker.tick() == []
 
 
 def test_a_failed_publication_is_tried_again(instance: dg.DagsterInstance) -> None:
