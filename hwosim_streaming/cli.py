@@ -87,7 +87,7 @@ def plan(program: str, scenario_name: str, output: Path | None, as_json: bool) -
         "planned": made.planned,
         "lost": made.lost,
         "duplicated": made.duplicated,
-        "reordered": sum(row["displacement"] > 0 and row["copies"] > 0 for row in made.rows),
+        "reordered": sum(amount > 0 for amount in made.overtaken),
         "bytes_before_compression": sum(row["size"] or 0 for row in made.rows),
         "seconds": made.seconds,
     }

@@ -153,8 +153,8 @@ def truth_messages(plan: StreamPlan, truth: Iterable[Mapping[str, Any]]) -> Iter
         One or more for each row, keyed by product: long records and long lists of ids come in parts.
     """
     messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in plan.rows:
-        messages[row["product_name"]].append(row)
+    for row, overtaken in zip(plan.rows, plan.overtaken, strict=True):
+        messages[row["product_name"]].append({**row, "overtaken": overtaken})
     for label in sorted(truth, key=lambda label: str(label["product_name"])):
         own, text = messages[label["product_name"]], label["record_json"] or ""
         parts = max(1, -(-len(text) // RECORD_CHARACTERS), -(-len(own) // IDS))
@@ -186,7 +186,7 @@ def _faults(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     amounts = {
         "loss": int(message["copies"] == 0),
         "duplicate": max(0, message["copies"] - 1),
-        "reorder": message["displacement"],
+        "reorder": message["overtaken"],
     }
     for fault, amount in amounts.items():
         if amount:

@@ -1,6 +1,7 @@
 """What the transport does to a message: loss, duplication, reordering.
 
-Holds: :func:`fate`, one message's lot, and :func:`send_order`, what that makes of the stream. Random
+Holds: :func:`fate`, one message's lot, :func:`send_order`, what that makes of the stream, and
+:func:`overtakings`, what of it can be seen. Random
 numbers are a keyed hash of (seed, fault, address of the message): they depend on no other message, on
 no order and on no severity, so that a message lost at severity 1 is lost at severity 3 too. Keep out
 the probabilities; a scenario's ``transport`` section has them.
@@ -8,6 +9,7 @@ the probabilities; a scenario's ``transport`` section has them.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 
 from hwosim_assets.perturb.transport import Transport
 
-__all__ = ["COPY_PLACES", "Fate", "draw", "fate", "send_order"]
+__all__ = ["COPY_PLACES", "Fate", "draw", "fate", "overtakings", "send_order"]
 
 #: A copy comes at most so many frames of the same key after the original, as a repetition on the link would.
 COPY_PLACES = 8
@@ -103,3 +105,25 @@ def send_order(lanes: Sequence[str], fates: Sequence[Fate]) -> list[tuple[int, i
             # Behind what is planned at that place: a displaced message comes after those it lets pass.
             entries.append((own[later], later > position or copy > 0, index, copy))
     return [(place, index, copy) for place, _behind, index, copy in sorted(entries)]
+
+
+def overtakings(lanes: Sequence[str], order: Sequence[int]) -> list[int]:
+    """Return for each message by how many later ones of its lane it was overtaken.
+
+    Fewer than its displacement where those behind it were lost or displaced too, or there are not so many.
+
+    Parameters
+    ----------
+    lanes : sequence of str
+        As in :func:`send_order`.
+    order : sequence of int
+        Indices of the messages as they are sent, copies included; only the first sending of each counts.
+    """
+    found = [0] * len(lanes)
+    sent: dict[str, list[int]] = defaultdict(list)
+    for index in dict.fromkeys(order):
+        before = sent[lanes[index]]
+        place = bisect.bisect(before, index)
+        found[index] = len(before) - place
+        before.insert(place, index)
+    return found

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hwosim_assets.errors import BadInputError
-from hwosim_streaming.faults import PLAIN, Fate, fate, send_order
+from hwosim_streaming.faults import PLAIN, Fate, fate, overtakings, send_order
 from hwosim_streaming.schedule import due_times
 from hwosim_streaming.tiling import Piece, pieces
 
@@ -94,7 +94,7 @@ class StreamPlan:
     Attributes
     ----------
     plan_sha256 : str
-        Hash of everything below.
+        Hash of program, scenario id and all messages; other words in the scenario's description leave it.
     run_id : str
         UUID of the run, the same for the same manifest and scenario; half of a message's identity.
     program : str
@@ -127,9 +127,19 @@ class StreamPlan:
     @cached_property
     def sends(self) -> list[Send]:
         """Every send in order, lost messages left out, duplicates put in."""
-        lanes = [f"{row['family']}/{row['key']}" for row in self.rows]
         fates = [Fate(row["copies"], row["displacement"], row["copy_displacement"]) for row in self.rows]
-        return [Send(index, copy, self.rows[place]["due_ns"]) for place, index, copy in send_order(lanes, fates)]
+        order = send_order(self._lanes, fates)
+        return [Send(index, copy, self.rows[place]["due_ns"]) for place, index, copy in order]
+
+    @cached_property
+    def overtaken(self) -> list[int]:
+        """For each message, how many later ones of its topic and key are sent before it."""
+        return overtakings(self._lanes, [send.index for send in self.sends])
+
+    @cached_property
+    def _lanes(self) -> list[str]:
+        """What each message keeps its order in: topic and key."""
+        return [f"{row['family']}/{row['key']}" for row in self.rows]
 
     @property
     def planned(self) -> int:

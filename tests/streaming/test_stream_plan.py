@@ -14,10 +14,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_data import FAULTY, scenario
+from stream_data import FAULTY, PART, scenario
 
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES, Schedule, Transport
+from hwosim_streaming.compose import truth_messages
+from hwosim_streaming.envelope import decode
 from hwosim_streaming.faults import Fate, fate, send_order
 from hwosim_streaming.plan import MESSAGES, make_plan
 from hwosim_streaming.schedule import due_times
@@ -193,6 +195,26 @@ def test_send_order_moves_within_the_key_and_no_further_than_told(entries) -> No
                 moved = own.index(place) - own.index(index)
                 allowed = fates[index].displacement + (fates[index].copy_displacement if copy else 0)
                 assert 0 <= moved <= allowed
+
+
+def test_truth_tells_every_fault_as_it_can_be_seen() -> None:
+    """By sequence numbers in the order of arrival, as a reader would count them."""
+    made = plan(rows(), transport=FAULTY, seed=4)
+    arrived = [made.rows[send.index] for send in made.sends if made.rows[send.index]["family"] == "frame"]
+    times = Counter(row["message_id"] for row in arrived)
+    seen = {("duplicate", name): count - 1 for name, count in times.items() if count > 1}
+    first = list({row["message_id"]: row for row in arrived}.values())
+    for place, row in enumerate(first):
+        later = sum(other["key"] == row["key"] and other["sequence"] > row["sequence"] for other in first[:place])
+        if later:
+            seen["reorder", row["message_id"]] = later
+    frames = [row["message_id"] for row in made.rows if row["family"] == "frame"]
+    seen |= {("loss", name): 1 for name in frames if name not in times}
+    labels = [{**PART, **dict.fromkeys(("in_sha256", "out_sha256", "plan_sha256"), ""), "product_name": name}
+              for name in made.products]  # fmt: skip
+    told = [fault for each in truth_messages(made, labels) for fault in decode(each.value).record["faults"]]
+    assert {(fault["fault"], fault["message_id"]): fault["amount"] for fault in told} == seen
+    assert {fault for fault, _name in seen} == {"loss", "duplicate", "reorder"}
 
 
 def test_constant_poisson_and_exposed_schedules() -> None:
