@@ -9,15 +9,40 @@ only and shown redacted.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["Settings", "state_folder"]
+from hwosim_assets.errors import BadInputError
+
+__all__ = ["Settings", "redacted", "state_folder"]
 
 MAST_URL = "https://mast.stsci.edu"
+_PREFIX = "HWOSIM_"
+#: What stands before the host of an address: ``user:password@``, or a token alone.
+_USER_AND_PASSWORD = re.compile(r"((?:^(?![\w.+-]+://)|://)[^:/@?]*):.*@")
+_TOKEN_BEFORE_HOST = re.compile(r"(https?://)[^:/@?]+@")
+_SECRET_IN_QUERY = re.compile(r"([?&][^=&#]*(?:password|secret|token|key)[^=&#]*=)[^&#]*", re.IGNORECASE)
+
+
+def redacted(uri: str) -> str:
+    """Return an address as it may be shown: without the password or token that stands in it.
+
+    Parameters
+    ----------
+    uri : str
+        URL or database URI, well formed or not.
+
+    Returns
+    -------
+    str
+        The address with ``***`` for each secret; user name, host and path stay.
+    """
+    shown = _USER_AND_PASSWORD.sub(r"\1:***@", uri)
+    return _SECRET_IN_QUERY.sub(r"\1***", _TOKEN_BEFORE_HOST.sub(r"\1***@", shown))
 
 
 def state_folder() -> Path:
@@ -34,14 +59,19 @@ class Settings(BaseSettings):
 
     Attributes are documented in ``.env.example``; ``Settings()`` reads the environment at the time
     of the call, so a test sets variables and constructs anew.
+
+    Raises
+    ------
+    BadInputError
+        If a variable has a value that it cannot have.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HWOSIM_", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", populate_by_name=True)
 
     home: Path = Field(default_factory=state_folder, validation_alias="DAGSTER_HOME")
     environment: Literal["dev", "test", "shadow", "ops"] = "dev"
     archive_url: str = MAST_URL
-    archive_timeout_seconds: float = 60.0
+    archive_timeout_seconds: float = Field(default=60.0, gt=0, le=86400)
     mast_api_token: SecretStr | None = Field(default=None, validation_alias="MAST_API_TOKEN")
     lake_uri: str = ""
     catalog_uri: SecretStr = SecretStr("")
@@ -51,6 +81,17 @@ class Settings(BaseSettings):
     scenario_path: str = ""
     automated_scenarios: str = "clean,nominal_l2,ground_segment_bad_day"
     report_url: str = "http://127.0.0.1:3080"
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            wrong = error.errors(include_url=False)[0]
+            name = str(wrong["loc"][0])
+            variable = name if name.isupper() else _PREFIX + name.upper()
+            # no setting that is a secret can have a wrong value: any text is one
+            reason = f"cannot be {wrong['input']!r}: {wrong['msg'][:1].lower()}{wrong['msg'][1:]}"
+            raise BadInputError(variable, reason, "correct it; .env.example lists every setting") from None
 
     @field_validator("archive_url", "report_url")
     @classmethod
@@ -80,7 +121,7 @@ class Settings(BaseSettings):
         ``HWOSIM_KAFKA_SASL_USERNAME`` becomes ``sasl.username``, and so on; bootstrap servers are
         left out (they are found by the broker module). The values may be secrets: never print them.
         """
-        prefix = "HWOSIM_KAFKA_"
+        prefix = f"{_PREFIX}KAFKA_"
         return {
             name.removeprefix(prefix).lower().replace("_", "."): value
             for name, value in os.environ.items()

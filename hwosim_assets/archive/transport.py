@@ -29,6 +29,7 @@ from hwosim_assets.archive.errors import (
     ArchiveUnreachableError,
 )
 from hwosim_assets.errors import BadInputError
+from hwosim_assets.settings import redacted
 
 __all__ = ["Reply", "Transport", "shown"]
 
@@ -89,10 +90,14 @@ class Transport:
         try:
             self.root = httpx.URL(url)
         except (httpx.InvalidURL, TypeError) as problem:
-            raise BadInputError(f"archive {url!r}", f"is not a URL ({problem})", "set HWOSIM_ARCHIVE_URL") from problem
+            raise BadInputError(
+                f"archive {redacted(url)!r}", f"is not a URL ({problem})", "set HWOSIM_ARCHIVE_URL"
+            ) from problem
         if self.root.scheme not in {"http", "https"} or not self.root.host:
             raise BadInputError(
-                f"archive {url!r}", "is not an HTTP URL", "set HWOSIM_ARCHIVE_URL, for example http://127.0.0.1:8080"
+                f"archive {redacted(url)!r}",
+                "is not an HTTP URL",
+                "set HWOSIM_ARCHIVE_URL, for example http://127.0.0.1:8080",
             )
         self.url = url.rstrip("/")
         self.timeout = timeout

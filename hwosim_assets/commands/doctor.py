@@ -66,17 +66,17 @@ def _findings() -> list[Finding]:
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.perturb.scenario import find_scenarios
-    from hwosim_assets.settings import Settings
+    from hwosim_assets.settings import Settings, redacted
 
     settings = Settings()
     findings = [
         Finding("state folder", str(settings.home), True),
-        _tried("archive", settings.archive_url, lambda: _ask_archive(settings)),
+        _tried("archive", redacted(settings.archive_url), lambda: _ask_archive(settings)),
         Finding("MAST token", "set" if settings.mast_api_token else "not set (public data only)", True),
-        _tried("lake", settings.lake_uri, lambda: Lake.from_settings(settings).check()),
+        _tried("lake", redacted(settings.lake_uri), lambda: Lake.from_settings(settings).check()),
         _tried(
             "table catalog",
-            _redacted(settings.catalog_uri.get_secret_value()),
+            redacted(settings.catalog_uri.get_secret_value()),
             lambda: Tables.from_settings(settings).check(),
         ),
     ]
@@ -105,10 +105,3 @@ def _tried(thing: str, value: str, check: Callable[[], object]) -> Finding:
     except HwosimError as error:
         return Finding(thing, value, False, f"{error.reason}; {error.mend}")
     return Finding(thing, value, True)
-
-
-def _redacted(uri: str) -> str:
-    """Return a database URI without its password."""
-    from sqlalchemy.engine import make_url
-
-    return make_url(uri).render_as_string(hide_password=True)

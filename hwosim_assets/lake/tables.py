@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hwosim_assets.errors import BackendAbsentError, HwosimError
+from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
 from hwosim_assets.lake.content import content_sha256, fitted, with_stored_volatile
 from hwosim_assets.lake.place import Place, store_errors
 from hwosim_assets.lake.spec import TableSpec
+from hwosim_assets.settings import redacted
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -269,6 +270,7 @@ class Tables:
     def _connect(self) -> Catalog:
         from pyiceberg.catalog import load_catalog
         from pyiceberg.exceptions import NamespaceAlreadyExistsError
+        from sqlalchemy.exc import ArgumentError
 
         uri = self._catalog_uri
         if uri.startswith("sqlite:///"):
@@ -279,9 +281,17 @@ class Tables:
                 reason = f"the folder {folder} cannot be made ({error.strerror})"
                 raise BackendAbsentError(self._named(), reason, "correct HWOSIM_CATALOG_URI") from error
             uri += "" if "?" in uri else "?timeout=30"
-        catalog = load_catalog(
-            "hwosim", uri=uri, warehouse=self.place.iceberg_location, **self.place.iceberg_properties()
-        )
+        try:
+            catalog = load_catalog(
+                "hwosim", uri=uri, warehouse=self.place.iceberg_location, **self.place.iceberg_properties()
+            )
+        except (ValueError, ArgumentError) as error:
+            # their words may hold the address, password and all
+            raise BadInputError(
+                self._named(),
+                "is no address of a table catalog",
+                "set HWOSIM_CATALOG_URI to sqlite:///file, postgresql+psycopg2://user:password@host/database or https://…",
+            ) from error
         if not catalog.namespace_exists(NAMESPACE):
             with suppress(NamespaceAlreadyExistsError):
                 catalog.create_namespace(NAMESPACE)
@@ -340,11 +350,15 @@ class Tables:
     def _errors(self, name: str) -> Iterator[None]:
         """Word failures of store and catalog; a locked SQLite catalog counts as another writer's turn."""
         from pyiceberg.exceptions import NotInstalledError, RESTError
+        from requests import RequestException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             with store_errors(self.place, f"table {name}"):
-                yield
+                try:
+                    yield
+                except RequestException as error:  # an OSError, which would be taken for the store's
+                    raise self._catalog_error(error) from error
         except NotInstalledError as error:
             raise BackendAbsentError(
                 self._named(), f"needs a further package ({error.__cause__ or error})", "install the extra postgres"
@@ -353,7 +367,7 @@ class Tables:
             raise self._catalog_error(error) from error
 
     def _named(self) -> str:
-        return f"table catalog {_without_password(self._catalog_uri)}"
+        return f"table catalog {redacted(self._catalog_uri)}"
 
     def _catalog_error(self, error: Exception) -> Exception:
         text = str(getattr(error, "orig", None) or error)
@@ -377,16 +391,6 @@ def _missing(spec: TableSpec, error: FileNotFoundError) -> HwosimError:
     return HwosimError(
         f"table {spec.name}", reason, "restore the lake's folder tables/, or drop the table and run again"
     )
-
-
-def _without_password(uri: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(uri).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "of HWOSIM_CATALOG_URI"
 
 
 def _matches(where: dict[str, str] | None) -> Any:
