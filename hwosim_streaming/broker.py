@@ -117,8 +117,8 @@ def diagnose(settings: Settings) -> tuple[str, str, Callable[[], object]]:
     return "Kafka broker", f"embedded, {told}", _program
 
 
-def running(home: Path) -> BrokerState | None:
-    """Return the embedded broker of a state folder if it answers, by its own cluster id.
+def running(home: Path, patience: float = 2.0) -> BrokerState | None:
+    """Return the embedded broker of a state folder if it answers within so many seconds, by its own cluster id.
 
     A state file that outlived its broker is of no consequence: another process on its port would
     not carry the cluster id.
@@ -127,7 +127,7 @@ def running(home: Path) -> BrokerState | None:
     if state is None or not _port_open(state.port):
         return None
     try:
-        answered = cluster_id({"bootstrap.servers": state.servers, "log_level": 0}, timeout=2.0)
+        answered = cluster_id({"bootstrap.servers": state.servers, "log_level": 0}, timeout=patience)
     except BackendAbsentError:
         return None
     return state if answered == state.cluster_id else None
@@ -144,9 +144,13 @@ def launch(home: Path) -> BrokerState:
         If there is no broker program for this system, or it does not come up.
     """
     with _lock(home):
-        found = running(home)
+        # On a busy machine silence is not absence: starting another would lose what this one holds.
+        found = running(home, START_SECONDS)
         if found is not None:
             return found
+        former = _read(home)
+        if former is not None and _is_ours(former):
+            _end(former)  # it lives and does not answer; left alone, nobody would ever stop it
         for _attempt in range(3):
             # The port may be taken between our look and the broker's: then it leaves, and we try another.
             state = _spawn(home)

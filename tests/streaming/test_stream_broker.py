@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +95,27 @@ def test_a_broker_that_was_killed_is_replaced(home: Path) -> None:
     time.sleep(0.1)
     assert broker.running(home) is None
     assert broker.launch(home).cluster_id != first.cluster_id
+
+
+def test_a_broker_that_is_slow_to_answer_is_waited_for(home: Path) -> None:
+    first = broker.launch(home)
+    os.kill(first.pid, signal.SIGSTOP)
+    waker = threading.Timer(3.0, os.kill, (first.pid, signal.SIGCONT))
+    waker.start()
+    try:
+        assert broker.running(home, 0.3) is None
+        assert broker.launch(home) == first
+    finally:
+        waker.join()
+
+
+def test_a_broker_that_hangs_is_ended_before_another_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = broker.launch(home)
+    os.kill(first.pid, signal.SIGSTOP)
+    plain = broker.running
+    monkeypatch.setattr(broker, "running", lambda home, patience=2.0: plain(home, min(patience, 0.5)))
+    assert broker.launch(home).cluster_id != first.cluster_id
+    assert not broker._is_ours(first)
 
 
 def test_an_absent_broker_is_said_in_bounded_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
