@@ -27,6 +27,7 @@ __all__ = [
     "end_offsets",
     "low_offsets",
     "read_between",
+    "watermarks",
 ]
 
 #: Topic and partition.
@@ -241,19 +242,40 @@ def _is_end(message: Any) -> bool:
 
 def _watermarks(config: dict[str, Any], places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
     """Return the lowest offset of each partition and a lower bound of the offset after the last."""
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer
 
     consumer = Consumer({**READING, **config})
     with answer_or_absent(config["bootstrap.servers"]):
         try:
-            return {
-                (topic, partition): consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=ANSWER_SECONDS
-                )
-                for topic, partition in places
-            }
+            return {place: watermarks(consumer, place) for place in places}
         finally:
             consumer.close()
+
+
+def watermarks(consumer: Any, place: Place) -> tuple[int, int]:
+    """Return the lowest offset of a partition and a lower bound of the offset after the last.
+
+    A topic that was made a moment ago is waited for: Apache Kafka says that it is there before its
+    partitions have leaders that every answer knows of.
+
+    Raises
+    ------
+    confluent_kafka.KafkaException
+        If the broker does not say.
+    """
+    from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+    young = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+    until = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() not in young or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return int(low), int(high)
 
 
 def low_offsets(config: dict[str, Any], places: Iterable[Place]) -> dict[Place, int]:

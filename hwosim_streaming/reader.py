@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_streaming.arrivals import text_headers
-from hwosim_streaming.clients import ANSWER_SECONDS, MEND, READING, answer_or_absent, client_config
+from hwosim_streaming.clients import ANSWER_SECONDS, MEND, READING, answer_or_absent, client_config, watermarks
 from hwosim_streaming.envelope import TOPICS, Decoded, Frame, Header, decode
 
 if TYPE_CHECKING:
@@ -199,10 +199,8 @@ class Stream:
         return found
 
     def _low(self, partition: int) -> int:
-        from confluent_kafka import TopicPartition
-
-        low, _high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=ANSWER_SECONDS)
-        return int(low)
+        low, _high = watermarks(self._consumer, (self.topic, partition))
+        return low
 
     def _on_assign(self, _consumer: Any, _partitions: Any) -> None:
         self._assigned = True

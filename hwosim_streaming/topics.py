@@ -6,6 +6,7 @@ Holds: the names behind a configurable prefix, the explicit table from detector 
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,4 +114,17 @@ def ensure_topics(config: dict[str, Any], prefix: str, partitions: int) -> Topic
             raise BackendAbsentError(
                 f"Kafka topic {name}", f"cannot be created ({error.args[0].str()})", MEND
             ) from error
-    return existing_topics(config, prefix)
+    return _all_of_them(config, prefix)
+
+
+def _all_of_them(config: dict[str, Any], prefix: str) -> Topics:
+    """Return our topics as soon as the broker shows all of them; who made them knows of them a little earlier."""
+    until = time.monotonic() + ANSWER_SECONDS
+    while True:
+        there = existing_topics(config, prefix)
+        missing = [topic_name(family, prefix) for family in FAMILIES if family not in there.names]
+        if not missing:
+            return there
+        if time.monotonic() > until:
+            raise BackendAbsentError(f"Kafka topic {missing[0]}", "was made and does not show up", MEND)
+        time.sleep(0.05)

@@ -1,0 +1,318 @@
+"""The chain's stream on Apache Kafka (KRaft), by the same variables a user sets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+
+from hwosim_assets.archive.client import ArchiveClient
+from hwosim_assets.archive.sample import write_sample
+from hwosim_assets.archive.server import LocalArchive
+from hwosim_assets.catalog.build import catalog_program
+from hwosim_assets.lake.ingest import ingest_program
+from hwosim_assets.lake.store import Lake
+from hwosim_assets.lake.tables import Tables
+from hwosim_assets.perturb.dataset import PERTURBED, TRUTH, perturb_program
+from hwosim_assets.perturb.scenario import load_scenario
+from hwosim_assets.settings import Settings
+from hwosim_streaming import connect
+from hwosim_streaming.arrivals import text_headers
+from hwosim_streaming.clients import client_config, low_offsets, read_between
+from hwosim_streaming.envelope import FAMILIES, Frame, Header
+from hwosim_streaming.plan import StreamPlan
+from hwosim_streaming.publication import PublicationResult, plan_program, publish_program
+from hwosim_streaming.topics import Topics, ensure_topics, existing_topics
+
+HERE = Path(__file__).parent
+for folder in (HERE, HERE.parent / "streaming"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+import servers  # noqa: E402 - beside this file, which is no package
+import stream_data  # noqa: E402 - what the tests of the stream build their manifests with
+
+pytestmark = pytest.mark.integration
+
+SCENARIO = "integration"
+EFFECTS = [{"throughput": {"severity": 2}}, {"read_noise": {"severity": 2}}, {"packet_loss": {"severity": 2}}]
+SCENARIO_FILE = {
+    "version": 1,
+    "description": "Everything the stream can do to a product, as fast as the broker takes it.",
+    "seed": 5,
+    "effects": EFFECTS,
+    "schedule": {"mode": "constant", "rate_per_s": 1_000_000},
+    "transport": stream_data.FAULTY,
+}
+#: A program of many messages, small and large, that only the stream sees.
+BULK = stream_data.PROGRAM
+NUMBER = count()
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Kafka]:
+    broker = servers.Kafka(tmp_path_factory.mktemp("kafka"))
+    with broker.started():
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder in which a sample program and a bulk program stand perturbed, and the scenario's file."""
+    folder = tmp_path_factory.mktemp("state")
+    (folder / "scenarios").mkdir()
+    (folder / "scenarios" / f"{SCENARIO}.yaml").write_text(yaml.safe_dump(SCENARIO_FILE))
+    settings = Settings(DAGSTER_HOME=folder, lake_uri="", catalog_uri="")  # type: ignore[arg-type, call-arg]
+    lake, tables = Lake.from_settings(settings), Tables.from_settings(settings)
+    sample_program(folder, lake, tables)
+    bulk_program(lake, tables)
+    return folder
+
+
+def sample_program(folder: Path, lake: Lake, tables: Tables) -> str:
+    """Take a generated program from an archive to its perturbed products; return its number."""
+    write_sample(folder / "archive", programs=1)
+    with LocalArchive(folder / "archive") as served, ArchiveClient(served.url) as client:
+        (program,) = client.programs()
+        products = client.products(client.observations(program=program))
+        raw = ingest_program(program, products, client, lake, tables, home=folder)
+    catalog_program(program, raw.rows, lake, tables)
+    perturb_program(program, load_scenario(SCENARIO, [folder / "scenarios"]), lake, tables)
+    return str(program)
+
+
+def bulk_program(lake: Lake, tables: Tables) -> None:
+    """Fill the tables with 1200 frames of 12 KB and 60 of 800 KB, of three detectors."""
+    shapes = {"00001_nrca1": (400, 32), "00002_nrca1": (30, 256), "00001_nis": (400, 32), "00003_nis": (400, 32)}
+    contents = {
+        f"jw01093001001_03101_{name}_calints.fits": stream_data.calints(number, *shape)
+        for number, (name, shape) in enumerate(shapes.items())
+    }
+    contents["jw01093001001_03101_00002_nis_calints.fits"] = stream_data.calints(9, 30, 256)
+    rows = stream_data.manifest(lake, contents, SCENARIO).to_pylist()
+    more = {"seed": 1, "scale": "2026.1", "engine": "1", "changed": False, "snr_loss": None, "created_at": None}
+    scope = {"program": BULK, "scenario": SCENARIO}
+    tables.replace(PERTURBED, scope, pa.Table.from_pylist([{**row, **more} for row in rows], schema=PERTURBED.schema))
+    labels = [{**row, **stream_data.PART} for row in rows]
+    tables.replace(TRUTH, scope, pa.Table.from_pylist(labels, schema=TRUTH.schema))
+
+
+class Installation:
+    """One installation on Kafka, with topics of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lake, self.tables = Lake.from_settings(settings), Tables.from_settings(settings)
+        self.scenario = load_scenario(SCENARIO, settings.scenario_folders())
+        (self.sample,) = set(self.tables.scan(PERTURBED).column("program").to_pylist()) - {BULK}
+
+    def plan(self, program: str) -> StreamPlan:
+        return plan_program(program, self.scenario, self.tables)
+
+    def publish(self, program: str, **options: Any) -> PublicationResult:
+        return publish_program(program, self.scenario, self.lake, self.tables, self.settings, **options)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return client_config(self.settings, self.settings.kafka_bootstrap_servers)
+
+    @property
+    def topics(self) -> Topics:
+        return existing_topics(self.config, self.settings.topic_prefix)
+
+    def records(self, *families: str) -> list[Any]:
+        """Read everything that lies on these topics."""
+        return list(read_between(self.config, low_offsets(self.config, self.topics.places(*families)), None))
+
+    def ids(self) -> Counter[str]:
+        return Counter(text_headers(record)[Header.ID] for record in self.records("frame", "product"))
+
+
+@pytest.fixture
+def installation(kafka: servers.Kafka, home: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("HWOSIM_SCENARIO_PATH", str(home / "scenarios"))
+    monkeypatch.setenv("HWOSIM_KAFKA_BOOTSTRAP_SERVERS", kafka.servers)
+    monkeypatch.setenv("HWOSIM_TOPIC_PREFIX", f"t{next(NUMBER)}.")
+    return Installation(Settings())
+
+
+def planned_ids(plan: StreamPlan) -> Counter[str]:
+    """Return how often each message is to lie on the topics; lost ones not at all."""
+    return Counter({row["message_id"]: row["copies"] for row in plan.rows if row["copies"]})
+
+
+def assert_proved(row: dict[str, Any]) -> None:
+    assert (row["verified"], row["discrepancies"]) == (True, 0), row["examples_json"]
+    assert row["planned"] - row["lost"] + row["duplicated"] == row["published"] == row["consumed"]
+
+
+def test_a_sample_program_reconciles_and_comes_once(installation: Installation) -> None:
+    first = installation.publish(installation.sample)
+    assert_proved(first.row)
+    assert not first.already
+    assert first.row["products"] == first.row["truths"] > 10
+    lies = installation.ids()
+    assert lies == planned_ids(installation.plan(installation.sample))
+    second = installation.publish(installation.sample)
+    assert second.already
+    assert second.row["receipt_key"] == first.row["receipt_key"]
+    assert installation.ids() == lies
+
+
+def test_a_large_program_reconciles_at_speed(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    row = installation.publish(BULK).row
+    assert_proved(row)
+    assert row["lost"] > 0
+    assert row["duplicated"] > 0
+    with capsys.disabled():
+        rate, volume = row["published"] / row["seconds"], row["bytes"] / row["seconds"] / 1e6
+        print(f"\nKafka: {row['published']} messages, {row['bytes'] / 1e6:.0f} MB in {row['seconds']:.2f} s: ", end="")
+        print(f"{rate:.0f} per s, {volume:.0f} MB/s; with proof and receipt {time.monotonic() - began:.2f} s")
+
+
+def test_records_of_old_exposures_outlive_retention_by_age(installation: Installation) -> None:
+    installation.publish(installation.sample)
+    lies = installation.ids()
+    time.sleep(4)  # the broker looks after its retention every second
+    assert installation.ids() == lies
+
+
+KILLED = """
+import os, signal, sys
+from hwosim_assets.lake.store import Lake
+from hwosim_assets.lake.tables import Tables
+from hwosim_assets.perturb.scenario import load_scenario
+from hwosim_assets.settings import Settings
+from hwosim_streaming.publication import publish_program
+
+def kill(number, total):
+    if number == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+settings = Settings()
+lake, tables = Lake.from_settings(settings), Tables.from_settings(settings)
+scenario = load_scenario("integration", settings.scenario_folders())
+publish_program("01093", scenario, lake, tables, settings, on_message=kill)
+"""
+
+
+def test_killed_publishers_lose_nothing_and_repeat_nothing(installation: Installation) -> None:
+    plan = planned_ids(installation.plan(BULK))
+    lay = 0
+    for number in (2, plan.total() // 3, plan.total() * 4 // 5):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(number)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        lies = installation.ids()
+        assert lay <= lies.total() < plan.total()
+        assert not lies - plan  # nothing unplanned, nothing once too often
+        lay = lies.total()
+    assert lay > plan.total() // 3
+    row = installation.publish(BULK).row
+    assert_proved(row)
+    assert row["resumed"] >= lay
+    assert installation.ids() == plan
+
+
+def test_a_broker_that_is_killed_and_comes_back_is_waited_for(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = servers.Kafka(tmp_path)
+    monkeypatch.setenv("HWOSIM_KAFKA_BOOTSTRAP_SERVERS", own.servers)
+    installation = Installation(Settings())
+    plan = planned_ids(installation.plan(BULK))
+    found: list[PublicationResult] = []
+    with own.started() as process:
+
+        def kill(number: int, _total: int) -> None:
+            if number == plan.total() // 2:
+                process.kill()
+                process.wait()
+
+        publishing = Thread(target=lambda: found.append(installation.publish(BULK, on_message=kill)))
+        publishing.start()
+        process.wait(60)
+    with own.started():
+        publishing.join(60)
+        assert len(found) == 1
+        assert_proved(found[0].row)
+        assert installation.ids() == plan
+    with own.started():  # it kept the messages, so the receipt holds
+        assert installation.publish(BULK).already
+
+
+def test_a_group_reads_every_frame_once_and_goes_on_where_it_stopped(installation: Installation) -> None:
+    plan = installation.plan(BULK)
+    installation.publish(BULK)
+    frames = {row["message_id"] for row in plan.rows if row["family"] == "frame" and row["copies"]}
+    read: Counter[tuple[str, int, Any]] = Counter()
+    pixels = 0
+    with connect("hwosim.frames.v1", group="model", idle=3) as stream:
+        for number, frame in enumerate(stream):
+            assert isinstance(frame, Frame)
+            assert np.isfinite(frame.data).any()
+            read[str(frame.message_id)] += 1
+            pixels += frame.data.size
+            if number == 99:
+                break
+    assert stream.duplicates + len(read) >= 100
+    with connect("hwosim.frames.v1", group="model", idle=3) as stream:
+        later = [frame.message_id for frame in stream]
+    # The one in hand when the reader left comes again, and a copy of one that was read before may.
+    assert set(read) | set(later) == frames
+    assert len(set(read) & set(later)) <= 1 + sum(row["copies"] - 1 for row in plan.rows if row["copies"] > 1)
+    assert len(later) == len(set(later))
+    with connect("hwosim.frames.v1", group="model", idle=1) as stream:
+        assert list(stream) == []
+
+
+def test_topics_have_their_partitions_and_detectors_theirs(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HWOSIM_TOPIC_PARTITIONS", "7")
+    installation = Installation(Settings())
+    installation.publish(BULK)
+    assert installation.topics.partitions == {"frame": 7, "product": 7, "truth": 7, "prediction": 7, "control": 1}
+    records = installation.records("frame")
+    where = {(record.key().decode(), record.partition()) for record in records}
+    assert where == {("NRCA1", 0), ("NIS", 5)}  # the first and the 13th of the table, over seven partitions
+    for topic, partition in installation.topics.places("frame"):
+        offsets = [each.offset() for each in records if (each.topic(), each.partition()) == (topic, partition)]
+        assert offsets == list(range(len(offsets)))
+
+
+def test_topics_are_there_when_they_have_been_made(installation: Installation) -> None:
+    for number in range(10):
+        made = ensure_topics(installation.config, f"{installation.settings.topic_prefix}{number}.", 12)
+        assert set(made.names) == set(FAMILIES)
+        assert low_offsets(installation.config, made.places(*FAMILIES))
+
+
+def test_the_demo_runs_on_kafka(installation: Installation, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(state))
+    monkeypatch.delenv("HWOSIM_SCENARIO_PATH")
+    began = time.monotonic()
+    command = [sys.executable, "-m", "hwosim_assets", "demo", "--fast", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=dict(os.environ), cwd=state)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads(done.stdout)["outcome"]
+    assert rows
+    assert {row["verified"] for row in rows} <= {True, "yes"}
+    assert time.monotonic() - began < 180
+    assert not (state / "broker").exists(), "the embedded broker was started beside the configured one"
+    assert installation.ids().total() > 0
