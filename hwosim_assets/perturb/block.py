@@ -5,8 +5,8 @@ a file, changed in place by effects and stored again, by JWST's error rules. Kee
 there are and in which order they come (``perturb.run``).
 
 A block keeps two accounts of the variance: the true one, which every effect changes and later
-effects build on, and the claimed one, which ERR and VAR planes will say, and which an effect whose
-``err`` is ``stale`` leaves alone.
+effects build on, and the stated one, which ERR and VAR planes will say, and which an effect whose
+``err`` is ``stale`` leaves alone. They are one while no effect is stale.
 """
 
 from __future__ import annotations
@@ -55,10 +55,13 @@ class Block:
         ERR as loaded.
     true : dict
         ``poisson`` and ``read`` variance as they really are, without invalid numbers.
+    stated : dict
+        The same as ERR states them; the arrays of ``true`` while no effect is stale.
     claimed : dict
         VAR planes as they will be stored.
     claimed_change : floating array or None
-        Change of the total variance that ERR must claim where it is not the sum of VAR planes.
+        Change of the total variance that ERR must claim where it is not the sum of VAR planes: in the
+        whole product, or in pixels of this block.
     dq : integer array or None
         Flags.
     zeroed, blanked : list of arrays
@@ -76,6 +79,7 @@ class Block:
     sci: NDArray[Any]
     err: NDArray[Any] | None
     true: dict[str, NDArray[Any]]
+    stated: dict[str, NDArray[Any]]
     claimed: dict[str, NDArray[Any]]
     claimed_change: NDArray[Any] | None
     dq: NDArray[Any] | None
@@ -111,15 +115,19 @@ class Block:
             self._claim(amount)
             if plane is not None and plane is not self.true[kind]:
                 plane += amount
+            if self.stated is not self.true:
+                self.stated[kind] += amount
         self.true[kind] += amount
 
     def scale_variance(self, kind: str, factor: float, honest: bool) -> None:
         """Multiply the ``poisson`` or ``read`` variance, and what the planes claim when honest."""
         plane = self.claimed.get(CLAIMS[kind])
         if honest:
-            self._claim(self.true[kind] * (factor - 1.0))
+            self._claim(self.stated[kind] * (factor - 1.0))
             if plane is not None and plane is not self.true[kind]:
                 plane *= factor
+            if self.stated is not self.true:
+                self.stated[kind] *= factor
         self.true[kind] *= factor
 
     def scale_flat_variance(self, factor: float, honest: bool) -> None:
@@ -191,6 +199,7 @@ class Block:
             cut(self.sci),
             cut(self.err),
             true,
+            true if self.stated is self.true else {kind: cut(plane) for kind, plane in self.stated.items()},
             {name: shared.get(name, cut(plane)) for name, plane in self.claimed.items()},
             cut(self.claimed_change),
             cut(self.dq),
@@ -234,6 +243,8 @@ def load(content: Any, measurement: Measurement, budget: Budget, frame: int, par
     claimed = {name: read(plane).astype(sci.dtype, copy=False) for name, plane in measurement.variances.items()}
     dq = None if measurement.dq is None else read(measurement.dq)
     zeroed = [read(plane) for plane in measurement.weights]
+    true = _true_variance(sci, err, claimed, budget, apart)
+    summed = budget.sums and all(np.isfinite(plane.sum()) for plane in claimed.values())
     return Block(
         measurement=measurement,
         budget=budget,
@@ -241,9 +252,10 @@ def load(content: Any, measurement: Measurement, budget: Budget, frame: int, par
         start=part.start,
         sci=sci,
         err=err,
-        true=_true_variance(sci, err, claimed, budget, apart),
+        true=true,
+        stated={kind: plane.copy() for kind, plane in true.items()} if apart else true,
         claimed=claimed,
-        claimed_change=None if err is None or budget.sums else np.zeros_like(sci),
+        claimed_change=None if err is None or summed else np.zeros_like(sci),
         dq=dq,
         zeroed=zeroed,
         blanked=[read(plane) for plane in measurement.blanked],
@@ -332,19 +344,19 @@ def store(block: Block, content: Any, original: Any) -> None:
 
 
 def _update_err(block: Block) -> None:
-    """Set ERR to the root of the claimed variance."""
+    """Set ERR to the root of the claimed variance; where VAR planes do not tell it, of its own and what came to it."""
     if block.err is None:
         return
     if block.claimed_change is not None:
         square = block.err * block.err
         square += block.claimed_change
-        np.sqrt(np.maximum(square, 0.0, out=square), out=block.err)
-        return
-    total = block.claimed["VAR_POISSON"] + block.claimed["VAR_RNOISE"]
-    if "VAR_FLAT" in block.claimed:
-        total += block.claimed["VAR_FLAT"]
-    known = np.isfinite(total) & (total >= 0)
-    np.sqrt(total, out=block.err, where=known)
+        np.maximum(square, 0.0, out=square)
+        np.sqrt(square, out=block.err, where=square >= 0)
+    if block.budget.sums:
+        total = block.claimed["VAR_POISSON"] + block.claimed["VAR_RNOISE"]
+        if "VAR_FLAT" in block.claimed:
+            total += block.claimed["VAR_FLAT"]
+        np.sqrt(total, out=block.err, where=np.isfinite(total) & (total >= 0))
 
 
 def _as_stored(values: NDArray[Any], plane: Plane) -> NDArray[Any]:

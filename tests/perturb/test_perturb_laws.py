@@ -317,6 +317,32 @@ def test_later_effects_build_on_the_true_variance_though_an_earlier_lied(make: M
     np.testing.assert_array_equal(lied.plane("VAR_RNOISE"), honest.plane("VAR_RNOISE"))
 
 
+@pytest.mark.parametrize("kind", ["s3d", "cal"])
+def test_an_honest_effect_takes_from_err_what_err_states_though_an_earlier_lied(make: Make, kind: str) -> None:
+    """A stale background is in the noise but not in ERR: losing half the light must not take it out of ERR."""
+    product, loss = make(kind), {"throughput": {"loss": 0.5}}
+    alone = apply(product, scenario(loss))[0].plane("ERR")
+    after = apply(product, scenario({"background": {"factor": 20, "err": "stale"}}, loss))[0].plane("ERR")
+    np.testing.assert_allclose(after, alone, rtol=1e-6)
+    assert (np.nan_to_num(alone) < np.nan_to_num(product.plane("ERR"))).mean() > 0.9
+
+
+@pytest.mark.parametrize("missing", ["VAR_POISSON", "VAR_FLAT"])
+def test_err_grows_where_a_variance_is_not_known(make: Make, missing: str) -> None:
+    """Resampled products have pixels with SCI and ERR whose VAR planes are NaN."""
+    kind = make("cal")
+    payload = bytearray(kind.content)
+    plane = next(plane for plane in kind.planes if plane.extname == missing)
+    plane.raw(payload)[:, 40:60] = np.nan
+    product = Product(kind.name, bytes(payload))
+    out, truth = apply(product, scenario({"background": {"factor": 5}}))
+    found = truth.record["effects"][0]["measurements"][0]
+    grown = out.plane("ERR").astype(float) ** 2 - product.plane("ERR").astype(float) ** 2
+    assert truth.record["budgets"][0]["sums"]
+    known = np.isfinite(product.plane("ERR"))
+    np.testing.assert_allclose(grown[known], found["added"] / truth.record["budgets"][0]["k"], rtol=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["cal", "calints", "s3d"])
 def test_nan_and_do_not_use_go_together(make: Make, kind: str) -> None:
     product = make(kind)
