@@ -17,11 +17,11 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Replaced", "Tables", "content_sha256"]
 
+T = TypeVar("T")
 NAMESPACE = "hwosim"
 #: Partitions of every table, by hash of the program.
 BUCKETS = 16
@@ -115,17 +116,14 @@ class Tables:
         """
         names = columns if columns is not None else list(spec.schema.names)
         wanted = pa.schema([spec.schema.field(name) for name in names])
-        for attempt in range(1, ATTEMPTS_WITHOUT_A_FILE + 1):
-            try:
-                with self._errors(spec.name):
-                    table = self._load(spec)
-                    if table is None:
-                        return wanted.empty_table()
-                    rows = self._read(table, spec, self._plan(table, where), where, names)
-                break
-            except FileNotFoundError as error:
-                if attempt == ATTEMPTS_WITHOUT_A_FILE:
-                    raise _missing(spec, error) from error
+
+        def once() -> pa.Table:
+            table = self._load(spec)
+            if table is None:
+                return wanted.empty_table()
+            return self._read(table, spec, self._plan(table, where), where, names)
+
+        rows = self._beside_others(spec.name, once)
         order = [(name, "ascending") for name in (*spec.scope, *spec.key)]
         return rows.sort_by(order) if {name for name, _ in order} <= set(names) else rows
 
@@ -181,25 +179,8 @@ class Tables:
         new = fitted(spec, rows)
         _check_scope(spec, scope, new)
         digest = content_sha256(spec, new)
-        deadline = time.monotonic() + PATIENCE
-        wait = 0.02
-        missed = 0
-        while True:
-            try:
-                with self._errors(spec.name):
-                    changed = self._replace_once(spec, scope, new, digest)
-                return Replaced(new.num_rows, changed, digest)
-            except FileNotFoundError as error:
-                missed += 1
-                if missed == ATTEMPTS_WITHOUT_A_FILE:
-                    raise _missing(spec, error) from error
-            except _BehindError as error:
-                if time.monotonic() > deadline:
-                    raise HwosimError(
-                        f"table {spec.name}", f"could not commit for {PATIENCE:.0f} s beside other writers", "run again"
-                    ) from error
-                time.sleep(random.uniform(0, wait))  # noqa: S311 (spreads the writers, hides nothing)
-                wait = min(wait * 2, 1.0)
+        changed = self._beside_others(spec.name, lambda: self._replace_once(spec, scope, new, digest))
+        return Replaced(new.num_rows, changed, digest)
 
     def _replace_once(self, spec: TableSpec, scope: dict[str, str], new: pa.Table, digest: str) -> bool:
         from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
@@ -257,8 +238,7 @@ class Tables:
         """
         from hwosim_assets.lake.store import Lake
 
-        with self._errors("catalog"):
-            self._open().list_tables(NAMESPACE)
+        self._beside_others("catalog", lambda: self._open().list_tables(NAMESPACE))
         Lake(self.place.uri).check()
 
     def _open(self) -> Catalog:
@@ -346,6 +326,27 @@ class Tables:
             update.union_by_name(pa.schema(added))
         return table
 
+    def _beside_others(self, name: str, once: Callable[[], T]) -> T:
+        """Do something anew whenever another writer was faster, or swept a file that was planned; not for ever."""
+        deadline = time.monotonic() + PATIENCE
+        wait = 0.02
+        missed = 0
+        while True:
+            try:
+                with self._errors(name):
+                    return once()
+            except FileNotFoundError as error:
+                missed += 1
+                if missed == ATTEMPTS_WITHOUT_A_FILE:
+                    raise _missing(name, error) from error
+            except _BehindError as error:
+                if time.monotonic() > deadline:
+                    raise HwosimError(
+                        f"table {name}", f"had no turn for {PATIENCE:.0f} s beside other writers", "run again"
+                    ) from error
+                time.sleep(random.uniform(0, wait))  # noqa: S311 (spreads the writers, hides nothing)
+                wait = min(wait * 2, 1.0)
+
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
         """Word failures of store and catalog; a locked SQLite catalog counts as another writer's turn."""
@@ -386,11 +387,9 @@ class _BehindError(Exception):
     """Another writer was faster; what was compared is out of date."""
 
 
-def _missing(spec: TableSpec, error: FileNotFoundError) -> HwosimError:
+def _missing(name: str, error: FileNotFoundError) -> HwosimError:
     reason = f"a file of it is missing: {' '.join(str(error).split())[:300]}"
-    return HwosimError(
-        f"table {spec.name}", reason, "restore the lake's folder tables/, or drop the table and run again"
-    )
+    return HwosimError(f"table {name}", reason, "restore the lake's folder tables/, or drop the table and run again")
 
 
 def _matches(where: dict[str, str] | None) -> Any:

@@ -213,6 +213,25 @@ def test_check(tables: Tables) -> None:
     tables.check()
 
 
+def test_a_catalog_that_another_process_makes_at_the_same_moment(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    where = (f"sqlite:///{state / 'catalog.db'}", (state / "tables").as_uri())
+    Tables(*where).check()
+    exists = SqlCatalog.namespace_exists
+
+    def late(self: SqlCatalog, namespace: object) -> bool:
+        """Say no before the insert, as it was when the other process had not yet committed."""
+        asked.append(namespace)
+        return bool(exists(self, namespace)) if len(asked) > 2 else False
+
+    monkeypatch.setattr(SqlCatalog, "namespace_exists", late)
+    for use in (lambda tables: tables.scan(SPEC), lambda tables: tables.check()):
+        asked: list[object] = []
+        use(Tables(*where))
+        assert len(asked) > 2
+
+
 def test_the_settings_name_catalog_and_warehouse(state: Path) -> None:
     tables = Tables.from_settings(Settings())
     tables.replace(SPEC, scope(), things(1))
