@@ -49,20 +49,17 @@ def _writers(tables: Tables, state: Path, programs: list[list[str]]) -> None:
         assert process.returncode == 0, errors
 
 
-def test_two_processes_lose_nothing(tables: Tables, state: Path) -> None:
-    ours, theirs = ["00001", "00003", "00005"], ["00002", "00004", "00006"]
-    _writers(tables, state, [ours, theirs])
+def test_two_processes_lose_nothing_and_leave_the_rows_of_one_where_both_wrote(tables: Tables, state: Path) -> None:
+    ours, theirs, shared = ["00001", "00003", "00005"], ["00002", "00004", "00006"], "00009"
+    _writers(tables, state, [[*ours, shared], [*theirs, shared]])
     found = tables.scan(QUARANTINE)
-    counts = {program: found.column("program").to_pylist().count(program) for program in ours + theirs}
-    assert counts == dict.fromkeys(ours + theirs, 3)
-
-
-def test_two_processes_on_one_scope_leave_the_rows_of_one(state: Path) -> None:
-    tables = Tables(f"sqlite:///{state / 'catalog.db'}", (state / "tables").as_uri())
-    _writers(tables, state, [["00001"], ["00001"]])
-    found = tables.scan(QUARANTINE)
-    assert found.num_rows == 3
-    assert len(set(found.column("reason").to_pylist())) == 1
+    programs = found.column("program").to_pylist()
+    assert {program: programs.count(program) for program in programs} == dict.fromkeys([*ours, *theirs, shared], 3)
+    writers: dict[str, set[str]] = {program: set() for program in programs}
+    for row in found.select(["program", "reason"]).to_pylist():
+        writers[row["program"]].add(row["reason"])
+    assert len(writers.pop(shared)) == 1
+    assert writers == {**dict.fromkeys(ours, {"writer 0"}), **dict.fromkeys(theirs, {"writer 1"})}
 
 
 def test_threads_lose_nothing(tables: Tables) -> None:
