@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ class DagsterServices:
     def __init__(self, port: int, workspace: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self._log = log
+        self._began = datetime.now(UTC)
+        self._told: set[str] = set()
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), *workspace]
         with log.open("wb") as output:
@@ -109,6 +112,16 @@ class DagsterServices:
         status = self._process.poll()
         if status is not None:
             raise HwosimError("Dagster", f"ended by itself with status {status}", f"read {self._log}")
+
+    def failed_runs(self, instance: dg.DagsterInstance) -> Iterator[str]:
+        """Yield one line for each run that failed since the last call: its job, its program, its page."""
+        import dagster as dg
+
+        failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=self._began)
+        for run in instance.get_runs(failed):
+            if run.run_id not in self._told:
+                self._told.add(run.run_id)
+                yield f"failed    {run.tags.get('dagster/partition', '')} {run.job_name}: {self.url}/runs/{run.run_id}"
 
     def close(self) -> None:
         """End Dagster's processes: by its own way first, then whatever is left of its session."""

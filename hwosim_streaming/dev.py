@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hwosim_assets.console import say
-from hwosim_assets.errors import BackendAbsentError, BadInputError
+from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -71,6 +72,7 @@ def dev(root: Path | None, port: int) -> None:
 def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, root: Path | None, port: int) -> None:
     """Start everything, say where it is, and tell what happens until somebody ends it."""
     from hwosim_assets.archive.server import LocalArchive
+    from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
     from hwosim_streaming.dagster_services import DagsterServices, settle_lost_runs
     from hwosim_streaming.news import News
@@ -87,9 +89,11 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
     say(f"broker    {services.enter_context(_broker(settings))}")
     reports = services.enter_context(ReportServer.from_settings(settings))
     say(f"reports   {reports.url}, the live stream at {reports.url}/live")
-    log = settings.home / "logs" / "dagster.log"
+    log = settings.home / "dagster.log"
     # Before the first start: of a session that was killed. After the last end: of this one.
-    settle_lost_runs(instance)
+    lost = settle_lost_runs(instance)
+    if lost:
+        say(f"          {len(lost)} runs were cut short when their session ended; what they did is tried again")
     services.callback(settle_lost_runs, instance)
     dagster = services.enter_context(DagsterServices(port, _workspace(), log, os.environ))
     say(f"Dagster   {dagster.url} is starting; what it logs goes to {log}")
@@ -97,15 +101,23 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
     for name, trouble in dagster.locations().items():
         say(f"          code location {name} {'did not load: ' + trouble if trouble else 'is loaded'}")
     say(f"ready     open {dagster.url}/asset-groups; Ctrl-C stops everything")
-    _tell(dagster, News(Tables.from_settings(settings), served))
+    _tell(dagster, instance, News(Lake.from_settings(settings), Tables.from_settings(settings), served))
 
 
-def _tell(dagster: DagsterServices, news: News) -> None:
+def _tell(dagster: DagsterServices, instance: dg.DagsterInstance, news: News) -> None:
     """Say what happens, until Dagster leaves or we are interrupted."""
+    trouble = ""
     while True:
         dagster.check()
-        for line in news.lines():
-            say(line)
+        try:
+            for line in chain(news.lines(), dagster.failed_runs(instance)):
+                say(line)
+            trouble = ""
+        except HwosimError as error:
+            # The news are not what runs here: a store that is away for a while is said once, and Dagster goes on.
+            if str(error) != trouble:
+                trouble = str(error)
+                say(f"trouble   {trouble}")
         time.sleep(LOOK_SECONDS)
 
 

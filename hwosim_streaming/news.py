@@ -1,4 +1,4 @@
-"""What ``hwosim dev`` tells while it runs: each publication, and how long its newest file took to get there.
+"""What ``hwosim dev`` tells while it runs: each publication, and how long a new file took to get there.
 
 Holds: :class:`News`, which looks at the table of publications and at the archive's folder. Keep out
 showing the stream itself (``live``, ``watch``).
@@ -6,22 +6,34 @@ showing the stream itself (``live``, ``watch``).
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwosim_streaming.publication import PUBLICATIONS
 
 if TYPE_CHECKING:
     from hwosim_assets.archive.folder import Folder
+    from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
 
 __all__ = ["News"]
 
 #: Seconds for which a file has to be unreadable in the same way: one that is still being copied is truncated, too.
 SETTLED_SECONDS = 5.0
-_SHOWN = ["program", "scenario", "plan_sha256", "broker_id", "published", "verified", "discrepancies", "published_at"]
+_SHOWN = [
+    "program",
+    "scenario",
+    "plan_sha256",
+    "broker_id",
+    "published",
+    "verified",
+    "discrepancies",
+    "published_at",
+    "plan_key",
+]
 
 
 class News:
@@ -29,18 +41,19 @@ class News:
 
     Parameters
     ----------
-    tables : Tables
+    lake, tables
         Where publications are recorded.
     folder : Folder or None
         The archive's folder, where it is served here.
     """
 
-    def __init__(self, tables: Tables, folder: Folder | None) -> None:
+    def __init__(self, lake: Lake, tables: Tables, folder: Folder | None) -> None:
+        self._lake = lake
         self._tables = tables
         self._folder = folder
-        self._began = time.time()
         self._told = {self._identity(row) for row in self._publications()}
-        self._newest: dict[tuple[str, str], float] = {}
+        self._arrived: dict[tuple[str, str], set[str]] = {}
+        self._known = set(folder.index().files) if folder is not None else set()
         self._unreadable: dict[tuple[str, str], float] = {}
 
     def lines(self) -> Iterator[str]:
@@ -61,28 +74,27 @@ class News:
         return row["plan_sha256"], row["broker_id"]
 
     def _publication(self, row: dict[str, Any]) -> str:
-        proof = "every one verified" if row["verified"] else f"{row['discrepancies']} NOT reconciled"
+        proof = "all verified" if row["verified"] else f"{row['discrepancies']} NOT reconciled"
         line = f"published {row['program']} {row['scenario']}: {row['published']} messages, {proof}"
-        seconds = self._seconds(row["program"], row["scenario"], row["published_at"])
-        return line if seconds is None else f"{line}, {seconds:.0f} s after the program's newest file came"
+        seconds = self._seconds_of_new_files(row)
+        if not seconds:
+            return line
+        newest = ", ".join(f"{name} after {took:.0f} s" for name, took in sorted(seconds.items())[:3])
+        return f"{line}; new: {newest}{f' and {len(seconds) - 3} more' if len(seconds) > 3 else ''}"
 
-    def _seconds(self, program: str, scenario: str, published_at: datetime) -> float | None:
-        """Return the seconds since the newest file came, ``None`` if it was told of before or came before us.
+    def _seconds_of_new_files(self, row: dict[str, Any]) -> dict[str, float]:
+        """Return how long each file that came since we began took onto the topic, where this row is its first there."""
+        import pyarrow.parquet as pq
 
-        A file comes when it is written, or moved in: its status changes then, whatever time of change it carries.
-        """
         if self._folder is None:
-            return None
-        came = [
-            file.path.stat().st_ctime
-            for file in self._folder.index().files.values()
-            if file.facts.program == program and file.path.exists()
-        ]
-        newest = max(came, default=0.0)
-        if newest <= max(self._began, self._newest.get((program, scenario), 0.0)):
-            return None
-        self._newest[program, scenario] = newest
-        return published_at.timestamp() - newest
+            return {}
+        plan = pq.read_table(io.BytesIO(self._lake.read(row["plan_key"])), columns=["product_name"])
+        there = set(plan["product_name"].to_pylist())
+        before = self._arrived.setdefault((row["program"], row["scenario"]), set())
+        new = there - before - self._known
+        before |= new
+        came = {name: _came(file.path) for name, file in self._folder.index().files.items() if name in new}
+        return {name: row["published_at"].timestamp() - at for name, at in came.items() if at is not None}
 
     def _left_out(self, folder: Folder) -> Iterator[str]:
         now = time.monotonic()
@@ -92,3 +104,14 @@ class News:
             if now - since >= SETTLED_SECONDS:
                 self._unreadable[each] = float("inf")  # told once
                 yield f"left out  {each[0]}: {each[1]}"
+
+
+def _came(path: Path) -> float | None:
+    """Return when a file came, seconds since 1970; None if it is gone.
+
+    It comes when it is written, or moved in: its status changes then, whatever time of change it carries.
+    """
+    try:
+        return path.stat().st_ctime
+    except FileNotFoundError:
+        return None
