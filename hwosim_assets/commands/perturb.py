@@ -75,8 +75,8 @@ def replay(record: Path, source: Path, target: Path, threads: int) -> None:
       hwosim replay out.jsonl x_cal.fits again.fits
     """
     from hwosim_assets.perturb.product import Product
+    from hwosim_assets.perturb.proof import replay as replayed
     from hwosim_assets.perturb.truth import read_truth
-    from hwosim_assets.perturb.truth import replay as replayed
 
     _apart(source, target)
     product = Product.open(source)
@@ -107,7 +107,7 @@ def diff(before: Path, after: Path, truth_file: Path, as_json: bool) -> None:
       hwosim truth diff x_cal.fits out.fits --truth out.jsonl
     """
     from hwosim_assets.perturb.product import Product
-    from hwosim_assets.perturb.truth import diff as compared
+    from hwosim_assets.perturb.proof import diff as compared
     from hwosim_assets.perturb.truth import read_truth
 
     product = Product.open(before)

@@ -14,7 +14,7 @@ _HOMES = {
     "Product": "hwosim_assets.perturb.product",
     "Scenario": "hwosim_assets.perturb.scenario",
     "apply": "hwosim_assets.perturb.run",
-    "replay": "hwosim_assets.perturb.truth",
+    "replay": "hwosim_assets.perturb.proof",
 }
 
 

@@ -1,7 +1,7 @@
 """What an effect is to the engine: a class with a specification and the hooks it needs.
 
 Holds: :class:`Effect`, what it is given (:class:`Task`) and :class:`NotApplicableError`. A new effect
-subclasses :class:`Effect`, is registered with its :class:`~hwosim_assets.perturb.registry.EffectSpec`
+subclasses :class:`Effect`, is registered with its :class:`~hwosim_assets.perturb.spec.EffectSpec`
 and overrides the hooks it needs; the engine calls them in the order of the stages. Keep out the
 engine itself (``perturb.run``).
 """
@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwosim_assets.perturb.parameters import Value
-from hwosim_assets.perturb.registry import EffectSpec
 from hwosim_assets.perturb.rng import Stream
+from hwosim_assets.perturb.spec import EffectSpec, PlannedEffect
 
 if TYPE_CHECKING:
     from hwosim_assets.perturb.block import Block
     from hwosim_assets.perturb.budget import Budget
     from hwosim_assets.perturb.fitsfile import FitsFile
     from hwosim_assets.perturb.measurements import Measurement
-    from hwosim_assets.perturb.plan import PlannedEffect
     from hwosim_assets.perturb.product import Product
 
 __all__ = ["Effect", "NotApplicableError", "Task"]

@@ -9,48 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from hwosim_assets.perturb.parameters import Value
 from hwosim_assets.perturb.profiles import Constant
-from hwosim_assets.perturb.registry import STAGES, spec_of
+from hwosim_assets.perturb.registry import spec_of
 from hwosim_assets.perturb.rng import RNG
 from hwosim_assets.perturb.scenario import EffectChoice, Scenario
+from hwosim_assets.perturb.spec import STAGES, PlannedEffect
 
-__all__ = ["LeftOut", "Plan", "PlannedEffect", "make_plan"]
+__all__ = ["LeftOut", "Plan", "make_plan"]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PlannedEffect(_Model):
-    """One effect with final numbers.
-
-    Attributes
-    ----------
-    effect, label, stage : str
-        Which effect, which use of it, and when it comes.
-    severity : float or None
-        What the scenario asked for, for people.
-    amplitude : float
-        Share of the effect at the product's time (0 to 1), already in the parameters.
-    parameters : dict
-        Every parameter, in its own unit.
-    err, dq : str
-        The honesty switches.
-    """
-
-    effect: str
-    label: str
-    stage: str
-    severity: float | None
-    amplitude: float
-    parameters: dict[str, Value]
-    err: Literal["consistent", "stale"]
-    dq: Literal["flagged", "silent"]
 
 
 class LeftOut(_Model):

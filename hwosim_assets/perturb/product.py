@@ -143,11 +143,6 @@ class Product:
             raise RefusedProductError(self.name, self._why_nothing(), "leave it out")
         return found
 
-    def check_measurable(self) -> None:
-        """Raise :class:`RefusedProductError` when the product holds nothing that can be perturbed."""
-        if not self.measurements:
-            raise RefusedProductError(self.name, self._why_nothing(), "leave it out")
-
     def _why_nothing(self) -> str:
         """Say why no science array was found."""
         for block in self.scan.blocks:

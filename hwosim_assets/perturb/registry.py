@@ -1,8 +1,8 @@
-"""The register of effects: what each one is, its parameters, planes, severities and sources.
+"""The register of effects.
 
-Holds: :class:`EffectSpec`, the stages in their physical order, registration and look-up with a
-suggestion for a misspelt name. Light: the effects themselves are imported on first look-up and need
-numpy only. Keep out how effects are run; that is ``perturb.run``.
+Holds: registration and look-up with a suggestion for a misspelt name. Light: the effects themselves are
+imported on first look-up and need numpy only. Keep out what is known of an effect (``perturb.spec``)
+and how effects are run (``perturb.run``).
 """
 
 from __future__ import annotations
@@ -10,79 +10,18 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.perturb.parameters import Parameter
+from hwosim_assets.perturb.spec import STAGES, EffectSpec
 
 if TYPE_CHECKING:
     from hwosim_assets.perturb.effect import Effect
 
-__all__ = ["STAGES", "EffectSpec", "effect_class", "effect_specs", "register", "spec_of", "suggestion"]
-
-#: Physical order of the stages; the order of a scenario's list only breaks ties inside a stage.
-STAGES = (
-    "signal",
-    "optics",
-    "throughput",
-    "particles",
-    "ipc",
-    "noise",
-    "digitization",
-    "calibration",
-    "loss",
-    "header",
-    "file",
-)
+__all__ = ["effect_class", "effect_specs", "register", "spec_of", "suggestion"]
 
 #: The modules whose import registers the effects.
 _MODULES = ("noise", "optics", "calibration", "telemetry", "headers")
-
-
-@dataclass(frozen=True)
-class EffectSpec:
-    """What an effect is, for the scenario parser, ``hwosim effects`` and the documentation.
-
-    Attributes
-    ----------
-    name, title, code : str
-        Name in scenario files, title, and entry in the project's effect table (``A1``).
-    stage : str
-        One of :data:`STAGES`.
-    kind : {"damage", "signal"}
-        Whether it spoils data or injects something to be found.
-    model : str
-        What is done, as a formula or one sentence.
-    planes : tuple of str
-        What it touches: ``SCI``, ``ERR``, ``DQ``, ``VAR_POISSON``, ``VAR_RNOISE``, ``header``.
-    parameters : tuple of Parameter
-        Its parameters; those with a severity table are set by ``severity``.
-    err, dq : bool
-        Whether the switches ``err: consistent|stale`` and ``dq: flagged|silent`` mean something.
-    breaks_format : bool
-        Whether the output is no valid FITS file any more (refused under ``valid_only``).
-    source, test : str
-        Where the model comes from, and its acceptance test.
-    """
-
-    name: str
-    title: str
-    code: str
-    stage: str
-    model: str
-    planes: tuple[str, ...]
-    parameters: tuple[Parameter, ...]
-    source: str
-    test: str
-    kind: Literal["damage", "signal"] = "damage"
-    err: bool = False
-    dq: bool = False
-    breaks_format: bool = False
-
-    def parameter(self, name: str) -> Parameter | None:
-        """Return the parameter of that name, or ``None``."""
-        return next((parameter for parameter in self.parameters if parameter.name == name), None)
 
 
 _REGISTRY: dict[str, type[Effect]] = {}

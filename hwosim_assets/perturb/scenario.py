@@ -22,7 +22,8 @@ from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.parameters import SCALE, Value
 from hwosim_assets.perturb.profiles import PROFILES, Constant, Profile
 from hwosim_assets.perturb.quantities import parse_number
-from hwosim_assets.perturb.registry import EffectSpec, spec_of, suggestion
+from hwosim_assets.perturb.registry import spec_of, suggestion
+from hwosim_assets.perturb.spec import EffectSpec
 from hwosim_assets.perturb.transport import Schedule, Transport
 
 __all__ = [

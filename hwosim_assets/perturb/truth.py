@@ -1,7 +1,8 @@
 """The truth of a perturbed product: everything that was done, enough to do it again and to check it.
 
-Holds: :class:`Truth` (one JSON line, and a side file of the lost pixels), :func:`replay`, :func:`diff`.
-Keep out how products are perturbed (``perturb.run``) and how truths are stored (``perturb.dataset``).
+Holds: :class:`Truth` (one JSON line, and a side file of the lost pixels), its making and reading. Keep
+out how products are perturbed (``perturb.run``), doing it again from a truth and checking by it
+(``perturb.proof``), and how truths are stored (``perturb.dataset``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from pydantic import ValidationError
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.perturb.changes import compare
 from hwosim_assets.perturb.plan import Plan
-from hwosim_assets.perturb.rng import RNG
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.planes import Plane
     from hwosim_assets.perturb.product import Product
 
-__all__ = ["ENGINE", "Runs", "Truth", "Verdict", "diff", "make_truth", "read_truth", "replay"]
+__all__ = ["ENGINE", "Runs", "Truth", "make_truth", "read_truth"]
 
 #: Version of the engine. A change of any output byte needs a new one.
 ENGINE = "2"
@@ -268,70 +268,3 @@ def _snr_loss(
     """Return 1 - (what is left of the signal) x (median of the claimed error before over after)."""
     good = (before > 0) & (after > 0) & np.isfinite(before) & np.isfinite(after) & present
     return 1.0 - scale * float(np.median(before[good] / after[good])) if good.any() else None
-
-
-def replay(truth: Truth, product: Product, *, threads: int = 1) -> Product:
-    """Return the perturbed product again, from its input and its truth alone.
-
-    Raises
-    ------
-    BadInputError
-        When the input is not the one of the record, or another version made it.
-    HwosimError
-        When the bytes come out different, which is a bug.
-    """
-    from hwosim_assets.perturb.run import perturb_product
-
-    record = truth.record
-    if product.sha256 != record.get("in_sha256"):
-        raise BadInputError(product.name, "is not the input of this truth record", "use the file it was made from")
-    if (record.get("engine"), record.get("rng")) != (ENGINE, RNG):
-        made = f"engine {record.get('engine')}, {record.get('rng')}"
-        raise BadInputError("truth record", f"was made by {made}, this is {ENGINE}, {RNG}", "use that version")
-    out, _ = perturb_product(product, truth.plan, threads=threads)
-    if out.sha256 != record["out_sha256"]:
-        raise HwosimError(product.name, "the replay gives other bytes than the record says", "report it as a bug")
-    return out
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a truth accounts for every difference between two files, and what it does not account for."""
-
-    accounted: bool
-    findings: tuple[str, ...]
-
-
-def diff(before: Product, after: Product, truth: Truth) -> Verdict:
-    """Check that a truth accounts for every difference between an input and an output.
-
-    The arrays and cards that differ must be those the record lists, element by element, and the
-    differing values must be those that the record's plan gives when it is applied again.
-    """
-    record = truth.record
-    if before.sha256 != record.get("in_sha256"):
-        return Verdict(False, (f"{before.name} is not the input of this record",))
-    found = json.loads(json.dumps(compare(before, after).record()))
-    findings: list[str] = []
-    for part, name in (("planes", "name"), ("headers", "hdu"), ("other", "")):
-        said = record["changes"][part]
-        findings += [f"not in the record: {_words(item, name)}" for item in found[part] if item not in said]
-        findings += [f"recorded but not found: {_words(item, name)}" for item in said if item not in found[part]]
-    if after.sha256 != record["out_sha256"] and not findings:
-        findings += _unexplained_values(truth, before, after)
-    return Verdict(not findings, tuple(findings))
-
-
-def _words(item: Any, name: str) -> str:
-    if name == "name":
-        return f"{item['elements']} elements of {item['name']} (HDU {item['hdu']}) differ"
-    if name == "hdu":
-        return f"header of HDU {item['hdu']}: {len(item['removed'])} cards removed, {len(item['added'])} added"
-    return str(item)
-
-
-def _unexplained_values(truth: Truth, before: Product, after: Product) -> list[str]:
-    """Say which values are not those that the plan gives."""
-    made = compare(replay(truth, before), after)
-    values = [f"{plane.elements} elements of {plane.name} have other values than recorded" for plane in made.planes]
-    return values or ["the file differs from the recorded output outside arrays and cards"]

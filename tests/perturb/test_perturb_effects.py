@@ -11,8 +11,8 @@ from scipy import stats
 from hwosim_assets.perturb import Product, Scenario, apply, effects
 from hwosim_assets.perturb.effects.telemetry import lost_packets
 from hwosim_assets.perturb.parameters import at_severity
-from hwosim_assets.perturb.registry import STAGES
 from hwosim_assets.perturb.rng import Stream
+from hwosim_assets.perturb.spec import STAGES
 
 Make = Callable[..., Product]
 

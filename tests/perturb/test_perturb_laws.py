@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hwosim_assets.perturb import Product, Scenario, apply, replay
 from hwosim_assets.perturb.effect import Effect
-from hwosim_assets.perturb.truth import diff
+from hwosim_assets.perturb.proof import diff
 
 KINDS = ("cal", "calints", "multislit", "uncal", "s3d", "i2d", "x1d", "x1dints", "bare")
 SHIPPED = ("clean", "nominal_l2", "ground_segment_bad_day")

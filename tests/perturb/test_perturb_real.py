@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from hwosim_assets.perturb import Product, apply
 from hwosim_assets.perturb.product import RefusedProductError
-from hwosim_assets.perturb.truth import diff
+from hwosim_assets.perturb.proof import diff
 
 #: The only reasons that real files give.
 REFUSED = ("holds no pixels (SCI) and no spectra", "its SCI extension holds no pixels", "is a CRDS reference file")

@@ -12,7 +12,8 @@ import pytest
 from hwosim_assets.cli import main
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb import Product, apply, replay
-from hwosim_assets.perturb.truth import Truth, diff, read_truth
+from hwosim_assets.perturb.proof import diff
+from hwosim_assets.perturb.truth import Truth, read_truth
 
 Make = Callable[..., Product]
 

@@ -6,7 +6,8 @@ Holds: the way to list them from a notebook, ``effects.registered()``. Keep out 
 
 from __future__ import annotations
 
-from hwosim_assets.perturb.registry import EffectSpec, effect_specs
+from hwosim_assets.perturb.registry import effect_specs
+from hwosim_assets.perturb.spec import EffectSpec
 
 __all__ = ["registered"]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.perturb.effect import Effect
 from hwosim_assets.perturb.parameters import Parameter
-from hwosim_assets.perturb.registry import EffectSpec, register
+from hwosim_assets.perturb.registry import register
+from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
     from hwosim_assets.perturb.fitsfile import FitsFile

@@ -11,7 +11,8 @@ import numpy as np
 
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.parameters import Parameter
-from hwosim_assets.perturb.registry import EffectSpec, register
+from hwosim_assets.perturb.registry import register
+from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
     from hwosim_assets.perturb.block import Block

@@ -11,8 +11,9 @@ import numpy as np
 
 from hwosim_assets.perturb.effect import Effect
 from hwosim_assets.perturb.parameters import Parameter
-from hwosim_assets.perturb.registry import EffectSpec, register
+from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.rng import TILE, threshold
+from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,86 @@
+"""What a truth is good for: the same bytes again, and the proof that it accounts for every difference.
+
+Holds: :func:`replay` and :func:`diff`. Keep out what a truth says and how it is made (``perturb.truth``).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hwosim_assets.errors import BadInputError, HwosimError
+from hwosim_assets.perturb.changes import compare
+from hwosim_assets.perturb.rng import RNG
+from hwosim_assets.perturb.run import perturb_product
+from hwosim_assets.perturb.truth import ENGINE, Truth
+
+if TYPE_CHECKING:
+    from hwosim_assets.perturb.product import Product
+
+__all__ = ["Verdict", "diff", "replay"]
+
+
+def replay(truth: Truth, product: Product, *, threads: int = 1) -> Product:
+    """Return the perturbed product again, from its input and its truth alone.
+
+    Raises
+    ------
+    BadInputError
+        When the input is not the one of the record, or another version made it.
+    HwosimError
+        When the bytes come out different, which is a bug.
+    """
+    record = truth.record
+    if product.sha256 != record.get("in_sha256"):
+        raise BadInputError(product.name, "is not the input of this truth record", "use the file it was made from")
+    if (record.get("engine"), record.get("rng")) != (ENGINE, RNG):
+        made = f"engine {record.get('engine')}, {record.get('rng')}"
+        raise BadInputError("truth record", f"was made by {made}, this is {ENGINE}, {RNG}", "use that version")
+    out, _ = perturb_product(product, truth.plan, threads=threads)
+    if out.sha256 != record["out_sha256"]:
+        raise HwosimError(product.name, "the replay gives other bytes than the record says", "report it as a bug")
+    return out
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a truth accounts for every difference between two files, and what it does not account for."""
+
+    accounted: bool
+    findings: tuple[str, ...]
+
+
+def diff(before: Product, after: Product, truth: Truth) -> Verdict:
+    """Check that a truth accounts for every difference between an input and an output.
+
+    The arrays and cards that differ must be those the record lists, element by element, and the
+    differing values must be those that the record's plan gives when it is applied again.
+    """
+    record = truth.record
+    if before.sha256 != record.get("in_sha256"):
+        return Verdict(False, (f"{before.name} is not the input of this record",))
+    found = json.loads(json.dumps(compare(before, after).record()))
+    findings: list[str] = []
+    for part, name in (("planes", "name"), ("headers", "hdu"), ("other", "")):
+        said = record["changes"][part]
+        findings += [f"not in the record: {_words(item, name)}" for item in found[part] if item not in said]
+        findings += [f"recorded but not found: {_words(item, name)}" for item in said if item not in found[part]]
+    if after.sha256 != record["out_sha256"] and not findings:
+        findings += _unexplained_values(truth, before, after)
+    return Verdict(not findings, tuple(findings))
+
+
+def _words(item: Any, name: str) -> str:
+    if name == "name":
+        return f"{item['elements']} elements of {item['name']} (HDU {item['hdu']}) differ"
+    if name == "hdu":
+        return f"header of HDU {item['hdu']}: {len(item['removed'])} cards removed, {len(item['added'])} added"
+    return str(item)
+
+
+def _unexplained_values(truth: Truth, before: Product, after: Product) -> list[str]:
+    """Say which values are not those that the plan gives."""
+    made = compare(replay(truth, before), after)
+    values = [f"{plane.elements} elements of {plane.name} have other values than recorded" for plane in made.planes]
+    return values or ["the file differs from the recorded output outside arrays and cards"]

@@ -1,0 +1,106 @@
+"""What an effect is, and one use of it with every number final.
+
+Holds: :class:`EffectSpec`, :class:`PlannedEffect` and the stages in their physical order. Keep out which
+effects there are (``perturb.registry``), what they do (``perturb.effects``) and how a scenario becomes
+final numbers (``perturb.plan``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hwosim_assets.perturb.parameters import Parameter, Value
+
+__all__ = ["STAGES", "EffectSpec", "PlannedEffect"]
+
+#: Physical order of the stages; the order of a scenario's list only breaks ties inside a stage.
+STAGES = (
+    "signal",
+    "optics",
+    "throughput",
+    "particles",
+    "ipc",
+    "noise",
+    "digitization",
+    "calibration",
+    "loss",
+    "header",
+    "file",
+)
+
+
+@dataclass(frozen=True)
+class EffectSpec:
+    """What an effect is, for the scenario parser, ``hwosim effects`` and the documentation.
+
+    Attributes
+    ----------
+    name, title, code : str
+        Name in scenario files, title, and entry in the project's effect table (``A1``).
+    stage : str
+        One of :data:`STAGES`.
+    kind : {"damage", "signal"}
+        Whether it spoils data or injects something to be found.
+    model : str
+        What is done, as a formula or one sentence.
+    planes : tuple of str
+        What it touches: ``SCI``, ``ERR``, ``DQ``, ``VAR_POISSON``, ``VAR_RNOISE``, ``header``.
+    parameters : tuple of Parameter
+        Its parameters; those with a severity table are set by ``severity``.
+    err, dq : bool
+        Whether the switches ``err: consistent|stale`` and ``dq: flagged|silent`` mean something.
+    breaks_format : bool
+        Whether the output is no valid FITS file any more (refused under ``valid_only``).
+    source, test : str
+        Where the model comes from, and its acceptance test.
+    """
+
+    name: str
+    title: str
+    code: str
+    stage: str
+    model: str
+    planes: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    source: str
+    test: str
+    kind: Literal["damage", "signal"] = "damage"
+    err: bool = False
+    dq: bool = False
+    breaks_format: bool = False
+
+    def parameter(self, name: str) -> Parameter | None:
+        """Return the parameter of that name, or ``None``."""
+        return next((parameter for parameter in self.parameters if parameter.name == name), None)
+
+
+class PlannedEffect(BaseModel):
+    """One effect with final numbers.
+
+    Attributes
+    ----------
+    effect, label, stage : str
+        Which effect, which use of it, and when it comes.
+    severity : float or None
+        What the scenario asked for, for people.
+    amplitude : float
+        Share of the effect at the product's time (0 to 1), already in the parameters.
+    parameters : dict
+        Every parameter, in its own unit.
+    err, dq : str
+        The honesty switches.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    effect: str
+    label: str
+    stage: str
+    severity: float | None
+    amplitude: float
+    parameters: dict[str, Value]
+    err: Literal["consistent", "stale"]
+    dq: Literal["flagged", "silent"]
