@@ -263,7 +263,12 @@ class Tables:
             uri += "" if "?" in uri else "?timeout=30"
         try:
             catalog = load_catalog(
-                "hwosim", uri=uri, warehouse=self.place.iceberg_location, **self.place.iceberg_properties()
+                "hwosim",
+                uri=uri,
+                warehouse=self.place.iceberg_location,
+                # a database server closes idle connections, and all of them when it restarts
+                pool_pre_ping="true",
+                **self.place.iceberg_properties(),
             )
         except (ValueError, ArgumentError) as error:
             # their words may hold the address, password and all

@@ -164,6 +164,16 @@ class Postgres:
         """Return what HWOSIM_CATALOG_URI is set to for a database of this server."""
         return f"postgresql+psycopg2://hwosim:{password or self.password}@127.0.0.1:{self.port}/{database}"
 
+    def create(self, database: str) -> str:
+        """Make an empty database and return its name."""
+        import psycopg2
+
+        connection = psycopg2.connect(self.uri().replace("+psycopg2", ""))
+        connection.autocommit = True  # a database is not made inside a transaction
+        connection.cursor().execute(f"CREATE DATABASE {database}")
+        connection.close()
+        return database
+
 
 def postgres_programs() -> Path:
     """Return the folder of ``initdb`` and ``postgres``; Debian keeps it off the path."""

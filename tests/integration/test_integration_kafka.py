@@ -180,10 +180,10 @@ def test_a_large_program_reconciles_at_speed(installation: Installation, capsys:
     assert_proved(row)
     assert row["lost"] > 0
     assert row["duplicated"] > 0
+    rate, volume = row["published"] / row["seconds"], row["bytes"] / row["seconds"] / 1e6
+    said = f"{row['published']} messages, {row['bytes'] / 1e6:.0f} MB: {rate:.0f} per s, {volume:.0f} MB/s"
     with capsys.disabled():
-        rate, volume = row["published"] / row["seconds"], row["bytes"] / row["seconds"] / 1e6
-        print(f"\nKafka: {row['published']} messages, {row['bytes'] / 1e6:.0f} MB in {row['seconds']:.2f} s: ", end="")
-        print(f"{rate:.0f} per s, {volume:.0f} MB/s; with proof and receipt {time.monotonic() - began:.2f} s")
+        sys.stdout.write(f"\nKafka: {said}; with plan, proof and receipt {time.monotonic() - began:.2f} s\n")
 
 
 def test_records_of_old_exposures_outlive_retention_by_age(installation: Installation) -> None:
