@@ -33,9 +33,9 @@ def _mjd(value: Any) -> float:
         except ValueError:
             return parse_number(value, "")
     if isinstance(value, dt.datetime):
-        if value.tzinfo is not None:
-            value = value.astimezone(dt.UTC).replace(tzinfo=None)
-        return rounded(Decimal((value - _MJD_ZERO).total_seconds()) / 86400)
+        # As a difference: next to the year 1 there is no such time in UTC.
+        since = value.replace(tzinfo=None) - _MJD_ZERO - (value.utcoffset() or dt.timedelta())
+        return rounded(Decimal(since.total_seconds()) / 86400)
     return parse_number(value, "")
 
 

@@ -7,6 +7,7 @@ same text is the same double on every machine. Keep out what a parameter means; 
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from typing import Any
@@ -54,21 +55,28 @@ def parse_number(value: Any, unit: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"needs a number{_in(unit)}, not {value!r}")  # noqa: TRY004 - pydantic reports it
     if not isinstance(value, str):
-        number = float(value)
-        if number != number or number in (float("inf"), float("-inf")):
-            raise ValueError(f"needs a finite number{_in(unit)}, not {value!r}")
-        return number
+        return _finite(value, unit)
     match = _NUMBER.match(value)
     if match is None:
         raise ValueError(f"needs a number{_in(unit)}, not {value!r}")
     digits, given = match.groups()
     if not given or given == unit:
-        return float(Decimal(digits))
+        return _finite(Decimal(digits), unit)
     dimension, size = UNITS[unit]
     if UNITS.get(given, ("", None))[0] != dimension:
         known = ", ".join(sorted(name for name, (kind, _) in UNITS.items() if kind == dimension and name))
         raise ValueError(f"{given!r} is not a unit of {dimension} (known: {known or 'none, give a plain number'})")
-    return float(Decimal(digits) * UNITS[given][1] / size)
+    return _finite(Decimal(digits) * UNITS[given][1] / size, unit)
+
+
+def _finite(value: float | Decimal, unit: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"needs a finite number{_in(unit)}, not {value!s:.40}")
+    return number
 
 
 def _in(unit: str) -> str:

@@ -393,7 +393,12 @@ def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key standing twice."""
+    """YAML that refuses a key standing twice, and aliases: nine lines of them can stand for 10^9 values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
 
 
 def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -415,7 +420,8 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
         value = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ScenarioError(thing, error.strerror or "cannot be read", "check the path and its permissions") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:
+        # YAML's own dates and numbers raise what Python's do: 2022-13-01, an integer of 5000 digits.
         raise ScenarioError(thing, f"is not YAML: {' '.join(str(error).split())}", "mend the file") from error
     if not isinstance(value, Mapping):
         raise ScenarioError(thing, "holds no mapping", "start with `version: 1` and `effects:`")

@@ -71,6 +71,19 @@ def test_numbers_come_with_units_in_text() -> None:
     assert chosen.effects[1].parameters["fraction"] == 0.001
 
 
+@pytest.mark.parametrize(
+    ("start", "mjd"),
+    [
+        ("2022-07-12T12:00:00+12:00", 59772.0),
+        ("2022-07-12 06:00:00", 59772.25),
+        ("0001-01-01T00:00:00+14:00", -678575.5833333),
+    ],
+)
+def test_times_are_in_utc(start: str, mjd: float) -> None:
+    chosen = of(effects=[{"throughput": {"loss": 0.1, "when": {"profile": "step", "start": start}}}])
+    assert chosen.effects[0].when.model_dump()["start"] == pytest.approx(mjd, abs=1e-6)
+
+
 def test_an_effect_without_numbers_has_severity_one() -> None:
     bare, burst, given = of(
         effects=["packet_loss", {"missing_values": {"mechanism": "mar"}}, {"read_noise": {"factor": 2}}]
@@ -151,7 +164,11 @@ def test_an_oddly_named_file_is_listed_and_the_others_load(tmp_path: Path, name:
         ("- a\n", "no mapping"),
         ("version: 1\nversion: 2\n", "stands twice"),
         ("version: 1\neffects: [read_nose]\n", "did you mean read_noise?"),
-        ("a: &a [*a]\n", ""),
+        ("a: &a [*a]\n", "aliases"),
+        (f"version: 1\na: &a [{'x,' * 9}]\nb: &b [{'*a,' * 9}]\neffects: [*b]\n", "aliases"),
+        ("version: 1\neffects: [{throughput: {when: {profile: step, start: 2022-13-01}}}]\n", "month"),
+        (f"version: 1\nseed: {'9' * 5000}\n", "5000 digits"),
+        ("version: 1\neffects: [{throughput: {when: {profile: ramp, start: '1e999', length: 1}}}]\n", "finite"),
         ("version: 1\n" + "#" * 300_000, "larger"),
         ("? [a, b]\n: 1\n", ""),
     ],
