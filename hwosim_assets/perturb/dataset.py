@@ -74,6 +74,12 @@ TRUTH = TableSpec(
 )
 
 
+#: What a row takes from the catalog.
+_COPIED = ("program", "product_name", "product_type", "detector", "instrument_name", "obs_id", "stream_time_mjd")
+#: What a row and its truth must agree in.
+_HASHES = ("in_sha256", "out_sha256", "plan_sha256")
+
+
 @dataclass(frozen=True)
 class PerturbResult:
     """What :func:`perturb_program` did.
@@ -140,7 +146,8 @@ def perturb_program(
     for product in sorted(products, key=lambda row: str(row["product_name"])):
         name = product["product_name"]
         if _is_kept(product, scenario, before.get(name), known.get(name), lake):
-            rows.append(before[name])
+            # The catalog may have learnt to read more out of the same bytes since.
+            rows.append({**before[name], **{column: product[column] for column in _COPIED}})
             truths.append(known[name])
             kept += 1
         else:
@@ -214,6 +221,8 @@ def _is_kept(
 
     if row is None or truth is None or row["in_sha256"] != product["sha256"] or row["engine"] != ENGINE:
         return False
+    if any(row[name] != truth[name] for name in _HASHES):
+        return False  # a run that died between the two tables left a truth of other bytes
     if row["plan_sha256"] != make_plan(scenario, product["product_name"], product["stream_time_mjd"]).sha256:
         return False
     if (row["key"] is not None) != (scenario.store == "files"):
@@ -254,12 +263,11 @@ def _row(
     from hwosim_assets.fits.hdus import hdu_facts, layout
 
     facts = tuple(hdu_facts(block) for block in out.scan.blocks)
-    copied = ("program", "product_name", "product_type", "detector", "instrument_name", "obs_id", "stream_time_mjd")
-    hashes = ("in_sha256", "out_sha256", "plan_sha256", "seed", "scale", "engine")
+    recorded = (*_HASHES, "seed", "scale", "engine")
     losses = [entry.get("snr_loss_median") for entry in truth.record["summary"]]
     return {
-        **{name: product[name] for name in copied},
-        **{name: truth.record[name] for name in hashes},
+        **{name: product[name] for name in _COPIED},
+        **{name: truth.record[name] for name in recorded},
         "scenario": scenario.id,
         "key": key,
         "uri": None if key is None else lake.uri_of(key),
@@ -285,7 +293,7 @@ def _truth_row(product: dict[str, Any], scenario: Scenario, lake: Lake, truth: T
         "program": product["program"],
         "scenario": scenario.id,
         "product_name": product["product_name"],
-        **{name: record[name] for name in ("in_sha256", "out_sha256", "plan_sha256")},
+        **{name: record[name] for name in _HASHES},
         "record_json": truth.line(),
         "side_key": side_key,
     }

@@ -119,6 +119,9 @@ def _perturbed(
 def _prepared(effect: Effect, item: Measurement, budgets: dict[Plane, Budget], notes: list[dict[str, Any]]) -> bool:
     """Prepare an effect for a measurement; note what it found, or why it has no meaning here."""
     note: dict[str, Any] = {"name": item.sci.name, "hdu": item.sci.hdu}
+    if item.resampled:
+        # Its own noise is shared between neighbours; what is added is drawn for each pixel by itself.
+        note["resampled"] = True
     try:
         note |= effect.prepare(item, budgets[item.sci])
     except NotApplicableError as reason:

@@ -120,6 +120,20 @@ def test_clean_delivers_the_bytes_of_the_archive(make: Make, home: tuple[Lake, T
         assert lake.read(row["key"]) == make("cal", packed=True).content
 
 
+def test_a_truth_of_other_bytes_is_not_kept(make: Make, home: tuple[Lake, Tables]) -> None:
+    """As a run leaves it that dies after writing the truth and before writing the rows."""
+    lake, tables = home
+    catalogue(lake, tables, [make("cal")])
+    scenario = load_scenario("nominal_l2")
+    scope = {"program": PROGRAM, "scenario": "nominal_l2"}
+    perturb_program(PROGRAM, scenario, lake, tables)
+    (told,) = tables.scan(TRUTH, scope).to_pylist()
+    other = {**told, "out_sha256": "0" * 64, "record_json": "{}"}
+    tables.replace(TRUTH, scope, pa.Table.from_pylist([other], schema=TRUTH.schema))
+    assert perturb_program(PROGRAM, scenario, lake, tables).made == 1
+    assert tables.scan(TRUTH, scope).to_pylist() == [told]
+
+
 def test_only_what_changed_is_made_again(make: Make, home: tuple[Lake, Tables]) -> None:
     lake, tables = home
     cal, ints = make("cal"), make("calints")
@@ -134,6 +148,11 @@ def test_only_what_changed_is_made_again(make: Make, home: tuple[Lake, Tables]) 
     tables.replace(PRODUCTS, {"program": PROGRAM}, pa.Table.from_pylist(listed, schema=PRODUCTS.schema))
     again = perturb_program(PROGRAM, scenario, lake, tables)
     assert (again.made, again.kept) == (1, 1)
+    listed[1]["obs_id"] = "told by a better reader of the same file"
+    tables.replace(PRODUCTS, {"program": PROGRAM}, pa.Table.from_pylist(listed, schema=PRODUCTS.schema))
+    renamed = perturb_program(PROGRAM, scenario, lake, tables)
+    assert (renamed.made, renamed.kept) == (0, 2)
+    assert listed[1]["obs_id"] in renamed.rows["obs_id"].to_pylist()
     lake.delete(next(row["key"] for row in rows if row["product_name"] == ints.name))
     repaired = perturb_program(PROGRAM, scenario, lake, tables)
     assert (repaired.made, repaired.kept) == (1, 1)

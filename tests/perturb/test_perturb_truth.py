@@ -190,3 +190,10 @@ def test_effects_and_scenarios_are_listed(
     for arguments in (("effects",), ("effects", "packet_loss"), ("scenarios",), ("scenario", "show", "clean")):
         assert run(*arguments) == 0
     assert "Gilbert" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kind", "resampled"), [("i2d", True), ("s3d", True), ("cal", False)])
+def test_the_record_says_where_noise_between_neighbours_is_not_kept(make: Make, kind: str, resampled: bool) -> None:
+    _, truth = apply(make(kind), "nominal_l2")
+    notes = [note for step in truth.record["effects"] for note in step["measurements"]]
+    assert {note.get("resampled", False) for note in notes} == {resampled}
