@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -23,6 +23,9 @@ from dagster import DagsterEventType
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.settings import Settings
+
+if TYPE_CHECKING:  # dagster names this type nowhere else
+    from dagster._utils.error import SerializableErrorInfo
 
 __all__ = [
     "STAGES",
@@ -40,6 +43,9 @@ STAGES = ("mast", "raw", "catalog", "perturbed", "stream", "report")
 #: Dagster writes a line for every step to standard error; a person at a terminal gets a bar instead.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
+#: What Dagster wraps around an asset's exception.
+AROUND = {"DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy", "Failure"}
+
 
 @dataclass
 class Outcome:
@@ -52,7 +58,7 @@ class Outcome:
     stopped_by : list of str
         The blocking checks that failed: the program's data do not let it go on, which is an answer and not an error.
     failures : list of str
-        One line for each step that could not do its work: its name and the innermost reason.
+        One line for each step that could not do its work: its name, and what it raised.
     run_ids : list of str
         The runs, one per code location, as the UI knows them.
     """
@@ -142,9 +148,16 @@ def _note_failures(outcome: Outcome, events: Sequence[dg.DagsterEvent]) -> None:
             error = event.step_failure_data.error
             if error is None or error.cls_name == "DagsterAssetCheckFailedError":
                 continue
-            while error.cause is not None:
-                error = error.cause
-            outcome.failures.append(f"{event.step_key}: {' '.join(error.message.split())}")
+            outcome.failures.append(f"{event.step_key}: {_in_one_line(error)}")
+
+
+def _in_one_line(error: "SerializableErrorInfo") -> str:
+    """Return what an asset raised: not Dagster's word around it, nor the library's under it, which names no mend."""
+    while error.cls_name in AROUND and error.cause is not None:
+        error = error.cause
+    said = " ".join(error.message.split())
+    # Ours are worded for people; of others the kind is half of the message.
+    return said.partition(": ")[2] if said.startswith(("hwosim_assets.", "hwosim_streaming.")) else said
 
 
 def materialize_program(

@@ -7,6 +7,7 @@ import dagster as dg
 
 from hwosim_assets import metadata
 from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS, OBSERVATIONS, observation_rows, product_rows
+from hwosim_assets.errors import BadInputError
 from hwosim_assets.partitions import jwst_program
 from hwosim_assets.resources import ArchiveResource, LakeResource
 
@@ -35,7 +36,12 @@ def observations(
     inside the sky and times in order, and no observation is listed twice.
     """
     program = context.partition_key
-    rows = observation_rows(program, archive.client().observations(program=program))
+    try:
+        listed = archive.client().observations(program=program)
+    except BadInputError as error:
+        # An archive that does not know the program knows it no better when asked again.
+        raise dg.Failure(str(error), allow_retries=False) from error
+    rows = observation_rows(program, listed)
     written = lake.tables().replace(OBSERVATIONS, {"program": program}, rows)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(written.sha256),
