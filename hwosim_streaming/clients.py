@@ -1,7 +1,7 @@
 """How HWOsim talks to a Kafka-protocol broker: client settings, a bounded first word, where topics end.
 
-Holds: :func:`client_config`, :func:`cluster_id` (also the test whether anybody answers) and
-:func:`end_offsets`. Keep out which broker that is (``broker``) and what the topics are (``topics``).
+Holds: :func:`client_config`, :func:`cluster_id` (also the test whether anybody answers),
+:func:`end_offsets` and :func:`read_between`. Keep out which broker that is (``broker``) and what the topics are (``topics``).
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def cluster_id(config: dict[str, Any], timeout: float = ANSWER_SECONDS) -> str:
     ------
     BackendAbsentError
         If nobody answers in time, or the broker refuses us.
+    BadInputError
+        If the client knows no such property, or not with that value.
     """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
@@ -98,11 +100,17 @@ def cluster_id(config: dict[str, Any], timeout: float = ANSWER_SECONDS) -> str:
     said: list[str] = []
     silent = logging.getLogger("librdkafka.first_word")
     silent.setLevel(logging.CRITICAL)
+    told: dict[str, Any] = {**config, "error_cb": lambda error: said.append(error.str())}
     try:
-        told: dict[str, Any] = {**config, "error_cb": lambda error: said.append(error.str())}
         admin = AdminClient(told, logger=silent)
+    except KafkaException as error:
+        raise BadInputError(
+            "HWOSIM_KAFKA_* variables", str(error.args[0].str()), "correct or unset the one of that name"
+        ) from error
+    try:
         found = admin.list_topics(timeout=timeout)
     except KafkaException as error:
+        admin.poll(0)  # hands over what the client was told meanwhile, for example that the password is wrong
         reason = said[0] if said else str(error.args[0].str())
         raise BackendAbsentError(
             f"Kafka broker {config['bootstrap.servers']}", f"does not answer ({reason})", MEND
@@ -196,30 +204,33 @@ def read_between(
             consumer.assign([TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in left])
             heard = time.monotonic()
             while left:
-                # Waiting for many would wait for the time-out where few are left; one, then what is there.
-                messages = consumer.consume(1, timeout=0.1)
+                messages = _what_is_there(consumer)
                 if messages:
-                    messages += consumer.consume(500, timeout=0)
                     heard = time.monotonic()
                 elif time.monotonic() - heard > patience:
                     raise BackendAbsentError(f"Kafka broker {servers}", "fell silent before all was read", MEND)
                 for message in messages:
-                    place = (message.topic(), message.partition())
+                    place, offset = (message.topic(), message.partition()), int(message.offset() or 0)
                     if place not in left:
                         continue
-                    if message.error() is not None:
-                        if _is_end(message) and reached is not None:
-                            reached[place] = int(message.offset() or 0)
-                        left -= {place} if _is_end(message) else set()
-                        continue
-                    last = math.inf if ends is None else ends[place] - 1
-                    offset = int(message.offset() or 0)
-                    if offset <= last:
-                        yield message
-                    if offset >= last:
+                    if message.error() is None:
+                        last = math.inf if ends is None else ends[place] - 1
+                        if offset <= last:
+                            yield message
+                        if offset >= last:
+                            left.discard(place)
+                    elif _is_end(message):
                         left.discard(place)
+                        if reached is not None:
+                            reached[place] = offset
         finally:
             consumer.close()
+
+
+def _what_is_there(consumer: Any) -> list[Any]:
+    """Wait a moment for one message and return it with those behind it; waiting for many would wait in vain."""
+    messages: list[Any] = consumer.consume(1, timeout=0.1)
+    return messages + consumer.consume(500, timeout=0) if messages else messages
 
 
 def _is_end(message: Any) -> bool:

@@ -110,17 +110,24 @@ class Kafka:
     ----------
     servers : str
         Its bootstrap servers, the same at every start.
+    guarded : str
+        The same behind a user name and a password (SASL PLAIN).
+    password : str
+        Of the user ``hwosim`` there.
     """
 
     def __init__(self, folder: Path) -> None:
         self._java = ["java", *JVM, "-cp", f"{kafka_jars()}/*"]
         self._folder = folder
-        self._port, controller = free_ports(2)
-        self.servers = f"127.0.0.1:{self._port}"
+        self._port, guarded, controller = free_ports(3)
+        self.servers, self.guarded = f"127.0.0.1:{self._port}", f"127.0.0.1:{guarded}"
+        self.password = secrets.token_hex(12)
+        entry = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_hwosim="{self.password}";'
         self._properties = folder / "server.properties"
         own = [
-            f"listeners=PLAINTEXT://{self.servers},CONTROLLER://127.0.0.1:{controller}",
-            f"advertised.listeners=PLAINTEXT://{self.servers}",
+            f"listeners=PLAINTEXT://{self.servers},SASL_PLAINTEXT://{self.guarded},CONTROLLER://127.0.0.1:{controller}",
+            f"advertised.listeners=PLAINTEXT://{self.servers},SASL_PLAINTEXT://{self.guarded}",
+            f"listener.name.sasl_plaintext.plain.sasl.jaas.config={entry}",
             f"controller.quorum.voters=1@127.0.0.1:{controller}",
             f"log.dirs={folder / 'data'}",
         ]

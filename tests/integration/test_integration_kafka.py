@@ -24,6 +24,7 @@ from hwosim_assets.archive.client import ArchiveClient
 from hwosim_assets.archive.sample import write_sample
 from hwosim_assets.archive.server import LocalArchive
 from hwosim_assets.catalog.build import catalog_program
+from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_assets.lake.ingest import ingest_program
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
@@ -34,6 +35,7 @@ from hwosim_streaming import connect
 from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.clients import client_config, low_offsets, read_between
 from hwosim_streaming.envelope import FAMILIES, Frame, Header
+from hwosim_streaming.lag import lags
 from hwosim_streaming.plan import StreamPlan
 from hwosim_streaming.publication import PublicationResult, plan_program, publish_program
 from hwosim_streaming.topics import Topics, ensure_topics, existing_topics
@@ -261,13 +263,11 @@ def test_a_group_reads_every_frame_once_and_goes_on_where_it_stopped(installatio
     installation.publish(BULK)
     frames = {row["message_id"] for row in plan.rows if row["family"] == "frame" and row["copies"]}
     read: Counter[tuple[str, int, Any]] = Counter()
-    pixels = 0
     with connect("hwosim.frames.v1", group="model", idle=3) as stream:
         for number, frame in enumerate(stream):
             assert isinstance(frame, Frame)
             assert np.isfinite(frame.data).any()
             read[str(frame.message_id)] += 1
-            pixels += frame.data.size
             if number == 99:
                 break
     assert stream.duplicates + len(read) >= 100
@@ -279,6 +279,32 @@ def test_a_group_reads_every_frame_once_and_goes_on_where_it_stopped(installatio
     assert len(later) == len(set(later))
     with connect("hwosim.frames.v1", group="model", idle=1) as stream:
         assert list(stream) == []
+    assert {each.behind for each in lags(installation.config, installation.topics, "model")} == {0}
+
+
+def test_a_broker_that_asks_for_a_password(
+    kafka: servers.Kafka, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "BOOTSTRAP_SERVERS": kafka.guarded,
+        "SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "SASL_MECHANISMS": "PLAIN",
+        "SASL_USERNAME": "hwosim",
+        "SASL_PASSWORD": kafka.password,
+    }.items():
+        monkeypatch.setenv(f"HWOSIM_KAFKA_{name}", value)
+    installation = Installation(Settings())
+    assert_proved(installation.publish(installation.sample).row)
+    monkeypatch.setenv("HWOSIM_KAFKA_SASL_PASSWORD", "not-the-password")
+    began = time.monotonic()
+    with pytest.raises(BackendAbsentError, match=r"does not answer .*uthentication failed") as caught:
+        Installation(Settings()).publish(installation.sample)
+    assert time.monotonic() - began < 15
+    assert "not-the-password" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    monkeypatch.setenv("HWOSIM_KAFKA_NO_SUCH_THING", "1")
+    with pytest.raises(BadInputError, match=r"no\.such\.thing"):
+        Installation(Settings()).publish(installation.sample)
 
 
 def test_topics_have_their_partitions_and_detectors_theirs(
