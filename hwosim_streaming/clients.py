@@ -1,7 +1,8 @@
 """How HWOsim talks to a Kafka-protocol broker: client settings, a bounded first word, where topics end.
 
 Holds: :func:`client_config`, :func:`cluster_id` (also the test whether anybody answers),
-:func:`end_offsets` and :func:`read_between`. Keep out which broker that is (``broker``) and what the topics are (``topics``).
+:func:`end_offsets` and :func:`read_between`. Keep out which broker that is (``broker``) and what the
+topics are (``topics``).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
@@ -198,33 +200,29 @@ def read_between(
     left = {place for place, start in starts.items() if ends is None or start < ends[place]}
     if not left:
         return
-    consumer = Consumer({**READING, **config})
-    with answer_or_absent(servers):
-        try:
-            consumer.assign([TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in left])
-            heard = time.monotonic()
-            while left:
-                messages = _what_is_there(consumer)
-                if messages:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > patience:
-                    raise BackendAbsentError(f"Kafka broker {servers}", "fell silent before all was read", MEND)
-                for message in messages:
-                    place, offset = (message.topic(), message.partition()), int(message.offset() or 0)
-                    if place not in left:
-                        continue
-                    if message.error() is None:
-                        last = math.inf if ends is None else ends[place] - 1
-                        if offset <= last:
-                            yield message
-                        if offset >= last:
-                            left.discard(place)
-                    elif _is_end(message):
+    with answer_or_absent(servers), closing(Consumer({**READING, **config})) as consumer:
+        consumer.assign([TopicPartition(topic, partition, starts[topic, partition]) for topic, partition in left])
+        heard = time.monotonic()
+        while left:
+            messages = _what_is_there(consumer)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > patience:
+                raise BackendAbsentError(f"Kafka broker {servers}", "fell silent before all was read", MEND)
+            for message in messages:
+                place, offset = (message.topic(), message.partition()), int(message.offset() or 0)
+                if place not in left:
+                    continue
+                if message.error() is None:
+                    last = math.inf if ends is None else ends[place] - 1
+                    if offset <= last:
+                        yield message
+                    if offset >= last:
                         left.discard(place)
-                        if reached is not None:
-                            reached[place] = offset
-        finally:
-            consumer.close()
+                elif _is_end(message):
+                    left.discard(place)
+                    if reached is not None:
+                        reached[place] = offset
 
 
 def _what_is_there(consumer: Any) -> list[Any]:

@@ -127,10 +127,8 @@ def publish_program(
 
     Parameters
     ----------
-    program : str
-        Five digits.
-    scenario : Scenario
-        Its perturbed products must have been made.
+    program, scenario
+        Five digits, and the scenario under which perturbed products have been made.
     lake, tables, settings
         Where everything lies.
     on_message : callable, optional
@@ -168,11 +166,8 @@ def publish_program(
         truth = tables.scan(TRUTH, {"program": program, "scenario": scenario.id}).to_pylist()
         with DeliveredFiles(lake, plan.products, partial(_make, scenario, lake, tables, program)) as files:
             delivered = deliver(plan, truth, files, config, topics, on_message)
-        row = {
-            **_row(plan, broker, topics, delivered),
-            "plan_key": plan_key,
-            "receipt_key": write_receipt(lake, plan, delivered),
-        }
+        keys = {"plan_key": plan_key, "receipt_key": write_receipt(lake, plan, delivered)}
+        row = _row(plan, broker, topics, delivered) | keys
         _record(row, tables)
     return PublicationResult(row, delivered.verification, already=False)
 

@@ -120,11 +120,9 @@ def perturb_program(
 
     Parameters
     ----------
-    program : str
-        Five digits.
-    scenario : Scenario
-        What to do; rows stand under its ``id``.
-    lake, tables : Lake, Tables
+    program, scenario
+        Five digits, and what to do; rows stand under the scenario's ``id``.
+    lake, tables
         Where products are read from and results go to.
     on_file : callable, optional
         Called with the name of each product when it is done.
@@ -142,7 +140,7 @@ def perturb_program(
     products = tables.scan(PRODUCTS, {"program": program}).to_pylist()
     before, known = (_by_name(tables.scan(spec, scope)) for spec in (PERTURBED, TRUTH))
     rows, truths, kept = list[dict[str, Any]](), list[dict[str, Any]](), 0
-    rejections: list[Rejection] = []
+    rejections = list[Rejection]()
     for product in sorted(products, key=lambda row: str(row["product_name"])):
         name = product["product_name"]
         if _is_kept(product, scenario, before.get(name), known.get(name), lake):
@@ -152,20 +150,19 @@ def perturb_program(
             kept += 1
         else:
             made = _made(product, scenario, lake, threads)
-            if not isinstance(made, Rejection):
+            if isinstance(made, Rejection):
+                rejections.append(made)
+            else:
                 rows.append(made[0])
                 truths.append(made[1])
-            else:
-                rejections.append(made)
         if on_file is not None:
             on_file(name)
     table = pa.Table.from_pylist(rows, schema=PERTURBED.schema)
     truth = pa.Table.from_pylist(truths, schema=TRUTH.schema)
     tables.replace(TRUTH, scope, truth)
     tables.replace(PERTURBED, scope, table)
-    return PerturbResult(
-        table, truth, len(rows) - kept, kept, rejections, partial(_picture, rows, products, scenario, lake)
-    )
+    picture = partial(_picture, rows, products, scenario, lake)
+    return PerturbResult(table, truth, len(rows) - kept, kept, rejections, picture)
 
 
 def _by_name(rows: pa.Table) -> dict[str, dict[str, Any]]:
