@@ -192,6 +192,23 @@ def test_a_killed_publisher_is_continued_and_nothing_comes_twice(bench: Bench, t
     assert len(done.sent) < total
 
 
+def test_a_run_that_stopped_between_a_message_and_its_copy_sends_the_copy(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = next(number for number, send in enumerate(bench.plan.sends) if send.copy)
+
+    def stop(number: int, _total: int) -> None:
+        if number == copy:
+            raise InterruptedError
+
+    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
+        patched.setattr(KafkaSink, "abandon", KafkaSink.flush)  # all that was sent arrives
+        bench.deliver(on_message=stop)
+    done = bench.deliver()
+    assert min(done.sent) == copy
+    assert done.verification.verified, done.verification.discrepancies
+
+
 def test_a_file_that_is_not_the_manifests_stops_the_publication(bench: Bench) -> None:
     name = next(iter(bench.plan.products))
     bench.plan.products[name]["out_sha256"] = "0" * 64
