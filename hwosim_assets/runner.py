@@ -25,7 +25,7 @@ from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.settings import Settings
 
 if TYPE_CHECKING:  # dagster names this type nowhere else
-    from dagster._utils.error import SerializableErrorInfo
+    from dagster_shared.error import SerializableErrorInfo
 
 __all__ = [
     "STAGES",

@@ -7,11 +7,12 @@ See https://docs.dagster.io/guides/build/jobs
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import dagster as dg
 from pydantic import Field
 
-from hwosim_assets.errors import BadInputError
+from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.partitions import jwst_program
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.resources import LakeResource
@@ -24,6 +25,10 @@ program_job = dg.define_asset_job(
     selection=dg.AssetSelection.all(),
     description="Publish one JWST program under every scenario, prove what arrived, write the report.",
 )
+
+
+#: The tag in which Dagster keeps what an event's content is.
+DATA_VERSION_TAG = "dagster/data_version"
 
 
 class Overrides(dg.Config):
@@ -51,6 +56,8 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
     def try_scenario(context: dg.OpExecutionContext, config: Overrides, lake: LakeResource) -> None:
         """Perturb, publish and verify one program under a scenario with overrides."""
         from hwosim_assets import metadata
+        from hwosim_assets.lake.rejections import QUARANTINE, rejection_rows
+        from hwosim_assets.lake.tables import content_sha256
         from hwosim_assets.perturb.dataset import PERTURBED, perturb_program
         from hwosim_streaming.publication import publish_program
 
@@ -65,13 +72,18 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
                 config.scenario, "nothing differs from the scenario file", "materialize its assets instead"
             )
         perturbed = perturb_program(program, scenario, lake.lake(), lake.tables())
+        stage = f"perturbed/{scenario.id}"
+        refused = [replace(rejection, stage=stage) for rejection in perturbed.rejections]
+        lake.tables().replace(QUARANTINE, {"program": program, "stage": stage}, rejection_rows(program, refused))
         context.log_event(
             dg.AssetMaterialization(
                 ["perturbed", scenario.id],
                 partition=program,
+                tags={DATA_VERSION_TAG: content_sha256(PERTURBED, perturbed.rows)},
                 metadata={
                     **metadata.table_rows(perturbed.rows, spec=PERTURBED),
                     "scenario": dg.MetadataValue.json(scenario.content.model_dump(mode="json")),
+                    **metadata.rejections(perturbed.rejections),
                     **metadata.before_after(perturbed.picture()),
                 },
             )
@@ -81,9 +93,17 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
             dg.AssetMaterialization(
                 ["stream", scenario.id],
                 partition=program,
+                tags={DATA_VERSION_TAG: published.row["plan_sha256"]},
                 metadata=metadata.publication(published.row, already=published.already),
             )
         )
+        # A named scenario has asset checks for this; a run with overrides has only itself to fail.
+        if not published.row["verified"]:
+            raise HwosimError(
+                f"stream {scenario.id} of program {program}",
+                f"did not arrive as planned ({published.row['discrepancies']} discrepancies)",
+                "see examples_json in its metadata, then run again",
+            )
 
     @dg.job(
         partitions_def=jwst_program,

@@ -158,7 +158,7 @@ class Installation:
             catalog = Tables.from_settings(settings)._open()
             names = catalog.list_tables("hwosim")
             tables = {name[-1]: catalog.load_table(name).current_snapshot() for name in names}
-        return {name: snapshot and snapshot.snapshot_id for name, snapshot in tables.items()}
+        return {name: snapshot.snapshot_id if snapshot else None for name, snapshot in tables.items()}
 
     def close(self) -> None:
         broker.stop(self.home)
@@ -207,7 +207,11 @@ class Proxy:
             def do_GET(self) -> None:
                 proxy._answer(self)
 
-            do_HEAD = do_POST = do_GET
+            def do_HEAD(self) -> None:
+                proxy._answer(self)
+
+            def do_POST(self) -> None:
+                proxy._answer(self)
 
             def log_message(self, *_arguments: object) -> None:
                 return
