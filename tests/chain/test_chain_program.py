@@ -106,7 +106,9 @@ def test_clean_pixels_arrive_as_they_lie_in_the_archive(taken: Installation, arc
 def test_every_asset_says_what_it_holds(taken: Installation) -> None:
     found = taken.materialized(FIELD)
     assert set(found) == ASSETS | per_scenario(ROUGH)
-    said = {name: {key: value.value for key, value in event.metadata.items()} for name, event in found.items()}
+    said: dict[str, dict[str, Any]] = {
+        name: {key: value.value for key, value in event.metadata.items()} for name, event in found.items()
+    }
     for name in set(found) - {f"stream/{ROUGH}", "report/data_quality"}:
         table = found[name].metadata["rows"]
         assert isinstance(table, dg.TableMetadataValue)
@@ -160,7 +162,7 @@ def test_every_check_is_recorded_for_the_program(taken: Installation) -> None:
     for name, evaluation in evaluations.items():
         assert evaluation.partition == FIELD, name
         assert evaluation.passed, name
-        metadata = {key: value.value for key, value in evaluation.metadata.items()}
+        metadata: dict[str, Any] = {key: value.value for key, value in evaluation.metadata.items()}
         assert metadata["checked"] >= metadata["unexpected"], name
         assert str(metadata["report"]).startswith("http://127.0.0.1:3080/reports/"), name
         key = str(metadata["report"]).removeprefix("http://127.0.0.1:3080/")

@@ -1,4 +1,4 @@
-"""A real product, perturbed, keeps its world coordinates: the FITS cards and the ASDF extension that holds the full WCS."""
+"""A real product, perturbed, keeps its world coordinates: FITS cards, and the ASDF extension with the full WCS."""
 
 from __future__ import annotations
 
