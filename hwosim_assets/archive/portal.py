@@ -64,7 +64,7 @@ def invoke(listing: Listing, request: str) -> dict[str, Any]:
         return _reply(fields, rows, int(asked.get("page") or 1), int(asked.get("pagesize") or LARGEST_PAGE))
     except _RefusedError as refused:
         return _error(str(refused))
-    except (ValueError, TypeError, KeyError, AttributeError) as problem:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
         return _error(f"the request cannot be read ({type(problem).__name__}: {problem})")
 
 

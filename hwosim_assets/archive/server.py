@@ -287,7 +287,7 @@ async def _form(request: Request) -> dict[str, str]:
 async def _json(request: Request) -> dict[str, Any]:
     try:
         value = json.loads(await _body(request))
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:  # JSON within JSON, thousands deep
         raise HTTPException(400, "the request is not JSON") from problem
     if not isinstance(value, dict):
         raise HTTPException(400, "the request is not a JSON object")

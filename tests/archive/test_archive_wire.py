@@ -233,6 +233,14 @@ def test_other_paths_are_not_there(archive: LocalArchive, path: str) -> None:
     assert httpx.get(archive.url + path, trust_env=False).status_code == 404
 
 
+def test_a_question_that_is_thousands_of_lists_deep_is_refused(archive: LocalArchive) -> None:
+    deep = "[" * 100_000
+    reply = httpx.post(f"{archive.url}/search/jwst/api/v0.1/search", content=deep, trust_env=False)
+    assert (reply.status_code, reply.text) == (400, "the request is not JSON")
+    portal = httpx.post(f"{archive.url}/api/v0/invoke", data={"request": deep}, trust_env=False)
+    assert (portal.status_code, portal.json()["status"]) == (200, "ERROR")
+
+
 def test_a_question_without_end_is_refused(archive: LocalArchive) -> None:
     reply = httpx.post(f"{archive.url}/api/v0/invoke", content=b"request=" + b"x" * 5_000_000, trust_env=False)
     assert reply.status_code == 413
