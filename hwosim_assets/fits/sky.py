@@ -36,25 +36,35 @@ def region_vertices(region: str) -> list[tuple[float, float]]:
     Returns
     -------
     list of (float, float)
-        Right ascension and declination, deg; the first polygon where there are several.
+        Right ascension and declination, deg; those of all polygons where there are several.
     """
     words = region.replace(",", " ").upper().split()
     if not words or words[0] not in {"POLYGON", "CIRCLE"}:
         return []
+    if words[0] == "CIRCLE":
+        numbers = _numbers(words[1:])
+        corners = [numbers[:2]] if len(numbers) >= 3 else []
+    else:
+        starts = [place for place, word in enumerate(words) if word == "POLYGON"]
+        polygons = [_numbers(words[start + 1 : end]) for start, end in zip(starts, [*starts[1:], None], strict=True)]
+        if any(len(numbers) < 6 for numbers in polygons):
+            return []
+        corners = [numbers[at : at + 2] for numbers in polygons for at in range(0, len(numbers) - 1, 2)]
+    points = [in_degrees(ra, dec) for ra, dec in corners]
+    return [point for point in points if point] if all(points) else []
+
+
+def _numbers(words: list[str]) -> list[float]:
+    """Return the numbers after a shape's frame, up to the first word that is none."""
     numbers: list[float] = []
-    for word in words[1:]:
+    for word in words:
         if word in _FRAMES and not numbers:
             continue
         try:
             numbers.append(float(word))
         except ValueError:
             break
-    if words[0] == "CIRCLE":
-        numbers = numbers[:2] if len(numbers) >= 3 else []
-    elif len(numbers) < 6:
-        return []
-    points = [in_degrees(ra, dec) for ra, dec in zip(numbers[::2], numbers[1::2], strict=False)]
-    return [point for point in points if point] if all(points) else []
+    return numbers
 
 
 def region_centre(region: str) -> tuple[float, float] | None:

@@ -38,7 +38,10 @@ def filled(
     tables = Tables(f"sqlite:///{home / 'catalog.db'}", (home / "lake" / "tables").as_uri())
     cal = make_cal()
     places = {
-        "jw01093012001_03102_00001_nis_cal.fits": ("01093", "POLYGON 82.1 -65.5 82.2 -65.5 82.2 -65.4 82.1 -65.4"),
+        "jw01093012001_03102_00001_nis_cal.fits": (
+            "01093",
+            "POLYGON 82.1 -65.5 82.2 -65.5 82.2 -65.4 82.1 -65.4 POLYGON 84.1 -65.5 84.2 -65.5 84.2 -65.4 84.1 -65.4",
+        ),
         "jw01094012001_03102_00001_nis_cal.fits": ("01094", "POLYGON 359.9 -0.1 0.1 -0.1 0.1 0.1 359.9 0.1"),
         "jw01094012001_03102_00002_nis_cal.fits": ("01094", ""),
     }
@@ -73,6 +76,8 @@ def test_each_criterion_narrows(filled: Tables) -> None:
 
 def test_cones_know_the_sphere(filled: Tables) -> None:
     assert names(search(filled, cone=(82.18, -65.45, 0.001))) == ["0109301"]
+    assert names(search(filled, cone=(84.18, -65.45, 0.001))) == ["0109301"]  # in the second of its polygons
+    assert names(search(filled, cone=(83.15, -65.45, 0.001))) == []  # between them
     assert names(search(filled, cone=(0.2, 0.0, 0.11))) == ["0109401"]
     assert names(search(filled, cone=(359.8, 0.0, 0.09))) == []
     assert names(search(filled, cone=(10, 0, 180))) == ["0109301", "0109401"]
