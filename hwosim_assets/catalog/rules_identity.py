@@ -14,10 +14,11 @@ __all__ = ["identity"]
 
 #: Data models of ``stdatamodels`` that archive products are written from.
 KNOWN_MODELS = frozenset({
-    "AmiLgModel", "AmiOIModel", "CombinedSpecModel", "CubeModel", "GuiderCalModel", "GuiderRawModel", "IFUCubeModel",
-    "IFUImageModel", "ImageModel", "Level1bModel", "MRSMultiSpecModel", "MRSSpecModel", "MultiCombinedSpecModel",
-    "MultiExposureModel", "MultiSlitModel", "MultiSpecModel", "RampModel", "SegmentationMapModel", "SlitModel",
-    "SpecModel", "TSOMultiSpecModel", "TSOSpecModel", "WFSSMultiCombinedSpecModel", "WFSSMultiSpecModel",
+    "AmiLgFitModel", "AmiLgModel", "AmiOIModel", "CombinedSpecModel", "CubeModel", "GuiderCalModel",
+    "GuiderRawModel", "IFUCubeModel", "IFUImageModel", "ImageModel", "Level1bModel", "MRSMultiSpecModel",
+    "MRSSpecModel", "MultiCombinedSpecModel", "MultiExposureModel", "MultiSlitModel", "MultiSpecModel", "QuadModel",
+    "RampFitOutputModel", "RampModel", "SegmentationMapModel", "SlitModel", "SpecModel", "TSOMultiSpecModel",
+    "TSOSpecModel", "TrapsFilledModel", "WFSSMultiCombinedSpecModel", "WFSSMultiSpecModel",
 })  # fmt: skip
 #: EXP_TYPE values of the core schema.
 KNOWN_EXP_TYPES = frozenset({
