@@ -7,6 +7,7 @@ what a command says; that stands in ``hwosim_assets.commands``.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,8 +40,17 @@ def json_option(command: F) -> F:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON on standard output (paths, dates and bytes become text)."""
-    click.echo(json.dumps(value, default=str, indent=2, ensure_ascii=False))
+    """Print a value as JSON on standard output (paths, dates and bytes become text, numbers that are none null)."""
+    click.echo(json.dumps(_finite(value), default=str, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: object) -> object:
+    """Return a value without NaN and infinities, for which JSON has no word."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
