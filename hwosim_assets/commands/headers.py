@@ -45,7 +45,9 @@ def headers(file_or_uri: str, hdu: int | None, keyword: str | None, as_json: boo
         if (hdu is None or card.hdu == hdu) and (keyword is None or card.keyword == keyword.upper())
     ]
     if keyword is not None and not found:
-        raise BadInputError(file_or_uri, f"has no card {keyword.upper()}", "look at all cards without --key")
+        where = "" if hdu is None else f" in HDU {hdu}"
+        mend = "look at all cards without --key" if hdu is None else "ask without --hdu, or look at all without --key"
+        raise BadInputError(file_or_uri, f"has no card {keyword.upper()}{where}", mend)
     if as_json:
         print_json([_as_dict(card) for card in found])
     else:

@@ -35,6 +35,8 @@ def report(program: tuple[str, ...], in_browser: bool, as_json: bool) -> None:
     start = f"{settings.report_url}/program/{asked[0]}" if len(asked) == 1 else settings.report_url
     if as_json:
         print_json(rows)
+    elif not rows:
+        say("No program has a quality report yet; materialize one: hwosim run --program P")
     else:
         cells = [
             [row["program"], row["asset"], row["verdict"], row["rows"], row["broken_rules"].replace(",", ", ")]

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from hwosim_assets.console import json_option, print_json, print_table, say
+from hwosim_assets.errors import BadInputError
 
 __all__ = ["search"]
 
@@ -38,15 +39,38 @@ def _moments(
         if moment is None:
             raise click.BadParameter(f"{text!r} is neither an MJD nor an ISO date")
         found.append(moment)
+    if found[0] > found[1]:
+        raise click.BadParameter("ends before it starts; give the earlier time first")
     return found[0], found[1]
 
 
+def _cone(
+    _ctx: click.Context, _parameter: click.Parameter, value: tuple[float, float, float] | None
+) -> tuple[float, float, float] | None:
+    """Return a cone that is on the sky, deg."""
+    if value is not None:
+        ra, dec, radius = value
+        if not (-360 <= ra <= 360 and -90 <= dec <= 90 and 0 <= radius <= 180):
+            raise click.BadParameter(f"{ra} {dec} {radius} is no cone on the sky; give degrees, a radius of 0 to 180")
+    return value
+
+
+def _program(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Return a program number in five digits."""
+    from hwosim_assets.fits.names import program_key
+
+    try:
+        return None if value is None else program_key(value)
+    except BadInputError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command()
-@click.option("--program", metavar="P", help="JWST program, padded or not.")
+@click.option("--program", metavar="P", callback=_program, help="JWST program, padded or not.")
 @click.option("--instrument", metavar="I", help="NIRCAM for all its modes, NIRCAM/IMAGE for one.")
 @click.option("--product-type", metavar="T", help="Suffix of the kind of product, for example cal, s3d, x1d.")
 @click.option("--level", type=click.IntRange(1, 4), help="CAOM calibration level.")
-@click.option("--cone", type=float, nargs=3, metavar="RA DEC RADIUS", help="In degrees, ICRS.")
+@click.option("--cone", type=float, nargs=3, callback=_cone, metavar="RA DEC RADIUS", help="In degrees, ICRS.")
 @click.option("--between", nargs=2, callback=_moments, metavar="T0 T1", help="Exposed between; MJD or ISO dates, UTC.")
 @click.option("--source", type=click.Choice(["catalog", "archive"]), default="catalog", show_default=True)
 @json_option
