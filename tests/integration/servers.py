@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -32,6 +33,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 #: Seconds for Maven to fetch 44 MiB of jars.
 FETCH_SECONDS = 240.0
+#: Java that the broker of the pom's version needs at least.
+JAVA = 17
 #: A heap for the few megabytes of a test, and a compiler that starts fast instead of optimizing.
 JVM = ("-Xms64m", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
@@ -87,6 +90,10 @@ def kafka_jars() -> Path:
     for tool, package in (("java", "default-jre-headless"), ("mvn", "maven")):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} (Debian: apt-get install {package})")
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True, timeout=START_SECONDS).stderr
+    version = re.search(r'version "(\d+)', said)
+    if version is None or int(version[1]) < JAVA:
+        pytest.skip(f"Apache Kafka needs Java {JAVA} or later, this is {said.strip().splitlines()[0]}")
     jars = ROOT / ".tools" / "kafka"
     jars.mkdir(parents=True, exist_ok=True)
     pom = (KAFKA / "pom.xml").read_text(encoding="utf-8")
