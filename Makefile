@@ -25,7 +25,7 @@ $(UV):
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 
 $(READY): pyproject.toml uv.lock | $(UV)
-	$(UV) sync --locked --quiet --python $(PYTHON)
+	$(UV) sync --locked --quiet --all-extras --python $(PYTHON)
 	@touch $@
 
 demo: $(READY) ## Run the whole chain on a generated archive and show where to look

@@ -72,6 +72,8 @@ def _show(rows: "list[dict[str, Any]]", refused: "list[dict[str, Any]]", outcome
 
 def _conclude(rows: "list[dict[str, Any]]", outcomes: "list[Outcome]", *, quiet: bool) -> None:
     """Say what stopped and what failed; raise where a program that was free to go on did not arrive whole."""
+    from hwosim_assets.settings import Settings
+
     for outcome in outcomes:
         if outcome.stopped_by:
             say(f"stopped  {outcome.program}: by the checks {', '.join(outcome.stopped_by)}")
@@ -88,7 +90,8 @@ def _conclude(rows: "list[dict[str, Any]]", outcomes: "list[Outcome]", *, quiet:
         )
     if not quiet:
         say("Every published message was reconciled. Open the UI with `make dev` and look at Lineage.")
-        say("The embedded broker keeps running for you; stop it with `hwosim stream broker stop`.")
+        if not Settings().kafka_bootstrap_servers:
+            say("The embedded broker keeps running for you; stop it with `hwosim stream broker stop`.")
 
 
 @contextmanager
