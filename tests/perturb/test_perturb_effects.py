@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import numpy as np
@@ -85,6 +86,17 @@ def test_read_noise_of_a_raw_ramp_is_in_dn(make: Make) -> None:
     assert record["budgets"][0]["read_method"] == "published"
 
 
+def test_the_read_noise_of_averaged_frames_is_smaller(make: Make) -> None:
+    from astropy.io import fits
+
+    with fits.HDUList.fromstring(make("uncal").content) as hdus:
+        hdus[0].header["NFRAMES"] = 4
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    _, record = perturbed(Product("x_uncal.fits", buffer.getvalue()), read_noise={"factor": 2.0})
+    assert record["budgets"][0]["read_sigma"] == pytest.approx(11.5 / 2.1 / 2)
+
+
 # ------------------------------------------------------------------ background
 
 
@@ -150,6 +162,30 @@ def test_throughput_of_a_ramp_scales_what_accumulated(make: Make) -> None:
     np.testing.assert_array_equal(ramp[:, 0], product.plane("SCI")[:, 0])
     for group in range(1, 6):
         assert (ramp[:, group] - ramp[:, 0]).mean() == pytest.approx(20 * group, rel=0.02)
+
+
+@pytest.mark.parametrize("group", [1, 5])
+def test_throughput_of_a_ramp_leaves_the_noise_of_fewer_electrons_and_of_the_reads(make: Make, group: int) -> None:
+    product, q = make("uncal"), 0.5
+    out, _ = perturbed(product, throughput={"loss": 1 - q})
+    before, after = product.plane("SCI").astype(float), out.plane("SCI").astype(float)
+    added = after[:, group] - before[:, 0] - q * (before[:, group] - before[:, 0])
+    shot, read = group * 40 * q * (1 - q) / 2.1, (11.5 / 2.1) ** 2 * (1 - q**2)
+    assert added.var() == pytest.approx(shot + read + 1 / 12, rel=4 * np.sqrt(2 / added.size))
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_throughput_scales_the_flat_variance_and_err_with_it(make: Make, sums: bool) -> None:
+    product, q = make("cal"), 0.5
+    if not sums:  # one pixel's ERR is not the root of the sum, as in real time series
+        payload = bytearray(product.content)
+        next(plane for plane in product.planes if plane.extname == "ERR").raw(payload)[0, 0] *= 1.2
+        product = Product(product.name, bytes(payload))
+    out, record = perturbed(product, throughput={"loss": 1 - q})
+    assert record["budgets"][0]["sums"] is sums
+    np.testing.assert_allclose(out.plane("VAR_FLAT"), product.plane("VAR_FLAT") * q**2, rtol=1e-6)
+    poisson, read, flat = (product.plane(name).astype(float) for name in ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"))
+    np.testing.assert_allclose(out.plane("ERR")[1:] ** 2, (q * poisson + read + q**2 * flat)[1:], rtol=1e-4)
 
 
 def test_throughput_without_variance_planes_splits_err(make: Make) -> None:
@@ -248,8 +284,6 @@ def test_packets_lie_along_the_readout(make: Make, fast: int, slow: int) -> None
     product = make("cal")
     with fits.HDUList.fromstring(product.content) as hdus:
         hdus[0].header["FASTAXIS"], hdus[0].header["SLOWAXIS"] = fast, slow
-        import io
-
         buffer = io.BytesIO()
         hdus.writeto(buffer)
     turned = Product(product.name, buffer.getvalue())
