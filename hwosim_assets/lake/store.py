@@ -276,8 +276,8 @@ class Lake:
         with store_errors(self.place, key):
             final.parent.mkdir(parents=True, exist_ok=True)
             try:
-                path.chmod(0o444)  # nobody writes into a stored object by its local path
                 os.link(path, final)
+                final.chmod(0o444)  # nobody writes into a stored object by its local path
             except FileExistsError:
                 raise self._taken(key) from None
             except OSError as error:
