@@ -74,6 +74,7 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
     from hwosim_assets.archive.server import LocalArchive
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
+    from hwosim_assets.perturb.scenario import find_scenarios
     from hwosim_streaming.dagster_services import DagsterServices, settle_lost_runs
     from hwosim_streaming.news import News
     from hwosim_streaming.report_server import ReportServer
@@ -89,6 +90,8 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
     say(f"broker    {services.enter_context(_broker(settings))}")
     reports = services.enter_context(ReportServer.from_settings(settings))
     say(f"reports   {reports.url}, the live stream at {reports.url}/live")
+    for broken in find_scenarios(settings.scenario_folders()).broken:
+        say(f"left out  scenario {broken.name}: {broken.reason}")
     log = settings.home / "dagster.log"
     # Before the first start: of a session that was killed. After the last end: of this one.
     lost = settle_lost_runs(instance)

@@ -45,6 +45,10 @@ class Overrides(dg.Config):
     )
 
 
+#: What the launchpad shows once a program is chosen: every number that can be set, null meaning as the file says.
+IN_THE_LAUNCHPAD = {"scenario": "nominal_l2", "severity": 3.0, "seed": None, "rate_per_s": None, "time_scale": None}
+
+
 def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
     """Return the job that perturbs and publishes one program with a run's own numbers.
 
@@ -107,6 +111,7 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
 
     @dg.job(
         partitions_def=jwst_program,
+        config={"ops": {"try_scenario": {"config": IN_THE_LAUNCHPAD}}},
         description="Perturb, publish and verify one program with your own severity, seed, rate and time scale: pick a "
         "partition, edit the configuration in the launchpad, launch. The named scenario is never overwritten.",
     )
