@@ -1,0 +1,71 @@
+"""What the integration tests share: a sample archive, one `hwosim dev` session, a browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from dev_session import DevSession
+
+#: The files that lie in the archive when the session begins; all of one program.
+FIRST = ("jw97001001001_02101_00001_nrcb1_cal.fits", "jw97001-o001_t001_nircam_clear-f200w-sub64p_i2d.fits")
+
+
+def tool(name: str) -> str:
+    """Return the path of a program, or skip and name it."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed (tests/integration/install)")
+    return found
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print a figure past pytest's capture."""
+
+    def print_now(text: str) -> None:
+        with capsys.disabled():
+            click.echo(f"\n    {text}")
+
+    return print_now
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a generated archive: three programs, every kind of product."""
+    from hwosim_assets.archive.sample import write_sample
+
+    root = tmp_path_factory.mktemp("sample")
+    write_sample(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def dev(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevSession]:
+    """Yield a running `hwosim dev` over a part of the sample; sensors on, as they are by default."""
+    session = DevSession(tmp_path_factory.mktemp("dev"))
+    for name in FIRST:
+        session.drop(sample, name)
+    try:
+        session.start()
+        yield session
+    finally:
+        session.kill()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Yield Chromium, headless, talking to nobody of its own accord."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = tool("chromium")
+    options = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=program, args=[*options.split(), "--disable-component-update", "--disable-sync"]
+        )
+        yield chromium
+        chromium.close()
