@@ -5,9 +5,11 @@ group ``hwosim.locations``, and one program's run through them. Keep out what is
 (``hwosim_assets.commands``) and what an asset does (``hwosim_assets.assets``).
 """
 
+import errno
 import logging
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import DagsterEventType
 
-from hwosim_assets.errors import BadInputError
+from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.settings import Settings
 
@@ -43,6 +45,10 @@ STAGES = ("mast", "raw", "catalog", "perturbed", "stream", "report")
 #: Dagster writes a line for every step to standard error; a person at a terminal gets a bar instead.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
+#: Reason and mend of a full disk.
+NO_SPACE = ("no space is left", "free space on that disk, then run again")
+#: A database page and its journal take some kilobytes; below this a disk counts as full (bytes).
+LEAST_SPACE = 64 * 1024
 #: What Dagster wraps around an asset's exception.
 AROUND = {"DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy", "Failure"}
 
@@ -82,14 +88,41 @@ def instance_at(home: Path) -> Iterator[dg.DagsterInstance]:
     ----------
     home : pathlib.Path
         The state folder; it becomes ``DAGSTER_HOME`` of this process, so that children find it.
+
+    Raises
+    ------
+    HwosimError
+        If the folder, or the database that keeps the runs, cannot be used or is full.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(_shipped_settings(), home / "dagster.yaml")
-    os.environ["DAGSTER_HOME"] = str(home)
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    with dg.DagsterInstance.get() as instance:
-        yield instance
+    with _storage_errors(home):
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists():
+            shutil.copyfile(_shipped_settings(), home / "dagster.yaml")
+        os.environ["DAGSTER_HOME"] = str(home)
+        logging.getLogger("dagster").setLevel(logging.CRITICAL)
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+
+
+@contextmanager
+def _storage_errors(home: Path) -> Iterator[None]:
+    """Word failures of Dagster's own storage, wherever in a run they come up."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except DBAPIError as error:
+        ours = isinstance(error.orig, sqlite3.Error)
+        reason = str(error.orig).strip().partition("\n")[0]
+        # SQLite calls a write into a full disk an I/O error where it was not its first.
+        if ours and ("disk is full" in reason or ("I/O" in reason and shutil.disk_usage(home).free < LEAST_SPACE)):
+            raise HwosimError(f"state folder {home}", *NO_SPACE) from error
+        thing = f"state folder {home}" if ours else "Dagster's storage"
+        raise HwosimError(thing, reason, "see that it can be reached and written, then run again") from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise HwosimError(f"state folder {home}", *NO_SPACE) from error
+        raise
 
 
 def check_scenarios(settings: Settings, names: Sequence[str]) -> None:

@@ -127,7 +127,7 @@ def open_stream(transport: Transport, url: str, offset: int = 0, etag: str | Non
     with ExitStack() as stack:
         response = stack.enter_context(transport.stream("GET", url, _AS_STORED | _range(offset, etag)))
         start, size = _extent(response, offset)
-        # "Nothing lies there" need not carry a tag: If-Range held, or the whole file would have come (RFC 9110, 13.1.5).
+        # "Nothing lies there" need not carry a tag: had If-Range not held, the whole file had come (RFC 9110, 13.1.5).
         tag = etag if response.status_code == 416 else _etag(response)
         chunks = _continued(transport, url, response, stack, start, size, tag)
         yield ByteStream(size, tag, _sha256(response), start, chunks)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -174,7 +175,7 @@ def disk(folder: Path, size: int) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def assert_whole(installation: Installation, small: Path) -> None:
@@ -214,3 +215,21 @@ def test_a_full_disk_is_said_and_a_rerun_completes(
         assert_whole(installation, small)
         row = installation.outcome(SPECTRUM, ROUGH)
         assert (row["ingested"], row["perturbed"], row["verified"]) == (2, 2, True)
+
+
+def test_a_full_state_folder_is_said_and_a_rerun_completes(
+    between: Proxy, installed: Callable[..., Installation], tmp_path: Path
+) -> None:
+    folder = tmp_path / "disk"
+    with disk(folder, 500_000):
+        installation = replace(installed(between.url), home=folder / "home")
+        said = installation.command("run", "--program", SPECTRUM, "--stage", "mast")
+        assert said.status == 1
+        assert said.err.splitlines()[-1] == (
+            f"hwosim: state folder {folder / 'home'}: no space is left; free space on that disk, then run again"
+        )
+        assert "Traceback" not in said.text
+        subprocess.run(["mount", "-o", f"remount,size={100_000_000}", folder], check=True)
+        again = installation.command("run", "--program", SPECTRUM, "--stage", "mast")
+        assert again.status == 0, again
+        assert installation.tables().scan(ARCHIVE_PRODUCTS, PROGRAM).num_rows == 2
