@@ -26,6 +26,7 @@ TOPIC_DESCRIPTIONS = {
     "product": "One message per product: metadata and a claim-check URI of the whole file.",
     "truth": "What was done to each product, by product and message id. Models under test do not read it.",
     "control": "Runs started and finished, and the checkpoints a publisher resumes from.",
+    "prediction": "What models answer to frames, by message id. Written by readers, not by this graph.",
 }
 
 
@@ -64,11 +65,13 @@ def stream_asset(scenario: Scenario) -> dg.AssetsDefinition:
 
 def topic_assets(scenarios: Sequence[Scenario], settings: Settings) -> list[dg.AssetSpec]:
     """Return the Kafka topics as external assets, so that the lineage ends where the stream begins."""
+    published: list[dg.CoercibleToAssetDep] = [stream_key(scenario.name) for scenario in scenarios]
+    frames = dg.AssetKey(["kafka", topic_name("frame", settings.topic_prefix)])
     return [
         dg.AssetSpec(
             ["kafka", topic_name(family, settings.topic_prefix)],
             group_name="kafka",
-            deps=[stream_key(scenario.name) for scenario in scenarios],
+            deps=[frames] if family == "prediction" else published,
             kinds={"kafka"},
             description=description,
         )
