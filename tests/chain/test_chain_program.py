@@ -39,6 +39,11 @@ ASSETS = {
 }
 
 
+def named(found: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what runs with overrides made, which other tests do in the same installation."""
+    return {name: value for name, value in found.items() if "--" not in name}
+
+
 def per_scenario(name: str) -> set[str]:
     return {f"{group}/{name}" for group in ("perturbed", "truth", "stream")}
 
@@ -104,7 +109,7 @@ def test_clean_pixels_arrive_as_they_lie_in_the_archive(taken: Installation, arc
 
 
 def test_every_asset_says_what_it_holds(taken: Installation) -> None:
-    found = taken.materialized(FIELD)
+    found = named(taken.materialized(FIELD))
     assert set(found) == ASSETS | per_scenario(ROUGH)
     said: dict[str, dict[str, Any]] = {
         name: {key: value.value for key, value in event.metadata.items()} for name, event in found.items()
@@ -123,7 +128,9 @@ def test_every_asset_says_what_it_holds(taken: Installation) -> None:
     assert said[f"stream/{ROUGH}"]["published"] == said[f"stream/{ROUGH}"]["consumed"]
     assert said["report/data_quality"]["report"] == f"http://127.0.0.1:3080/program/{FIELD}"
     lake = taken.lake()
-    assert b"every_message_reconciled" in lake.read(lake.key_of(said["report/data_quality"]["dagster/uri"]))
+    page = lake.read(lake.key_of(said["report/data_quality"]["dagster/uri"])).decode()
+    judged = set(found) - {"report/data_quality", f"truth/{ROUGH}"}
+    assert all(f">{name}<" in page for name in judged), page
 
 
 def test_the_picture_shows_before_and_after(taken: Installation) -> None:
@@ -170,14 +177,14 @@ def test_every_check_is_recorded_for_the_program(taken: Installation) -> None:
 
 
 def test_an_unchanged_program_moves_writes_and_publishes_nothing(taken: Installation, proxy: Proxy) -> None:
-    before = (taken.versions(FIELD), taken.ends(), taken.snapshots(), {each.key for each in taken.lake().list()})
+    before = (named(taken.versions(FIELD)), taken.ends(), taken.snapshots(), {each.key for each in taken.lake().list()})
     assert set(before[0]) == ASSETS | per_scenario(ROUGH)
     assert sum(before[1].values()) > 0
     proxy.downloads.clear()
     outcome = taken.run(FIELD, [ROUGH])
     assert outcome.succeeded, outcome
     assert proxy.downloads == []
-    assert taken.versions(FIELD) == before[0]
+    assert named(taken.versions(FIELD)) == before[0]
     assert taken.ends() == before[1]
     assert taken.snapshots() == before[2]
     assert {each.key for each in taken.lake().list()} == before[3]
@@ -219,7 +226,7 @@ def test_a_changed_product_changes_its_program_alone(
         assert outcome.succeeded, outcome
     assert [each for each, _size in proxy.downloads] == [name]
     assert taken.versions(SPECTRUM) == versions[SPECTRUM]
-    now = taken.versions(FIELD)
+    now = named(taken.versions(FIELD))
     differing = {asset for asset in now if now[asset] != versions[FIELD][asset]}
     assert differing >= {"raw/fits_files", "catalog/products", *per_scenario(ROUGH)}
     made = taken.materialized(FIELD)[f"perturbed/{ROUGH}"].metadata
