@@ -134,11 +134,11 @@ def publication(row: Mapping[str, Any], *, already: bool) -> dict[str, Any]:
 
 
 def _columns_to_show(spec: TableSpec) -> list[str]:
-    """Return the columns worth a look: the key first, then the others except bytes and the program."""
+    """Return the columns worth a look: the key first, then the others except bytes, hashes and the program."""
     shown = [
         field.name
         for field in spec.schema
-        if not any(is_kind(field.type) for is_kind in _NOT_SHOWN) and not field.name.endswith("_json")
+        if not any(is_kind(field.type) for is_kind in _NOT_SHOWN) and not field.name.endswith(("_json", "sha256"))
     ]
     first = [name for name in spec.key if name in shown]
     return first + [name for name in shown if name not in first and name not in spec.scope]

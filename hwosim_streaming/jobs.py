@@ -85,10 +85,10 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
                 partition=program,
                 tags={DATA_VERSION_TAG: content_sha256(PERTURBED, perturbed.rows)},
                 metadata={
+                    **metadata.before_after(perturbed.picture()),
                     **metadata.table_rows(perturbed.rows, spec=PERTURBED),
                     "scenario": dg.MetadataValue.json(scenario.content.model_dump(mode="json")),
                     **metadata.rejections(perturbed.rejections),
-                    **metadata.before_after(perturbed.picture()),
                 },
             )
         )

@@ -77,12 +77,12 @@ def perturbed_asset(scenario: Scenario) -> dg.AssetsDefinition:
             asset_key=perturbed_key(scenario.name),
             data_version=dg.DataVersion(content_sha256(PERTURBED, result.rows)),
             metadata={
+                **metadata.before_after(result.picture()),
                 **metadata.table_rows(result.rows, spec=PERTURBED),
                 "files made": result.made,
                 "files kept": result.kept,
                 "scenario": dg.MetadataValue.json(scenario.content.model_dump(mode="json")),
                 **metadata.rejections(result.rejections),
-                **metadata.before_after(result.picture()),
             },
         )
         yield dg.MaterializeResult(
