@@ -143,10 +143,11 @@ def publish_program(
     ------
     BadInputError
         If there is nothing to publish.
+    HwosimError
+        If the truth of a product is not known.
     BackendAbsentError
         If there is no broker, or it goes away.
     """
-    from hwosim_assets.perturb.dataset import TRUTH
     from hwosim_streaming.broker import bootstrap_servers
     from hwosim_streaming.clients import client_config, cluster_id
     from hwosim_streaming.delivery import deliver
@@ -155,6 +156,7 @@ def publish_program(
     from hwosim_streaming.topics import ensure_topics
 
     plan = plan_program(program, scenario, tables)
+    truth = _truth_of(plan, tables)
     config = client_config(settings, bootstrap_servers(settings))
     broker = cluster_id(config)
     with _only_publisher(settings, plan.run_id):
@@ -163,13 +165,33 @@ def publish_program(
         if known is not None:
             return PublicationResult(known, None, already=True)
         plan_key = write_plan(lake, plan)
-        truth = tables.scan(TRUTH, {"program": program, "scenario": scenario.id}).to_pylist()
         with DeliveredFiles(lake, plan.products, partial(_make, scenario, lake, tables, program)) as files:
             delivered = deliver(plan, truth, files, config, topics, on_message)
         keys = {"plan_key": plan_key, "receipt_key": write_receipt(lake, plan, delivered)}
         row = _row(plan, broker, topics, delivered) | keys
         _record(row, tables)
     return PublicationResult(row, delivered.verification, already=False)
+
+
+def _truth_of(plan: StreamPlan, tables: Tables) -> list[dict[str, Any]]:
+    """Return the truth of a plan's products.
+
+    Raises
+    ------
+    HwosimError
+        If a product has none, or has that of other bytes: a process may have been killed between the
+        two tables' commits.
+    """
+    from hwosim_assets.perturb.dataset import TRUTH
+
+    rows: list[dict[str, Any]] = tables.scan(TRUTH, {"program": plan.program, "scenario": plan.scenario}).to_pylist()
+    told = ("product_name", "in_sha256", "out_sha256", "plan_sha256")
+    known = {tuple(row[name] for name in told) for row in rows}
+    for name, row in plan.products.items():
+        if tuple(row[column] for column in told) not in known:
+            reason = f"has no truth record of these bytes under {plan.scenario}"
+            raise HwosimError(name, reason, "materialize its perturbed products anew")
+    return rows
 
 
 def _make(scenario: Scenario, lake: Lake, tables: Tables, program: str, name: str) -> bytes:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 from chain_tools import ROUGH, SPECTRUM, Installation, Proxy, Said, locations
 
@@ -22,7 +24,7 @@ from hwosim_assets.archive import transport
 from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS, OBSERVATIONS
 from hwosim_assets.archive.server import LocalArchive
 from hwosim_assets.lake.ingest import RAW_FILES
-from hwosim_assets.perturb.dataset import PERTURBED
+from hwosim_assets.perturb.dataset import PERTURBED, TRUTH
 from hwosim_streaming.publication import PUBLICATIONS
 
 PROGRAM = {"program": SPECTRUM}
@@ -234,3 +236,26 @@ def test_a_full_state_folder_is_said_and_a_rerun_completes(
         again = installation.command("run", "--program", SPECTRUM, "--stage", "mast")
         assert again.status == 0, again
         assert installation.tables().scan(ARCHIVE_PRODUCTS, PROGRAM).num_rows == 2
+
+
+def spoil_hash(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**rows[0], "out_sha256": "0" * 64}, *rows[1:]]
+
+
+@pytest.mark.parametrize("spoil", [lambda rows: rows[1:], spoil_hash], ids=["missing", "of other bytes"])
+def test_nothing_is_published_whose_truth_is_not_known(
+    taken: Installation, spoil: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+) -> None:
+    """As after a process that was killed between the two tables' commits."""
+    scope = {**PROGRAM, "scenario": "clean"}
+    tables, ends = taken.tables(), taken.ends()
+    rows = tables.scan(TRUTH, scope)
+    tables.replace(TRUTH, scope, pa.Table.from_pylist(spoil(rows.to_pylist()), schema=TRUTH.schema))
+    try:
+        said = taken.command("stream", "publish", "--program", SPECTRUM, "--scenario", "clean")
+    finally:
+        tables.replace(TRUTH, scope, rows)
+    assert said.status == 1
+    name = rows["product_name"][0].as_py()
+    assert f"hwosim: {name}: has no truth record of these bytes under clean; " in said.err
+    assert taken.ends() == ends
