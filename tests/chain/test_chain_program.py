@@ -139,12 +139,13 @@ def test_the_picture_shows_before_and_after(taken: Installation) -> None:
     start = "data:image/png;base64,"
     assert start in text
     picture = Image.open(io.BytesIO(base64.b64decode(text.partition(start)[2].partition(")")[0])))
-    width, height = picture.size
-    assert width > 1.5 * height
-    pixels = np.asarray(picture.convert("L"), dtype=int)
-    assert np.ptp(pixels) > 100
-    half = width // 2
-    assert (pixels[:, :half] != pixels[:, -half:]).any()
+    pixels = np.asarray(picture.convert("RGB"), dtype=int)
+    gap = 8
+    side = (pixels.shape[1] - gap) // 2
+    before, after = pixels[:, :side], pixels[:, side + gap :]
+    assert before.shape == after.shape
+    assert np.ptp(before) > 100
+    assert (before != after).any()
 
 
 def test_every_check_is_recorded_for_the_program(taken: Installation) -> None:
