@@ -85,6 +85,7 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
         archive = services.enter_context(LocalArchive(folder))
         os.environ["HWOSIM_ARCHIVE_URL"], served = archive.url, archive.folder
         say(f"archive   {archive.url}  (drop FITS files into {folder})")
+        say(f"          for commands in another terminal: export HWOSIM_ARCHIVE_URL={archive.url}")
     else:
         say(f"archive   {settings.archive_url}")
     say(f"broker    {services.enter_context(_broker(settings))}")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import screens
 from dev_session import DevSession
 
-#: The files that lie in the archive when the session begins; all of one program.
-FIRST = ("jw97001001001_02101_00001_nrcb1_cal.fits", "jw97001-o001_t001_nircam_clear-f200w-sub64p_i2d.fits")
+#: The files that lie in the archive when the session begins: two programs.
+FIRST = (
+    "jw97001001001_02101_00001_nrcb1_cal.fits",
+    "jw97001-o001_t001_nircam_clear-f200w-sub64p_i2d.fits",
+    "jw97003001001_02101_00001_mirimage_cal.fits",
+)
 
 
 def tool(name: str) -> str:
@@ -45,16 +51,21 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def dev(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevSession]:
-    """Yield a running `hwosim dev` over a part of the sample; sensors on, as they are by default."""
-    session = DevSession(tmp_path_factory.mktemp("dev"))
-    for name in FIRST:
-        session.drop(sample, name)
-    try:
-        session.start()
-        yield session
-    finally:
-        session.kill()
+def dev(sample: Path) -> Iterator[DevSession]:
+    """Yield a running `hwosim dev`; sensors on, as they are by default.
+
+    Its archive holds a part of the sample; all of it where the pictures of the documentation are made.
+    """
+    # The folder's name is seen on the pages.
+    with tempfile.TemporaryDirectory(prefix="hwosim-") as folder:
+        session = DevSession(Path(folder))
+        for name in FIRST if screens.FOLDER is None else sorted(path.name for path in sample.rglob("*.fits")):
+            session.drop(sample, name)
+        try:
+            session.start()
+            yield session
+        finally:
+            session.kill()
 
 
 @pytest.fixture(scope="session")

@@ -81,6 +81,10 @@ class DevSession:
                 arguments, stderr=log, stdout=log, env=self.environment, cwd=self.state, start_new_session=True
             )
         until("`hwosim dev` to say ready", lambda: self._said("ready"))
+        # As it tells a person to do in another terminal.
+        (told,) = [line for line in self.lines() if "export " in line]
+        name, url = told.split("export ")[1].split("=")
+        self.environment[name] = url
 
     def _said(self, word: str) -> str | None:
         assert self.process is not None
