@@ -196,6 +196,8 @@ class _Ingest:
         self._journal = folder / "journal.jsonl"
         self._writing = threading.Lock()
         self._stop = threading.Event()
+        self._counting = threading.Lock()
+        self._silent = 0
 
     def journal(self) -> dict[str, dict[str, Any]]:
         """Return the rows of a killed ingest; a torn last line is left out."""
@@ -223,24 +225,33 @@ class _Ingest:
     def run(self, products: list[_Product], on_file: Callable[[str], None] | None) -> list[_Outcome]:
         """Try every file, a few at once; stop when the archive is down or a disk is full."""
         outcomes: list[_Outcome] = []
-        silent = 0
         with ThreadPoolExecutor(THREADS, thread_name_prefix="ingest") as pool:
             try:
                 for future in as_completed([pool.submit(self._one, product) for product in products]):
                     outcome = future.result()
+                    if outcome.refused is not None and outcome.refused.rule == "stopped":
+                        continue
                     outcomes.append(outcome)
-                    silent = silent + 1 if outcome.refused and outcome.refused.archive_down else 0
-                    if silent == PATIENCE:
-                        break
                     if on_file is not None:
                         on_file(outcome.product.name)
             finally:  # after the last file this stops nothing
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
         every_failed = all(outcome.refused and outcome.refused.from_archive for outcome in outcomes)
-        if silent == PATIENCE or (outcomes and every_failed):
+        if self._silent >= PATIENCE or (outcomes and every_failed):
             raise self._down(outcomes)
         return outcomes
+
+    def _listen(self, outcome: _Outcome) -> None:
+        """Count the files in a row that the archive did not answer; the last one it may keep silent on stops the rest.
+
+        Counted where the files are brought: a reader of their outcomes may be dozens of files behind.
+        """
+        with self._counting:
+            if self._silent < PATIENCE:
+                self._silent = self._silent + 1 if outcome.refused and outcome.refused.archive_down else 0
+            if self._silent >= PATIENCE:
+                self._stop.set()
 
     def _down(self, outcomes: list[_Outcome]) -> BackendAbsentError:
         refused = next(outcome.refused for outcome in reversed(outcomes) if outcome.refused)
@@ -261,6 +272,7 @@ class _Ingest:
             outcome.refused = refused
         except BadInputError as error:
             outcome.refused = RefusedError("file_name", f"{error.thing} {error.reason}", error.mend)
+        self._listen(outcome)
         return outcome
 
     def _unchanged(self, product: _Product, row: dict[str, Any]) -> bool:
