@@ -40,7 +40,7 @@ test: $(READY) ## Run every test that needs nothing beyond this machine
 check: $(READY) ## Check format, lint, types and that both code locations load
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy --no-incremental
 	$(BIN)/dagster definitions validate --log-level error
 
 format: $(READY) ## Format the code

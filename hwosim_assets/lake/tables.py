@@ -402,7 +402,7 @@ def _matches(where: dict[str, str] | None) -> Any:
 
     every: Any = AlwaysTrue()
     for name, value in (where or {}).items():
-        every = And(every, EqualTo(name, value))  # type: ignore[call-arg, misc]
+        every = And(every, EqualTo(name, value))  # type: ignore[call-arg]
     return every
 
 
