@@ -81,14 +81,14 @@ def _is_short_for(text: str, name: str) -> bool:
 
 
 def test_the_partitions_page_lists_the_programs(published: DevSession, page: Any) -> None:
-    _open(page, f"{published.url}/assets/mast/observations?view=partitions&partition={PROGRAM}")
+    _open(page, f"{published.url}/assets/raw/fits_files?view=partitions&partition={PROGRAM}")
     page.get_by_text("Latest materialization").first.wait_for()
-    asked = '{ assetNodes(assetKeys: [{path: ["mast", "observations"]}]) { partitionKeys } }'
+    asked = '{ assetNodes(assetKeys: [{path: ["raw", "fits_files"]}]) { partitionKeys } }'
     programs = published.graphql(asked)["assetNodes"][0]["partitionKeys"]
     assert PROGRAM in programs
     for program in programs:
         assert page.get_by_text(program, exact=True).count(), program
-    assert page.get_by_text("NIRCAM/IMAGE").count(), "the rows of the program"
+    assert page.get_by_text(FIRST[0]).count(), "the rows of the program"
     keep(page, "partitions")
 
 
