@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ T = TypeVar("T")
 CHECKOUT = Path(__file__).parents[2]
 #: What the tests wait for takes about a minute; a machine may be slow, so this only ends what hangs.
 PATIENCE_S = 300.0
+#: From <sys/prctl.h>.
+PR_SET_PDEATHSIG = 1
 
 
 def command(name: str) -> str:
@@ -51,6 +54,12 @@ def until(what: str, look: Callable[[], T | None], patience: float = PATIENCE_S,
     raise AssertionError(f"waited {patience:g} s for {what}")
 
 
+def _end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the tests are killed: no fixture cleans up then."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class DevSession:
     """A running `hwosim dev`."""
 
@@ -78,7 +87,13 @@ class DevSession:
         arguments = [command("hwosim"), "dev", "--port", str(self.port), "--archive", str(self.archive)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                arguments, stderr=log, stdout=log, env=self.environment, cwd=self.state, start_new_session=True
+                arguments,
+                stderr=log,
+                stdout=log,
+                env=self.environment,
+                cwd=self.state,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         until("`hwosim dev` to say ready", lambda: self._said("ready"))
         # As it tells a person to do in another terminal.
