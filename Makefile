@@ -41,6 +41,7 @@ check: $(READY) ## Check format, lint, types and that both code locations load
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --no-incremental
+	@mkdir -p $(DAGSTER_HOME)
 	$(BIN)/dagster definitions validate --log-level error
 
 format: $(READY) ## Format the code
