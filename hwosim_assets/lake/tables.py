@@ -148,6 +148,26 @@ class Tables:
         ]
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
+    def names(self) -> list[str]:
+        """Return the names of the tables that exist.
+
+        Raises
+        ------
+        BackendAbsentError
+            If the catalog cannot be reached.
+        """
+        return self._beside_others("catalog", lambda: sorted(name[-1] for name in self._open().list_tables(NAMESPACE)))
+
+    def open(self, name: str) -> Table:
+        """Return a table as it is now, for readers that plan by themselves.
+
+        Raises
+        ------
+        BackendAbsentError
+            If the catalog cannot be reached.
+        """
+        return self._beside_others(name, lambda: self._open().load_table((NAMESPACE, name)))
+
     # ------------------------------------------------------------------ writing
 
     def replace(self, spec: TableSpec, scope: dict[str, str], rows: pa.Table) -> Replaced:
