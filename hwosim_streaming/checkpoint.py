@@ -7,7 +7,8 @@ How nothing is published twice: before its first message a run writes where the 
 a second it writes how many of its sends the broker has confirmed, in order, and the offsets up to
 which they lie. A later attempt reads the newest state, reads the topics from these offsets on, and
 leaves out what it finds there. Each partition is filled in the order of the plan by an idempotent
-producer, so what is missing is exactly the rest. One gap is left, and only without transactions: bytes
+producer, so what is missing is exactly the rest. In transactions (``publisher``) messages and state become
+visible together, and what a later attempt looks at cannot change any more. Without them one gap is left: bytes
 of a killed publisher that the broker takes in after the next attempt has looked. Readers close it by
 leaving out what has the same run id and message id.
 """

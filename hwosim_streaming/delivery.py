@@ -35,6 +35,11 @@ from hwosim_streaming.verify import Expected, Verification, reconcile
 
 __all__ = ["Delivered", "deliver"]
 
+#: How often a run is taken up again within one publication, each time after the broker failed for half a minute.
+ATTEMPTS = 3
+#: How long a broker may take to show what it committed.
+SETTLE_SECONDS = 15.0
+
 
 @dataclass(frozen=True)
 class Delivered:
@@ -96,6 +101,8 @@ def deliver(
     files: DeliveredFiles,
     config: dict[str, Any],
     topics: Topics,
+    *,
+    transactional_id: str | None = None,
     on_message: Callable[[int, int], None] | None = None,
 ) -> Delivered:
     """Publish what of a plan is not on the topics yet, then read all of it back and compare.
@@ -112,21 +119,45 @@ def deliver(
         See :func:`hwosim_streaming.clients.client_config`.
     topics : Topics
         Where to.
+    transactional_id : str, optional
+        Publish in transactions under this id, the same for all attempts at this run.
     on_message : callable, optional
         Called with (number, how many) for each send.
 
     Raises
     ------
     BackendAbsentError
-        If the broker is not there, or goes away; what it took stays, and a later call continues.
+        If the broker is not there, or goes away for long; what it took stays, and a later call continues.
     HwosimError
         If a file cannot be read as planned.
     """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            delivered = _attempt(plan, truth, files, config, topics, transactional_id, on_message)
+            break
+        except PublishFailedError:
+            # A broker that restarts, moves a leader or cuts the line is ridden through: what it took is found there.
+            if attempt == ATTEMPTS:
+                raise
+    return delivered
+
+
+def _attempt(
+    plan: StreamPlan,
+    truth: Sequence[Mapping[str, Any]],
+    files: DeliveredFiles,
+    config: dict[str, Any],
+    topics: Topics,
+    transactional_id: str | None,
+    on_message: Callable[[int, int], None] | None,
+) -> Delivered:
+    """Publish what is missing now, and prove the whole."""
     items = _items(plan, truth, files, topics)
-    state, todo = _where_to_continue(config, topics, plan, items)
     expected: list[Expected] = []
     began = time.monotonic()
-    with closing(KafkaSink(config)) as sink:
+    # The sink comes first: from then on no earlier publisher of this run adds anything to what is looked at.
+    with closing(KafkaSink(config, transactional_id)) as sink:
+        state, todo = _where_to_continue(config, topics, plan, items)
         if todo:
             # Before the first message: without it a later attempt would not know where to look.
             _confirm(sink, state_record(topics, state))
@@ -209,10 +240,23 @@ def _outgoing(place: Place, composed: Composed, due_wall_ns: int) -> Outgoing:
 def _prove(
     plan: StreamPlan, config: dict[str, Any], topics: Topics, state: RunState, expected: Sequence[Expected]
 ) -> Verification:
-    ends = end_offsets(config, topics.places(*DATA_FAMILIES))
+    ends = _settled_ends(config, topics, state)
     starts = {place: state.first[place] for place in ends if place in state.first}
     lost = frozenset(row["message_id"] for row in plan.rows if row["copies"] == 0)
     return reconcile(expected, lost, arrivals(config, plan.run_id, starts, ends), topics.names["truth"])
+
+
+def _settled_ends(config: dict[str, Any], topics: Topics, state: RunState) -> dict[Place, int]:
+    """Return where the topics end, once they show all that was confirmed.
+
+    A broker answers a commit when it is decided, and shows the messages of each partition a moment later.
+    """
+    until = time.monotonic() + SETTLE_SECONDS
+    while True:
+        ends = end_offsets(config, topics.places(*DATA_FAMILIES))
+        if still_holds(state, ends) or time.monotonic() > until:
+            return ends
+        time.sleep(0.05)
 
 
 def _confirm(sink: KafkaSink, record: Outgoing) -> None:
@@ -220,6 +264,7 @@ def _confirm(sink: KafkaSink, record: Outgoing) -> None:
     reasons: list[str] = []
     sink.send(record, lambda offset, reason: reasons.append(reason) if offset is None else None)
     sink.flush()
+    sink.commit()
     if reasons:
         raise PublishFailedError(
             f"topic {record.topic}", f"took no record ({reasons[0]})", "see whether the broker runs"

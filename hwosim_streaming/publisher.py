@@ -3,9 +3,12 @@
 Holds: :class:`Publisher`, the clocks it waits by and the Kafka producer it sends through. Keep out what
 is sent (``compose``), where a run resumes (``checkpoint``) and the proof of what arrived (``verify``).
 
-Idempotent, acks from all replicas, no flush before the end. A producer that has done its work is kept
-for the next publication of the process: librdkafka takes half a second or a whole one to make a new one
-idempotent. A full queue is back-pressure: the loop serves delivery reports until there is room, and
+Idempotent, acks from all replicas. With a transactional id, what is sent and the checkpoint that says so
+become visible together or not at all, about once a second; the same id on another producer ends what
+this one had begun, so that a publisher thought dead cannot add anything later. Without one (a broker
+whose readers see aborted records gains nothing by it) nothing is flushed before the end, and a producer that has done
+its work is kept for the next publication of the process: librdkafka takes half a second or a whole one to make a
+new one idempotent. A full queue is back-pressure: the loop serves delivery reports until there is room, and
 what that delays is recorded as lateness, not hidden. Due times are absolute on a monotonic clock, so
 that lateness does not add up.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -34,6 +38,10 @@ __all__ = [
 
 #: Seconds that a broker may stay away while messages wait; then the publication has failed.
 MESSAGE_SECONDS = 30
+#: After so long an open transaction of a publisher that is gone is aborted by the broker.
+TRANSACTION_SECONDS = 60
+#: How long one step of a transaction may take before it is asked whether to go on.
+STEP_SECONDS = 5.0
 QUEUE_KIBIBYTES = 128 * 1024
 #: A checkpoint is due after so many messages or seconds.
 CHECKPOINT_MESSAGES = 1000
@@ -123,7 +131,15 @@ class VirtualClock:
 
 
 class Sink(Protocol):
-    """Where records go."""
+    """Where records go.
+
+    Attributes
+    ----------
+    atomic : bool
+        Whether nothing that was sent is seen before ``commit``.
+    """
+
+    atomic: bool
 
     def send(self, record: Outgoing, done: Callable[[int | None, str], None]) -> None:
         """Take a record; call ``done(offset, "")`` or ``done(None, reason)`` later, from ``serve`` or ``flush``."""
@@ -133,6 +149,9 @@ class Sink(Protocol):
 
     def flush(self) -> None:
         """Wait for every report."""
+
+    def commit(self) -> None:
+        """Let what was sent since the last time be seen; nothing to do where the sink is not atomic."""
 
     def abandon(self) -> None:
         """Drop what is queued and wait until nothing is on its way any more."""
@@ -145,9 +164,17 @@ class KafkaSink:
     ----------
     config : dict
         See :func:`hwosim_streaming.clients.client_config`; its properties win over ours.
+    transactional_id : str, optional
+        Makes it transactional. Whoever used this id before can send no more, and what it had not
+        committed is gone.
+
+    Raises
+    ------
+    PublishFailedError
+        If the broker grants no transactions in time.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], transactional_id: str | None = None) -> None:
         from confluent_kafka import Producer
 
         ours = {
@@ -160,10 +187,16 @@ class KafkaSink:
             "queue.buffering.max.messages": 100_000,
             "message.timeout.ms": MESSAGE_SECONDS * 1000,
         }
+        if transactional_id is not None:
+            ours |= {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_SECONDS * 1000}
+        self.atomic = transactional_id is not None
+        self._open = False
         self._servers = config["bootstrap.servers"]
         self._properties = {**ours, **config}
         self._sound = True
         self._producer = _parked.take(self._properties) or Producer(self._properties)
+        if self.atomic:
+            self._insisting(lambda: self._producer.init_transactions(STEP_SECONDS), "grants no transactions")
 
     def send(self, record: Outgoing, done: Callable[[int | None, str], None]) -> None:
         """Queue a record, waiting while the queue is full.
@@ -182,6 +215,9 @@ class KafkaSink:
                 self._sound = False
                 done(None, error.str())
 
+        if self.atomic and not self._open:
+            self._insisting(self._producer.begin_transaction, "begins no transaction")
+            self._open = True
         while True:
             try:
                 self._producer.produce(
@@ -217,15 +253,49 @@ class KafkaSink:
                     f"Kafka broker {self._servers}", "took no messages any more", "see whether it runs"
                 )
 
+    def commit(self) -> None:
+        """Commit the open transaction, if there is one.
+
+        Raises
+        ------
+        PublishFailedError
+            If the broker does not take it; none of it is then seen by a ``read_committed`` reader.
+        """
+        if self._open:
+            self._insisting(lambda: self._producer.commit_transaction(STEP_SECONDS), "committed no transaction")
+            self._open = False
+
+    def _insisting(self, step: Callable[[], None], refusal: str) -> None:
+        """Do a step of a transaction, again while the client says that again may help."""
+        from confluent_kafka import KafkaException
+
+        until = time.monotonic() + MESSAGE_SECONDS
+        while True:
+            try:
+                return step()
+            except KafkaException as error:
+                failure = error.args[0]
+                if not failure.retriable() or time.monotonic() > until:
+                    self._sound = False
+                    thing = f"Kafka broker {self._servers}"
+                    raise PublishFailedError(thing, f"{refusal} ({failure.str()})", "publish again") from error
+
     def abandon(self) -> None:
-        """Drop what is queued and wait a little until nothing is on its way any more."""
+        """Drop what is queued, abort what is open, and wait a little until nothing is on its way any more."""
+        from confluent_kafka import KafkaException
+
         self._sound = False
         self._producer.purge(in_queue=True, in_flight=False, blocking=True)
-        self._producer.flush(5.0)
+        self._producer.flush(STEP_SECONDS)
+        if self._open:
+            # Where this fails too, the next producer of this id aborts it, or the broker after its time-out.
+            with suppress(KafkaException):
+                self._producer.abort_transaction(STEP_SECONDS)
+            self._open = False
 
     def close(self) -> None:
         """Leave the producer to the next sink of this process, or let go of the broker where anything failed."""
-        if self._sound and not len(self._producer):
+        if self._sound and not self.atomic and not len(self._producer):
             _parked.leave(self._properties, self._producer)
         else:
             self._producer.close()
@@ -268,7 +338,7 @@ class Publisher:
     clock : Clock
         What to wait by.
     on_checkpoint : callable
-        Called now and then with the deliveries so far and how many of the first ones are certain.
+        Called now and then with how many of the first deliveries are certain.
     on_sent : callable
         Called with the number of each record that went out.
     deliveries : list of Delivery
@@ -284,6 +354,8 @@ class Publisher:
     deliveries: list[Delivery] = field(default_factory=list)
     certain: int = 0
     _failed: list[tuple[int, str]] = field(default_factory=list)
+    _marked: int = 0
+    _marked_ns: int = 0
 
     def run(self, records: Iterable[tuple[int, Callable[[int], Outgoing]]]) -> None:
         """Send records, wait for every delivery report.
@@ -313,7 +385,7 @@ class Publisher:
 
     def _send_all(self, records: Iterable[tuple[int, Callable[[int], Outgoing]]]) -> None:
         start, start_wall = self.clock.now_ns(), time.time_ns()
-        checkpoint_at, checkpoint_ns = 0, start
+        self._marked, self._marked_ns = 0, start
         for number, (due, make) in enumerate(records):
             record = make(start_wall + due)
             self._wait(start + due)
@@ -322,18 +394,33 @@ class Publisher:
             self.on_sent(number)
             if self._failed:
                 break
-            late = (self.clock.now_ns() - checkpoint_ns) / 1e9
-            if number - checkpoint_at >= CHECKPOINT_MESSAGES or late >= CHECKPOINT_SECONDS:
-                checkpoint_at, checkpoint_ns = number, self.clock.now_ns()
-                self.on_checkpoint(self._settle())
+            if len(self.deliveries) - self._marked >= CHECKPOINT_MESSAGES:
+                self._checkpoint()
         self.sink.flush()
 
     def _wait(self, until_ns: int) -> None:
-        """Wait for a due time, serving delivery reports meanwhile."""
+        """Wait for a due time, serving delivery reports and checkpoints meanwhile."""
         self.sink.serve()
-        while (left := until_ns - self.clock.now_ns()) > 0:
+        while True:
+            now = self.clock.now_ns()
+            if len(self.deliveries) > self._marked and now - self._marked_ns >= CHECKPOINT_SECONDS * 1e9:
+                self._checkpoint()
+                now = self.clock.now_ns()
+            left = until_ns - now
+            if left <= 0:
+                return
             self.clock.sleep(min(left / 1e9, 0.1))
             self.sink.serve()
+
+    def _checkpoint(self) -> None:
+        """Say how far the run has come; where the sink is atomic, this and all before it are seen from now on."""
+        if self.sink.atomic:
+            self.sink.flush()
+        if self._failed:
+            return
+        self.on_checkpoint(self._settle())
+        self.sink.commit()
+        self._marked, self._marked_ns = len(self.deliveries), self.clock.now_ns()
 
     def _reporter(self, number: int) -> Callable[[int | None, str], None]:
         def done(offset: int | None, reason: str) -> None:

@@ -16,9 +16,10 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
+import servers
 import yaml
+from kafka_program import BULK, SCENARIO, SCENARIO_FILE, Installation, assert_proved, bulk_program, planned_ids
 
 from hwosim_assets.archive.client import ArchiveClient
 from hwosim_assets.archive.sample import write_sample
@@ -28,40 +29,18 @@ from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_assets.lake.ingest import ingest_program
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
-from hwosim_assets.perturb.dataset import PERTURBED, TRUTH, perturb_program
+from hwosim_assets.perturb.dataset import perturb_program
 from hwosim_assets.perturb.scenario import load_scenario
 from hwosim_assets.settings import Settings
 from hwosim_streaming import connect
-from hwosim_streaming.arrivals import text_headers
-from hwosim_streaming.clients import client_config, low_offsets, read_between
-from hwosim_streaming.envelope import FAMILIES, Frame, Header
+from hwosim_streaming.clients import low_offsets
+from hwosim_streaming.envelope import FAMILIES, Frame
 from hwosim_streaming.lag import lags
-from hwosim_streaming.plan import StreamPlan
-from hwosim_streaming.publication import PublicationResult, plan_program, publish_program
-from hwosim_streaming.topics import Topics, ensure_topics, existing_topics
-
-HERE = Path(__file__).parent
-for folder in (HERE, HERE.parent / "streaming"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-
-import servers  # noqa: E402 - beside this file, which is no package
-import stream_data  # noqa: E402 - what the tests of the stream build their manifests with
+from hwosim_streaming.publication import PublicationResult
+from hwosim_streaming.topics import ensure_topics
 
 pytestmark = pytest.mark.integration
 
-SCENARIO = "integration"
-EFFECTS = [{"throughput": {"severity": 2}}, {"read_noise": {"severity": 2}}, {"packet_loss": {"severity": 2}}]
-SCENARIO_FILE = {
-    "version": 1,
-    "description": "Everything the stream can do to a product, as fast as the broker takes it.",
-    "seed": 5,
-    "effects": EFFECTS,
-    "schedule": {"mode": "constant", "rate_per_s": 1_000_000},
-    "transport": stream_data.FAULTY,
-}
-#: A program of many messages, small and large, that only the stream sees.
-BULK = stream_data.PROGRAM
 NUMBER = count()
 
 
@@ -97,53 +76,6 @@ def sample_program(folder: Path, lake: Lake, tables: Tables) -> str:
     return str(program)
 
 
-def bulk_program(lake: Lake, tables: Tables) -> None:
-    """Fill the tables with 1200 frames of 12 KB and 60 of 800 KB, of three detectors."""
-    shapes = {"00001_nrca1": (400, 32), "00002_nrca1": (30, 256), "00001_nis": (400, 32), "00003_nis": (400, 32)}
-    contents = {
-        f"jw01093001001_03101_{name}_calints.fits": stream_data.calints(number, *shape)
-        for number, (name, shape) in enumerate(shapes.items())
-    }
-    contents["jw01093001001_03101_00002_nis_calints.fits"] = stream_data.calints(9, 30, 256)
-    rows = stream_data.manifest(lake, contents, SCENARIO).to_pylist()
-    more = {"seed": 1, "scale": "2026.1", "engine": "1", "changed": False, "snr_loss": None, "created_at": None}
-    scope = {"program": BULK, "scenario": SCENARIO}
-    tables.replace(PERTURBED, scope, pa.Table.from_pylist([{**row, **more} for row in rows], schema=PERTURBED.schema))
-    labels = [{**row, **stream_data.PART} for row in rows]
-    tables.replace(TRUTH, scope, pa.Table.from_pylist(labels, schema=TRUTH.schema))
-
-
-class Installation:
-    """One installation on Kafka, with topics of its own."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.lake, self.tables = Lake.from_settings(settings), Tables.from_settings(settings)
-        self.scenario = load_scenario(SCENARIO, settings.scenario_folders())
-        (self.sample,) = set(self.tables.scan(PERTURBED).column("program").to_pylist()) - {BULK}
-
-    def plan(self, program: str) -> StreamPlan:
-        return plan_program(program, self.scenario, self.tables)
-
-    def publish(self, program: str, **options: Any) -> PublicationResult:
-        return publish_program(program, self.scenario, self.lake, self.tables, self.settings, **options)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return client_config(self.settings, self.settings.kafka_bootstrap_servers)
-
-    @property
-    def topics(self) -> Topics:
-        return existing_topics(self.config, self.settings.topic_prefix)
-
-    def records(self, *families: str) -> list[Any]:
-        """Read everything that lies on these topics."""
-        return list(read_between(self.config, low_offsets(self.config, self.topics.places(*families)), None))
-
-    def ids(self) -> Counter[str]:
-        return Counter(text_headers(record)[Header.ID] for record in self.records("frame", "product"))
-
-
 @pytest.fixture
 def installation(kafka: servers.Kafka, home: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
     monkeypatch.setenv("DAGSTER_HOME", str(home))
@@ -151,16 +83,6 @@ def installation(kafka: servers.Kafka, home: Path, state: Path, monkeypatch: pyt
     monkeypatch.setenv("HWOSIM_KAFKA_BOOTSTRAP_SERVERS", kafka.servers)
     monkeypatch.setenv("HWOSIM_TOPIC_PREFIX", f"t{next(NUMBER)}.")
     return Installation(Settings())
-
-
-def planned_ids(plan: StreamPlan) -> Counter[str]:
-    """Return how often each message is to lie on the topics; lost ones not at all."""
-    return Counter({row["message_id"]: row["copies"] for row in plan.rows if row["copies"]})
-
-
-def assert_proved(row: dict[str, Any]) -> None:
-    assert (row["verified"], row["discrepancies"]) == (True, 0), row["examples_json"]
-    assert row["planned"] - row["lost"] + row["duplicated"] == row["published"] == row["consumed"]
 
 
 def test_a_sample_program_reconciles_and_comes_once(installation: Installation) -> None:
@@ -217,7 +139,7 @@ publish_program("01093", scenario, lake, tables, settings, on_message=kill)
 def test_killed_publishers_lose_nothing_and_repeat_nothing(installation: Installation) -> None:
     plan = planned_ids(installation.plan(BULK))
     lay = 0
-    for number in (2, plan.total() // 3, plan.total() * 4 // 5):
+    for number in (2, plan.total() // 3, 1050):  # a transaction holds 1000 messages
         done = subprocess.run([sys.executable, "-c", KILLED, str(number)], capture_output=True, text=True, timeout=60)
         assert done.returncode == -signal.SIGKILL, done.stderr
         lies = installation.ids()
@@ -319,7 +241,7 @@ def test_topics_have_their_partitions_and_detectors_theirs(
     assert where == {("NRCA1", 0), ("NIS", 5)}  # the first and the 13th of the table, over seven partitions
     for topic, partition in installation.topics.places("frame"):
         offsets = [each.offset() for each in records if (each.topic(), each.partition()) == (topic, partition)]
-        assert offsets == list(range(len(offsets)))
+        assert offsets == sorted(set(offsets))  # the end of a transaction takes an offset, too
 
 
 def test_topics_are_there_when_they_have_been_made(installation: Installation) -> None:

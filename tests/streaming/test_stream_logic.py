@@ -22,9 +22,11 @@ PLACE = ("frames", 0)
 
 
 class ListSink:
-    """Keeps records in a list and confirms them when served."""
+    """Keeps records in a list and confirms them when served; an atomic one lets them be seen at each commit."""
 
-    def __init__(self, refuse: set[int] | None = None) -> None:
+    def __init__(self, refuse: set[int] | None = None, *, atomic: bool = False) -> None:
+        self.atomic = atomic
+        self.seen: list[int] = []
         self.records: list[Outgoing] = []
         self.waiting: list[Callable[[], None]] = []
         self.refuse = refuse or set()
@@ -41,6 +43,11 @@ class ListSink:
 
     def flush(self) -> None:
         self.serve()
+
+    def commit(self) -> None:
+        if self.atomic:
+            assert not self.waiting, "a commit waits for every delivery report first"
+            self.seen.append(len(self.records))
 
     def abandon(self) -> None:
         self.records.clear()
@@ -83,6 +90,23 @@ def test_checkpoints_say_what_is_certain() -> None:
     publisher.run([(0, outgoing)] * (3 * CHECKPOINT_MESSAGES + 5))
     assert len(said) == 3
     assert all(0 < later - earlier <= CHECKPOINT_MESSAGES for earlier, later in pairwise(said))
+
+
+def test_an_atomic_sink_commits_with_each_checkpoint_and_all_of_it_is_certain() -> None:
+    sink, said = ListSink(atomic=True), list[tuple[int, int]]()
+    publisher = Publisher(sink, VirtualClock(), on_checkpoint=lambda certain: said.append((certain, len(sink.records))))
+    publisher.run([(0, outgoing)] * (2 * CHECKPOINT_MESSAGES + 5))
+    assert all(certain == sent for certain, sent in said)
+    assert sink.seen == [sent for _certain, sent in said]
+
+
+def test_what_was_sent_is_not_held_back_while_the_next_is_long_in_coming() -> None:
+    sink, clock = ListSink(atomic=True), VirtualClock()
+    seen_at: list[float] = []
+    publisher = Publisher(sink, clock, on_checkpoint=lambda _certain: seen_at.append(clock.now_ns() / 1e9))
+    publisher.run([(0, outgoing), (100_000_000_000, outgoing)])
+    assert sink.seen[0] == 1
+    assert 1 <= seen_at[0] < 1.2
 
 
 def test_a_refused_record_fails_the_run_and_names_itself() -> None:

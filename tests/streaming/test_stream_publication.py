@@ -26,7 +26,7 @@ from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.settings import Settings
 from hwosim_streaming import broker, publisher
 from hwosim_streaming.cli import stream as stream_command
-from hwosim_streaming.clients import client_config, end_offsets
+from hwosim_streaming.clients import client_config, low_offsets, read_between
 from hwosim_streaming.publication import PUBLICATIONS, prove_again, publish_program
 from hwosim_streaming.topics import existing_topics
 
@@ -56,7 +56,7 @@ class Program:
     def on_topics(self) -> int:
         config = client_config(self.settings, self.settings.kafka_bootstrap_servers)
         topics = existing_topics(config, self.settings.topic_prefix)
-        return sum(end_offsets(config, topics.places("frame", "product", "truth")).values())
+        return len(list(read_between(config, low_offsets(config, topics.places("frame", "product", "truth")), None)))
 
 
 @pytest.fixture
