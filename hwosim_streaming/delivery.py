@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from hwosim_assets.errors import BackendAbsentError
 from hwosim_streaming.arrivals import arrivals
 from hwosim_streaming.checkpoint import (
     DATA_FAMILIES,
@@ -35,8 +36,8 @@ from hwosim_streaming.verify import Expected, Verification, reconcile
 
 __all__ = ["Delivered", "deliver"]
 
-#: How often a run is taken up again within one publication, each time after the broker failed for half a minute.
-ATTEMPTS = 3
+#: How often a run is taken up within one publication, after pauses of 1, 2, 3, … seconds.
+ATTEMPTS = 5
 #: How long a broker may take to show what it committed.
 SETTLE_SECONDS = 15.0
 
@@ -135,10 +136,11 @@ def deliver(
         try:
             delivered = _attempt(plan, truth, files, config, topics, transactional_id, on_message)
             break
-        except PublishFailedError:
-            # A broker that restarts, moves a leader or cuts the line is ridden through: what it took is found there.
+        except BackendAbsentError:
+            # A broker that restarts, moves a leader or loses the line is ridden through: what it took is found there.
             if attempt == ATTEMPTS:
                 raise
+            time.sleep(attempt)
     return delivered
 
 

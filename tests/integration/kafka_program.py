@@ -64,7 +64,12 @@ class Installation:
         self.settings = settings
         self.lake, self.tables = Lake.from_settings(settings), Tables.from_settings(settings)
         self.scenario = load_scenario(scenario, settings.scenario_folders())
-        (self.sample,) = set(self.tables.scan(PERTURBED).column("program").to_pylist()) - {BULK}
+
+    @property
+    def sample(self) -> str:
+        """The generated program."""
+        (found,) = set(self.tables.scan(PERTURBED).column("program").to_pylist()) - {BULK}
+        return str(found)
 
     def plan(self, program: str) -> StreamPlan:
         return plan_program(program, self.scenario, self.tables)

@@ -121,26 +121,31 @@ class Kafka:
         The same behind a user name and a password (SASL PLAIN).
     password : str
         Of the user ``hwosim`` there.
+    line_port, behind_line_port : int
+        A listener that says it stands at the first port and stands at the second: whoever connects the
+        two holds the line between a client and the broker.
     """
 
     def __init__(self, folder: Path) -> None:
         self._java = ["java", *JVM, "-cp", f"{kafka_jars()}/*"]
         self._folder = folder
-        self._port, guarded, controller = free_ports(3)
+        self._port, guarded, controller, self.line_port, self.behind_line_port = free_ports(5)
         self.servers, self.guarded = f"127.0.0.1:{self._port}", f"127.0.0.1:{guarded}"
         self.password = secrets.token_hex(12)
         entry = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_hwosim="{self.password}";'
         self._properties = folder / "server.properties"
+        doors = f"PLAINTEXT://{self.servers},SASL_PLAINTEXT://{self.guarded}"
         own = [
-            f"listeners=PLAINTEXT://{self.servers},SASL_PLAINTEXT://{self.guarded},CONTROLLER://127.0.0.1:{controller}",
-            f"advertised.listeners=PLAINTEXT://{self.servers},SASL_PLAINTEXT://{self.guarded}",
+            f"listeners={doors},LINE://127.0.0.1:{self.behind_line_port},CONTROLLER://127.0.0.1:{controller}",
+            f"advertised.listeners={doors},LINE://127.0.0.1:{self.line_port}",
             f"listener.name.sasl_plaintext.plain.sasl.jaas.config={entry}",
             f"controller.quorum.voters=1@127.0.0.1:{controller}",
             f"log.dirs={folder / 'data'}",
         ]
         shared = (KAFKA / "server.properties").read_text(encoding="utf-8")
         self._properties.write_text(shared + "\n".join(own) + "\n", encoding="utf-8")
-        storage = ["kafka.tools.StorageTool", "format", "--cluster-id", secrets.token_urlsafe(16)]
+        # One word: an id that begins with a dash would be taken for an option.
+        storage = ["kafka.tools.StorageTool", "format", f"--cluster-id={secrets.token_urlsafe(16)}"]
         command = [*self._java, *storage, "--config", str(self._properties)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS)
         assert done.returncode == 0, done.stderr[-3000:]
