@@ -4,9 +4,10 @@ Holds: :class:`Tables`, which replaces the rows of one scope (a program, or a pr
 scenario) in one commit, and scans. Keep out what a table holds (a :class:`TableSpec` beside the
 code that fills it), the content hash (``lake.content``) and upkeep (``lake.upkeep``).
 
-Layout: partitioned by ``bucket(program)``; a data file holds rows of one scope only, so that
-replacing a scope drops whole files and rewrites none. A commit is made on the table version that
-was compared, or not at all: when another writer was faster, everything is read and compared anew.
+Layout: partitioned by ``bucket(program)``; a scope is written as one file, which compaction may merge
+with others. Replacing a scope drops its file, or rewrites the merged one without it. A commit is made on
+the table version that was compared, or not at all: when another writer was faster, everything is read
+and compared anew.
 PyIceberg's own retry is switched off, since it would commit what was compared with an older version.
 PyIceberg costs one to two seconds to import; it is imported when a table is first touched.
 """
@@ -16,31 +17,31 @@ from __future__ import annotations
 import random
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
+from hwosim_assets.errors import HwosimError
+from hwosim_assets.lake.compact import Compacted, compact
+from hwosim_assets.lake.connect import NAMESPACE, BehindError, catalog_errors, connect
 from hwosim_assets.lake.content import content_sha256, fitted, with_stored_volatile
+from hwosim_assets.lake.datafile import bucket_of, rows_of, write_rows
 from hwosim_assets.lake.place import Place, store_errors
 from hwosim_assets.lake.spec import TableSpec
-from hwosim_assets.settings import redacted
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import FileScanTask, Table
 
+    from hwosim_assets.lake.upkeep import Expired
     from hwosim_assets.settings import Settings
 
 __all__ = ["Replaced", "Tables", "content_sha256"]
 
 T = TypeVar("T")
-NAMESPACE = "hwosim"
 #: Partitions of every table, by hash of the program.
 BUCKETS = 16
 #: How long a writer tries to get its commit in beside others (seconds).
@@ -74,7 +75,7 @@ class Tables:
     Parameters
     ----------
     catalog_uri : str
-        ``sqlite:///…``, ``postgresql+psycopg2://…`` or the URL of a REST catalog.
+        ``sqlite:///…``, ``postgresql+psycopg2://…``, ``glue://region`` or the URL of a REST catalog.
     warehouse_uri : str
         Root URI of the tables, ``file://`` or ``s3://``.
     """
@@ -216,9 +217,13 @@ class Tables:
             stored = self._read(table, spec, files, scope, list(spec.schema.names))
             if stored.num_rows == new.num_rows and content_sha256(spec, stored) == digest:
                 return False
-            self._commit(table, scope, files, with_stored_volatile(spec, new, stored))
+            kept = with_stored_volatile(spec, new, stored)
+            if sum(task.file.record_count for task in files) == stored.num_rows:
+                self._commit(table, scope, files, kept)
+            else:
+                self._commit_beside(table, scope, files, kept)
         except (CommitFailedException, ValidationException, NoSuchTableError) as error:
-            raise _BehindError from error
+            raise BehindError from error
         tend(table)
         return True
 
@@ -230,21 +235,101 @@ class Tables:
         of deleted entries for ever at each commit.
         """
         summary = {f"hwosim.{name}": value for name, value in scope.items()}
-        written = _write_file(table, scope["program"], rows) if rows.num_rows else []
+        written = write_rows(table, bucket_of(table, scope["program"]), rows) if rows.num_rows else []
         with table.transaction() as transaction:
             if files:
                 with transaction.update_snapshot(snapshot_properties=summary).delete() as removal:
                     removal.delete_by_predicate(_matches(scope))
-                if removal.rewrites_needed:
-                    raise HwosimError(
-                        f"table {table.name()[-1]}",
-                        f"a file holds rows of {scope} and of others",
-                        "another program wrote into the table; restore it",
-                    )
             if written:
                 with transaction.update_snapshot(snapshot_properties=summary).merge_append() as addition:
                     for data_file in written:
                         addition.append_data_file(data_file)
+
+    @staticmethod
+    def _commit_beside(table: Table, scope: dict[str, str], files: list[FileScanTask], rows: pa.Table) -> None:
+        """Swap a scope's rows where compaction put them into files with others: those are rewritten."""
+        from pyiceberg.expressions import Not
+
+        bucket = bucket_of(table, scope["program"])
+        gone, written = [], []
+        for task in files:
+            others = rows_of(table, [task], Not(_matches(scope)))
+            if others.num_rows == task.file.record_count:
+                continue  # its bounds enclose the scope, its rows do not
+            gone.append(task.file)
+            written += write_rows(table, bucket, others) if others.num_rows else []
+        written += write_rows(table, bucket, rows) if rows.num_rows else []
+        summary = {f"hwosim.{name}": value for name, value in scope.items()}
+        with (
+            table.transaction() as transaction,
+            transaction.update_snapshot(snapshot_properties=summary).overwrite() as change,
+        ):
+            for file in gone:
+                change.delete_data_file(file)
+            for file in written:
+                change.append_data_file(file)
+
+    # ------------------------------------------------------------------ upkeep
+
+    def compact(self, name: str, min_files: int = 2, on_group: Callable[[int, int], None] | None = None) -> Compacted:
+        """Merge the small files of a table; others may write meanwhile, and nothing of theirs is lost.
+
+        Parameters
+        ----------
+        name : str
+            Table, one of :meth:`names`.
+        min_files : int
+            A partition with fewer small files is left alone.
+        on_group : callable, optional
+            Told after each merged group how many of how many are done.
+
+        Raises
+        ------
+        HwosimError
+            If other writers win for two minutes on end.
+        BackendAbsentError
+            If catalog or store cannot be reached.
+        """
+        from pyiceberg.exceptions import CommitFailedException, ValidationException
+
+        def once() -> Compacted:
+            try:
+                return compact(self._open().load_table((NAMESPACE, name)), min_files, on_group)
+            except (CommitFailedException, ValidationException) as error:
+                raise BehindError from error
+
+        return self._beside_others(name, once)
+
+    def expire(self, name: str, keep: int, older_than: timedelta) -> Expired:
+        """Expire old snapshots of a table and remove the files that nothing refers to any more.
+
+        Parameters
+        ----------
+        name : str
+            Table, one of :meth:`names`.
+        keep : int
+            Snapshots that stay at least, the youngest.
+        older_than : datetime.timedelta
+            Age from which a snapshot may go.
+
+        Raises
+        ------
+        HwosimError
+            If other writers win for two minutes on end.
+        BackendAbsentError
+            If catalog or store cannot be reached.
+        """
+        from pyiceberg.exceptions import CommitFailedException
+
+        from hwosim_assets.lake.upkeep import expire
+
+        def once() -> Expired:
+            try:
+                return expire(self._open().load_table((NAMESPACE, name)), keep, older_than)
+            except CommitFailedException as error:
+                raise BehindError from error
+
+        return self._beside_others(name, once)
 
     # ------------------------------------------------------------------ the catalog
 
@@ -264,43 +349,8 @@ class Tables:
     def _open(self) -> Catalog:
         with self._opening:
             if self._catalog is None:
-                self._catalog = self._connect()
+                self._catalog = connect(self._catalog_uri, self.place)
             return self._catalog
-
-    def _connect(self) -> Catalog:
-        from pyiceberg.catalog import load_catalog
-        from pyiceberg.exceptions import NamespaceAlreadyExistsError
-        from sqlalchemy.exc import ArgumentError
-
-        uri = self._catalog_uri
-        if uri.startswith("sqlite:///"):
-            folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                reason = f"the folder {folder} cannot be made ({error.strerror})"
-                raise BackendAbsentError(self._named(), reason, "correct HWOSIM_CATALOG_URI") from error
-            uri += "" if "?" in uri else "?timeout=30"
-        try:
-            catalog = load_catalog(
-                "hwosim",
-                uri=uri,
-                warehouse=self.place.iceberg_location,
-                # a database server closes idle connections, and all of them when it restarts
-                pool_pre_ping="true",
-                **self.place.iceberg_properties(),
-            )
-        except (ValueError, ArgumentError) as error:
-            # their words may hold the address, password and all
-            raise BadInputError(
-                self._named(),
-                "is no address of a table catalog",
-                "set HWOSIM_CATALOG_URI to sqlite:///file, postgresql+psycopg2://user:password@host/database or https://…",
-            ) from error
-        if not catalog.namespace_exists(NAMESPACE):
-            with suppress(NamespaceAlreadyExistsError):
-                catalog.create_namespace(NAMESPACE)
-        return catalog
 
     def _load(self, spec: TableSpec) -> Table | None:
         from pyiceberg.exceptions import NoSuchTableError
@@ -335,7 +385,7 @@ class Tables:
                 partitions.add_field("program", BucketTransform(BUCKETS), "program_bucket")
             return self._open().load_table(name)
         except TableAlreadyExistsError as error:
-            raise _BehindError from error
+            raise BehindError from error
 
     @staticmethod
     def _with_columns(table: Table, spec: TableSpec) -> Table:
@@ -358,58 +408,19 @@ class Tables:
         missed = 0
         while True:
             try:
-                with self._errors(name):
+                with store_errors(self.place, f"table {name}"), catalog_errors(self._catalog_uri):
                     return once()
             except FileNotFoundError as error:
                 missed += 1
                 if missed == ATTEMPTS_WITHOUT_A_FILE:
                     raise _missing(name, error) from error
-            except _BehindError as error:
+            except BehindError as error:
                 if time.monotonic() > deadline:
                     raise HwosimError(
                         f"table {name}", f"had no turn for {PATIENCE:.0f} s beside other writers", "run again"
                     ) from error
                 time.sleep(random.uniform(0, wait))  # noqa: S311 (spreads the writers, hides nothing)
                 wait = min(wait * 2, 1.0)
-
-    @contextmanager
-    def _errors(self, name: str) -> Iterator[None]:
-        """Word failures of store and catalog; a locked SQLite catalog counts as another writer's turn."""
-        from pyiceberg.exceptions import NotInstalledError, RESTError
-        from requests import RequestException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            with store_errors(self.place, f"table {name}"):
-                try:
-                    yield
-                except RequestException as error:  # an OSError, which would be taken for the store's
-                    raise self._catalog_error(error) from error
-        except NotInstalledError as error:
-            raise BackendAbsentError(
-                self._named(), f"needs a further package ({error.__cause__ or error})", "install the extra postgres"
-            ) from error
-        except (SQLAlchemyError, RESTError) as error:
-            raise self._catalog_error(error) from error
-
-    def _named(self) -> str:
-        return f"table catalog {redacted(self._catalog_uri)}"
-
-    def _catalog_error(self, error: Exception) -> Exception:
-        text = str(getattr(error, "orig", None) or error)
-        place = self._named()
-        if "database is locked" in text or "already exists" in text or "UNIQUE constraint" in text:
-            return _BehindError(text)
-        if "disk is full" in text:
-            return HwosimError(place, "no space is left", "free space on that disk, then run again")
-        if "readonly" in text:
-            return BackendAbsentError(place, "is read-only", "change the file's permissions")
-        reason = text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
-        return BackendAbsentError(place, f"cannot be used: {reason}", "start it, or correct HWOSIM_CATALOG_URI")
-
-
-class _BehindError(Exception):
-    """Another writer was faster; what was compared is out of date."""
 
 
 def _missing(name: str, error: FileNotFoundError) -> HwosimError:
@@ -432,25 +443,3 @@ def _check_scope(spec: TableSpec, scope: dict[str, str], rows: pa.Table) -> None
     for name, value in scope.items():
         if any(found != value for found in rows.column(name).unique().to_pylist()):
             raise ValueError(f"table {spec.name}: rows lie outside the scope {name}={value}")
-
-
-def _write_file(table: Table, program: str, rows: pa.Table) -> list[Any]:
-    """Write rows of one program as one Parquet file of its partition.
-
-    PyIceberg's own writer needs a further compiled package to find the buckets of a column; here the
-    one program is known, and the transform itself says its bucket.
-    """
-    from pyiceberg.io.pyarrow import write_file
-    from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
-    from pyiceberg.table import WriteTask
-
-    partitions, schema = table.spec(), table.schema()
-    field = partitions.fields[0]
-    bucket = field.transform.transform(schema.find_field(field.source_id).field_type)(program)
-    key = PartitionKey([PartitionFieldValue(field, bucket)], partitions, schema)
-    for column in schema.as_arrow():
-        if column.name not in rows.column_names:  # a newer version of this code added it
-            rows = rows.append_column(column.name, pa.nulls(rows.num_rows, column.type))
-    batches = rows.select([column.name for column in schema.columns]).combine_chunks().to_batches()
-    task = WriteTask(uuid.uuid4(), 0, schema, batches, partition_key=key)
-    return list(write_file(table.io, table.metadata, iter([task])))

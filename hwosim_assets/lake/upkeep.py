@@ -1,34 +1,54 @@
 """Upkeep of a table: old snapshots expire, files that no snapshot refers to are removed.
 
-Holds: :func:`tend`, called after commits, and :func:`sweep`. PyIceberg's expiry takes snapshots out
-of the metadata only, so that the files have to be swept here. Keep out compaction.
+Holds: :func:`tend`, called after commits, :func:`expire` and :func:`sweep`. PyIceberg's expiry takes
+snapshots out of the metadata only, so that the files have to be swept here. Keep out how files are
+merged (``lake.compact``).
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from hwosim_assets.lake.compact import compact
 from hwosim_assets.lake.place import Place
 from hwosim_assets.lake.store import Lake
+from hwosim_assets.lake.zones import zone_path
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import ManifestFile
     from pyiceberg.table import Table
 
-__all__ = ["sweep", "tend"]
+__all__ = ["Expired", "expire", "sweep", "tend"]
 
 #: Snapshots that are kept; each commit adds one or two, and a commit's cost grows with their number.
 KEEP_SNAPSHOTS = 10
+#: Small files of one partition from which a commit's upkeep merges them.
+SMALL_FILES = 32
 #: A file younger than this may belong to a commit under way, or to a reader's plan.
 GRACE = timedelta(hours=1)
 #: Table property: when it was last swept (seconds since 1970).
 SWEPT = "hwosim.swept-at"
 
 
+@dataclass(frozen=True)
+class Expired:
+    """What :func:`expire` did.
+
+    Attributes
+    ----------
+    snapshots, files : int
+        Snapshots taken out of the table, files removed from the store.
+    """
+
+    snapshots: int
+    files: int
+
+
 def tend(table: Table) -> None:
-    """Expire snapshots when twice as many as are kept have gathered, and sweep at most once an hour.
+    """Expire snapshots when twice as many as are kept have gathered; merge small files and sweep, hourly at most.
 
     A commit that another writer overtakes is given up: the other one tends the table.
     """
@@ -44,10 +64,37 @@ def tend(table: Table) -> None:
         if due:
             with table.transaction() as transaction:
                 transaction.set_properties({SWEPT: str(time.time())})
-    except CommitFailedException:
+        if due:
+            compact(table, SMALL_FILES)
+    except (CommitFailedException, FileNotFoundError):
         return
     if due:
         sweep(table)
+
+
+def expire(table: Table, keep: int, older_than: timedelta) -> Expired:
+    """Take old snapshots out of a table, then remove the files that nothing refers to.
+
+    Parameters
+    ----------
+    table : pyiceberg.table.Table
+        A table as just loaded.
+    keep : int
+        Snapshots that stay at least, the youngest; the present one always stays.
+    older_than : datetime.timedelta
+        Age from which a snapshot may go.
+
+    Raises
+    ------
+    pyiceberg.exceptions.CommitFailedException
+        If another writer was faster.
+    """
+    before = 1000 * (time.time() - older_than.total_seconds())
+    snapshots = sorted(table.metadata.snapshots, key=lambda snapshot: snapshot.timestamp_ms)
+    old = [one.snapshot_id for one in snapshots[: -max(keep, 1)] if one.timestamp_ms <= before]
+    if old:
+        table.maintenance.expire_snapshots().by_ids(old).commit()
+    return Expired(len(old), sweep(table))
 
 
 def sweep(table: Table) -> int:
@@ -69,6 +116,8 @@ def sweep(table: Table) -> int:
     old = [entry.key for entry in lake.list() if entry.modified < before]
     if not old:
         return 0
+    # A file that took its writer an hour to commit may be old and in the list, but then it is referred to by now.
+    table.refresh()
     wanted = {location.removeprefix(table.location() + "/") for location in _referred(table)}
     gone = [key for key in old if key not in wanted]
     for key in gone:
@@ -85,5 +134,6 @@ def _referred(table: Table) -> set[str]:
         manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)}
     for path, manifest in manifests.items():
         locations.add(path)
-        locations |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
+        files = {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
+        locations |= files | {zone_path(file) for file in files}
     return locations

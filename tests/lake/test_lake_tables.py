@@ -183,19 +183,41 @@ def test_young_files_are_not_swept(tables: Tables) -> None:
     assert upkeep.sweep(table) == 0
 
 
-def test_a_file_that_mixes_scopes_is_never_dropped(tables: Tables) -> None:
-    from hwosim_assets.lake.tables import _write_file
+def test_compaction_keeps_every_row_and_scopes_are_replaced_as_before(tables: Tables) -> None:
+    counts = {("01093", "clean"): 3, ("01093", "nominal_l2"): 2, ("02282", "clean"): 4, ("09999", "clean"): 1}
+    for bucketless in range(40):
+        counts[f"{bucketless + 100:05d}", "clean"] = 2
+    for (program, scenario), count in counts.items():
+        tables.replace(SPEC, scope(program, scenario), things(count, program, scenario))
+    before = content_sha256(SPEC, tables.scan(SPEC))
+    done = tables.compact("things")
+    assert done.files_before == len(counts) > done.files_after
+    assert done.files_after <= 16
+    assert content_sha256(SPEC, tables.scan(SPEC)) == before
+    assert tables.compact("things").rows == 0
+    for (program, scenario), count in counts.items():
+        assert not tables.replace(SPEC, scope(program, scenario), things(count, program, scenario)).changed
+    counts["01093", "clean"], counts["09999", "clean"] = 1, 0
+    for program in ("01093", "09999"):
+        wanted = counts[program, "clean"]
+        assert tables.replace(SPEC, scope(program), things(wanted, program)).changed
+    for (program, scenario), count in counts.items():
+        found = tables.scan(SPEC, scope(program, scenario))
+        assert content_sha256(SPEC, found) == content_sha256(SPEC, things(count, program, scenario))
 
-    tables.replace(SPEC, scope(), things(1))
-    table = tables._load(SPEC)
-    assert table is not None
-    mixed = pa.concat_tables([things(2), things(2, scenario="nominal_l2")])
-    with table.transaction() as transaction, transaction.update_snapshot().fast_append() as snapshot:
-        for data_file in _write_file(table, "01093", mixed):
-            snapshot.append_data_file(data_file)
-    with pytest.raises(HwosimError, match="and of others"):
-        tables.replace(SPEC, scope(scenario="nominal_l2"), things(1, scenario="nominal_l2"))
-    assert tables.scan(SPEC).num_rows == 5
+
+def test_expiry_goes_by_age_and_number(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        tables.replace(SPEC, scope(), things(number + 1))
+    assert tables.expire("things", 1, timedelta(hours=1)).snapshots == 0
+    monkeypatch.setattr(upkeep, "GRACE", timedelta(seconds=-5))
+    assert tables.expire("things", 2, timedelta(0)).snapshots >= 2
+    gone = tables.expire("things", 1, timedelta(0))
+    table = tables.open("things")
+    assert gone.files > 0
+    assert len(table.metadata.snapshots) == 1
+    assert len(list(Lake(tables.place.uri + "/hwosim/things").list("data"))) == 1
+    assert tables.scan(SPEC).num_rows == 4
 
 
 def test_a_lost_file_is_named(tables: Tables) -> None:
