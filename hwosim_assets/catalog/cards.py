@@ -38,11 +38,13 @@ HEADER_CARDS = TableSpec(
             pa.field("unit", pa.string()),
             pa.field("comment", pa.string()),
             pa.field("raw", pa.binary(), nullable=False),
+            pa.field("form", pa.string()),
         ]
     ),
     scope=("program",),
     key=("product_name", "sha256", "hdu", "card_index"),
-    doc="One row for each header card of each HDU of each readable file; `raw` joined, in order, gives it back.",
+    doc="One row for each header card of each HDU of each readable file; `raw` joined, in order, gives it back, "
+    "but for cards of form `image`: the header that a tile-compressed image has when unpacked.",
 )
 
 _VALUE_COLUMNS: tuple[tuple[type, str], ...] = (
@@ -60,6 +62,7 @@ def card_rows(program: str, product_name: str, sha256: str, cards: Iterable[Head
         for name in ("hdu", "extname", "extver", "card_index", "keyword", "comment", "raw"):
             columns[name].append(getattr(card, name))
         columns["unit"].append(card.unit or None)
+        columns["form"].append("image" if card.form == "image" else None)
         # type, not isinstance: a bool is an int in Python
         for kind, name in _VALUE_COLUMNS:
             columns[name].append(card.value if type(card.value) is kind else None)

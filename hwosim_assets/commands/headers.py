@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,14 +10,9 @@ from hwosim_assets.console import json_option, print_json
 from hwosim_assets.errors import BadInputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from hwosim_assets.fits.cards import HeaderCard
 
 __all__ = ["headers"]
-
-#: Bytes of one ranged request to a store: most headers fit.
-_REQUEST = 2**16
 
 
 @click.command()
@@ -28,15 +23,21 @@ _REQUEST = 2**16
 def headers(file_or_uri: str, hdu: int | None, keyword: str | None, as_json: bool) -> None:
     """Print the header cards of a FITS file, reading only its headers.
 
-    FILE_OR_URI is a path, a file:// URI, or the URI of an object in the lake.
+    FILE_OR_URI is a path, or a file://, s3://, http(s):// or mast: address. With --json the answer
+    says how many requests and bytes were needed.
 
     \b
-    Example:
+    Examples:
       hwosim headers jw01093012001_03102_00001_nis_cal.fits --hdu 1 --key BUNIT
+      hwosim headers mast:JWST/product/jw01093012001_03102_00001_nis_cal.fits --json
     """
+    from hwosim_assets.catalog.remote import opened
     from hwosim_assets.fits.cards import read_cards
+    from hwosim_assets.settings import Settings
 
-    cards = list(read_cards(_opened(file_or_uri), file_or_uri))
+    with opened(file_or_uri, Settings()) as file:
+        cards = list(read_cards(file.stream, file.name))
+        cost = file.cost
     if hdu is not None and hdu > cards[-1].hdu:
         raise BadInputError(file_or_uri, f"has HDUs 0 to {cards[-1].hdu}, not {hdu}", "ask for one of them")
     found = [
@@ -49,39 +50,13 @@ def headers(file_or_uri: str, hdu: int | None, keyword: str | None, as_json: boo
         mend = "look at all cards without --key" if hdu is None else "ask without --hdu, or look at all without --key"
         raise BadInputError(file_or_uri, f"has no card {keyword.upper()}{where}", mend)
     if as_json:
-        print_json([_as_dict(card) for card in found])
+        print_json({"cost": cost, "cards": [_as_dict(card) for card in found]})
     else:
         _print(found)
 
 
-def _opened(file_or_uri: str) -> Path | BinaryIO:
-    """Return a path, or a lake object as a file."""
-    import io
-    from pathlib import Path
-    from urllib.parse import unquote, urlsplit
-
-    if "://" not in file_or_uri:
-        return Path(file_or_uri)
-    parts = urlsplit(file_or_uri)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-
-    from hwosim_assets.catalog.stored_file import StoredFile
-    from hwosim_assets.lake.store import Lake
-    from hwosim_assets.settings import Settings
-
-    lake = Lake.from_settings(Settings())
-    key = lake.key_of(file_or_uri)
-    stored = lake.head(key)
-    if stored is None:
-        raise BadInputError(file_or_uri, "is not in the lake", "find its URI with `hwosim search`")
-    return io.BufferedReader(StoredFile(lake, key, stored.size), _REQUEST)
-
-
 def _as_dict(card: HeaderCard) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(card) | {"raw": card.raw.decode("latin-1")}
+    return card._asdict() | {"raw": card.raw.decode("latin-1")}
 
 
 def _print(cards: list[HeaderCard]) -> None:

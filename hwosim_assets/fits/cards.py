@@ -9,22 +9,29 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal, NamedTuple
 
-from hwosim_assets.fits.blocks import BLOCK, CARD, Block, Scan, Source, scan
+from hwosim_assets.fits.blocks import BLOCK, CARD, Block, Scan, Source, card_value, scan
 from hwosim_assets.fits.hdus import hdu_facts
 
 __all__ = ["HeaderCard", "cards_of_scan", "header_bytes", "read_cards"]
 
 _UNIT = re.compile(r"\s*\[([^\[\]]*[A-Za-z%µ°\"'][^\[\]]*)\]")
 _INT64 = range(-(2**63), 2**63)
+#: The cards that nearly all headers consist of (FITS 4.0, section 4.2); every other card goes to astropy.
+#: Left out on purpose: quotes inside strings, "field: value" strings, exponents with D, HIERARCH.
+_PLAIN = re.compile(
+    r"(?P<keyword>[A-Z0-9_-]{1,8}) *= "
+    r" *(?:'(?P<text>[ -&(-9;-~]*)'|(?P<truth>[TF])|(?P<whole>[+-]?[0-9]{1,18})"
+    r"|(?P<number>[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:E[+-]?[0-9]{1,3})?))"
+    r" *(?:/ *(?P<comment>[ -~]*))?"
+)
+_REMARK = re.compile(r"(COMMENT |HISTORY | {8})([ -~]*)")
 
 Value = bool | int | float | str | None
 
 
-@dataclass(frozen=True)
-class HeaderCard:
+class HeaderCard(NamedTuple):
     """One card.
 
     Attributes
@@ -46,6 +53,9 @@ class HeaderCard:
         Without change.
     raw : bytes
         The card's image, 80 bytes; a multiple of 80 with CONTINUE cards.
+    form : {"file", "image"}
+        ``file`` as it stands in the file; ``image`` for the header that a tile-compressed image has
+        when unpacked, whose cards follow those of the table that holds it.
     """
 
     hdu: int
@@ -57,6 +67,7 @@ class HeaderCard:
     unit: str
     comment: str
     raw: bytes
+    form: Literal["file", "image"] = "file"
 
 
 def read_cards(source: Source | BinaryIO, name: str = "") -> Iterator[HeaderCard]:
@@ -87,7 +98,7 @@ def cards_of_scan(found: Scan) -> Iterator[HeaderCard]:
     for block in found.blocks:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            cards = _cards_of_block(block)
+            cards = _cards_of_block(block, found.blocks[0])
         yield from cards
 
 
@@ -97,30 +108,52 @@ def header_bytes(cards: Iterable[HeaderCard | bytes]) -> bytes:
     Parameters
     ----------
     cards : iterable of HeaderCard or bytes
-        The cards of one HDU in order, or their raw images.
+        The cards of one HDU in order, or their raw images; cards of form ``image`` are not in the
+        file and are left out.
     """
-    raw = b"".join(card if isinstance(card, bytes) else card.raw for card in cards) + b"END".ljust(CARD)
+    stored = (card if isinstance(card, bytes) else card.raw if card.form == "file" else b"" for card in cards)
+    raw = b"".join(stored) + b"END".ljust(CARD)
     return raw.ljust(-(-len(raw) // BLOCK) * BLOCK)
 
 
-def _cards_of_block(block: Block) -> list[HeaderCard]:
-    """Return the cards of one HDU."""
+def _cards_of_block(block: Block, primary: Block) -> list[HeaderCard]:
+    """Return the cards of one HDU, then those of the image that is compressed in it."""
     facts = hdu_facts(block)
+    place = (facts.index, facts.extname, facts.extver)
+    images: list[tuple[bytes, Literal["file", "image"]]] = [
+        (image, "file") for image in _images(block.raw[: block.end])
+    ]
+    if card_value(block.header, "ZIMAGE") is True:
+        images += [(image, "image") for image in _images(_unpacked_header(block, primary))]
     cards = []
-    for index, image in enumerate(_images(block)):
+    for index, (image, form) in enumerate(images):
         keyword, value, comment = _parsed(image)
-        unit = _UNIT.match(comment)
-        cards.append(
-            HeaderCard(
-                facts.index, facts.extname, facts.extver, index, keyword, value, unit[1] if unit else "", comment, image
-            )
-        )
+        unit = _UNIT.match(comment) if "[" in comment else None
+        cards.append(HeaderCard(*place, index, keyword, value, unit[1] if unit else "", comment, image, form))
     return cards
 
 
-def _images(block: Block) -> Iterator[bytes]:
-    """Split a raw header into card images; CONTINUE cards stay with the card they continue."""
-    raw = block.raw[: block.end]
+def _unpacked_header(block: Block, primary: Block) -> bytes:
+    """Return the header astropy gives a tile-compressed image, without END; nothing where it cannot.
+
+    astropy takes the header for the whole file: the image's tiles are not needed for it.
+    """
+    from astropy.io import fits
+
+    from hwosim_assets.fits.opening import astropy_errors
+
+    before = primary.raw if block.index else b""
+    try:
+        with fits.HDUList.fromstring(before + block.raw) as hdus:
+            unpacked: str = hdus[-1].header.tostring(endcard=False, padding=False)
+    except astropy_errors():
+        # a broken claim to be an image; the cards that stand in the file are kept all the same
+        return b""
+    return unpacked.encode("latin-1")
+
+
+def _images(raw: bytes) -> Iterator[bytes]:
+    """Split a header into card images; CONTINUE cards stay with the card they continue."""
     current = raw[:CARD]
     for start in range(CARD, len(raw), CARD):
         image = raw[start : start + CARD]
@@ -134,7 +167,29 @@ def _images(block: Block) -> Iterator[bytes]:
 
 
 def _parsed(image: bytes) -> tuple[str, Value, str]:
-    """Return keyword, value and comment of a card image; what cannot be parsed is left out."""
+    """Return keyword, value and comment of a card image as astropy gives them."""
+    text = image.decode("latin-1")
+    if len(text) == CARD:
+        remark = _REMARK.fullmatch(text)
+        if remark:
+            return remark[1].rstrip(), remark[2].rstrip(), ""
+        plain = _PLAIN.fullmatch(text) if text[8] == "=" else None
+        if plain:
+            return plain["keyword"], _plain_value(plain), (plain["comment"] or "").rstrip()
+    return _parsed_by_astropy(image)
+
+
+def _plain_value(plain: re.Match[str]) -> Value:
+    """Return the value of a plain card."""
+    if plain["text"] is not None:
+        return plain["text"].rstrip()
+    if plain["whole"] is not None:
+        return int(plain["whole"])
+    return float(plain["number"]) if plain["number"] is not None else plain["truth"] == "T"
+
+
+def _parsed_by_astropy(image: bytes) -> tuple[str, Value, str]:
+    """Return keyword, value and comment of any card image; what cannot be parsed is left out."""
     from astropy.io import fits
 
     fallback = image[:8].decode("latin-1").rstrip().upper()

@@ -182,6 +182,42 @@ class Lake:
         with self._reading(key):
             return bytes(obstore.get_range(self._store, key, start=start, end=end))
 
+    def read_part(self, key: str, start: int, length: int, *, etag: str = "") -> tuple[bytes, Stored]:
+        """Return some bytes of an object and what the store says of it, in one request.
+
+        Parameters
+        ----------
+        key : str
+            The object.
+        start, length : int
+            Which bytes; fewer come where the object ends before.
+        etag : str, optional
+            Tag that the object must still have.
+
+        Raises
+        ------
+        NotStoredError
+            If there is no such object.
+        HwosimError
+            If it has another tag by now.
+        """
+        import obstore
+        from obstore.exceptions import GenericError, PreconditionError
+
+        options: dict[str, Any] = {"range": (start, start + length)} | ({"if_match": etag} if etag else {})
+        with self._reading(key):
+            try:
+                found = obstore.get(self._store, key, options=options)
+                return bytes(found.bytes()), _stored(found.meta)
+            except PreconditionError:
+                raise HwosimError(self.uri_of(key), "changed while it was read", "read it again") from None
+            except GenericError as error:
+                # no range lies in an empty object: S3 answers 416
+                stored = self.head(key) if start == 0 and "416" in str(error) else None
+                if stored is None or stored.size:
+                    raise
+                return b"", stored
+
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
         """Give an object as a local file: the object itself on ``file://`` (read only!), else a temporary copy.

@@ -127,23 +127,7 @@ def test_the_headers_command_on_path_and_uri(shell: CliRunner, filled: Tables) -
         found = shell.invoke(command, [place, "--hdu", "1", "--key", "bunit"])
         assert found.exit_code == 0, found.output
         assert found.stdout.splitlines() == ["# HDU 1 SCI,1", "BUNIT   = 'MJy/sr  '"]
-    cards = json.loads(shell.invoke(command, [uri, "--key", "EFFEXPTM", "--json"]).stdout)
+    cards = json.loads(shell.invoke(command, [uri, "--key", "EFFEXPTM", "--json"]).stdout)["cards"]
     assert [card["value"] for card in cards] == [1234.5]
     for arguments in ([uri, "--hdu", "99"], [uri, "--key", "NOSUCH"], ["nowhere.fits"]):
         assert isinstance(shell.invoke(command, arguments).exception, BadInputError)
-
-
-def test_a_stored_object_is_read_in_ranges(lake: Lake, cal: fits.HDUList, packed: Callable[..., bytes]) -> None:
-    import io
-
-    from hwosim_assets.catalog.stored_file import StoredFile
-    from hwosim_assets.fits.cards import read_cards
-
-    content = packed(cal)
-    lake.write_new("raw/x.fits", content)
-    stream = io.BufferedReader(StoredFile(lake, "raw/x.fits", len(content)), 4096)
-    assert list(read_cards(stream, "x.fits")) == list(read_cards(content, "x.fits"))
-    stored = StoredFile(lake, "raw/x.fits", len(content))
-    assert stored.seek(-10, io.SEEK_END) == len(content) - 10
-    assert stored.read(100) == content[-10:]
-    assert stored.read(100) == b""

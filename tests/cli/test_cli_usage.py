@@ -44,7 +44,7 @@ def test_wrong_usage(state: Path, capsys: pytest.CaptureFixture[str], arguments:
     ("arguments", "said"),
     [
         (["headers", "none.fits"], "hwosim: none.fits: cannot be opened (No such file or directory)"),
-        (["headers", "s3://elsewhere/x.fits"], "does not lie in the lake"),
+        (["headers", "ftp://elsewhere/x.fits"], "has the scheme ftp"),
         (["report", "--program", "1"], "hwosim: program 00001: has no quality report yet"),
         (["programs", "register", "12345678"], "is not a JWST program number"),
     ],
