@@ -145,16 +145,24 @@ def publish(program: str, scenario_name: str, as_json: bool, **overrides: float 
 @click.option(
     "--idle", type=float, default=5.0, show_default=True, help="Stop after so many seconds without a message."
 )
+@click.option(
+    "--fits",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write each frame as a FITS file into this folder.",
+)
 @json_option
-def consume(topic: str, group: str | None, count: int | None, idle: float, as_json: bool) -> None:
+def consume(topic: str, group: str | None, count: int | None, idle: float, folder: Path | None, as_json: bool) -> None:
     """Read messages and print one line each (one JSON object each with --json).
 
     \b
     Example:
       hwosim stream consume --count 10
+      hwosim stream consume --count 10 --fits frames/
       hwosim stream consume --topic hwosim.truth.v1 --json
     """
     from hwosim_streaming.envelope import Frame
+    from hwosim_streaming.frame_fits import write_fits
     from hwosim_streaming.reader import connect
     from hwosim_streaming.watch import describe_frame
 
@@ -162,6 +170,8 @@ def consume(topic: str, group: str | None, count: int | None, idle: float, as_js
     with connect(topic, group=group, idle=idle) as messages:
         for number, found in enumerate(messages, start=1):
             if isinstance(found, Frame):
+                if folder is not None:
+                    write_fits(found, folder)
                 out.print_json(data=_frame_record(found), indent=None) if as_json else out.print(describe_frame(found))
             elif as_json:
                 out.print_json(data=found.record, indent=None, default=str)
@@ -174,7 +184,9 @@ def consume(topic: str, group: str | None, count: int | None, idle: float, as_js
                 )
             if number == count:
                 break
-        say(f"{number} messages, {messages.duplicates} duplicates left out, {messages.refused} refused")
+        missing = len(messages.gaps.missing())
+        told = f"{messages.duplicates} duplicates left out, {messages.refused} refused, {missing} missing by sequence"
+        say(f"{number} messages, {told}")
 
 
 @stream.command()

@@ -314,6 +314,12 @@ class Frame:
         fields["origin"] = tuple(fields["origin"])
         return cls(**fields)
 
+    def to_hdulist(self) -> Any:
+        """Return the frame as FITS; see :func:`hwosim_streaming.frame_fits.to_hdulist`."""
+        from hwosim_streaming.frame_fits import to_hdulist
+
+        return to_hdulist(self)
+
     @property
     def data(self) -> npt.NDArray[Any]:
         """The main array: SCI of an image (or its only array); the rows of a table as a structured array."""

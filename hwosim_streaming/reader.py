@@ -6,27 +6,32 @@ Holds: :func:`connect` and :class:`Stream`. ::
 
     with connect("hwosim.frames.v1", group="my-model") as stream:
         for frame in stream:
-            model(frame.data)
+            stream.predict(frame, model(frame.data))
 
-Keep out reading a whole range to prove it (``arrivals``) and looking on (``watch``).
+Keep out turning answers into messages (``answers``), counting gaps (``gaps``), reading a whole range
+to prove it (``arrivals``) and looking on (``watch``).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_streaming.arrivals import text_headers
+from hwosim_streaming.claims import fetch
 from hwosim_streaming.clients import ANSWER_SECONDS, MEND, READING, answer_or_absent, client_config, watermarks
 from hwosim_streaming.envelope import TOPICS, Decoded, Frame, Header, decode
+from hwosim_streaming.gaps import Gaps
 
 if TYPE_CHECKING:
     from hwosim_assets.settings import Settings
+    from hwosim_streaming.answers import Answers
 
 __all__ = ["Stream", "connect"]
 
@@ -44,6 +49,8 @@ def connect(
     bootstrap: str | None = None,
     *,
     idle: float | None = None,
+    model: str | None = None,
+    model_version: str | None = None,
     settings: Settings | None = None,
 ) -> Stream:
     """Open a topic for reading.
@@ -59,6 +66,8 @@ def connect(
         Servers; by default the configured broker, else the embedded one of this ``DAGSTER_HOME``.
     idle : float, optional
         Seconds without a message after which the iteration ends; by default it never does.
+    model, model_version : str, optional
+        Who answers, in predictions; the group by default.
     settings : Settings, optional
         Read from the environment by default.
 
@@ -80,7 +89,7 @@ def connect(
     settings = settings or Settings()
     servers = bootstrap or bootstrap_servers(settings, start=False)
     name = f"{settings.topic_prefix}{topic}" if topic in TOPICS else topic
-    return Stream(client_config(settings, servers), name, group, idle)
+    return Stream(settings, client_config(settings, servers), name, group, idle, (model or group or "", model_version))
 
 
 class Stream:
@@ -90,14 +99,31 @@ class Stream:
     ----------
     duplicates, refused : int
         Messages left out so far because they had come before, or could not be decoded.
+    gaps : Gaps
+        Sequence numbers of each key that have not come; ``stream.gaps.missing()`` names them.
     """
 
-    def __init__(self, config: dict[str, Any], topic: str, group: str | None, idle: float | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        config: dict[str, Any],
+        topic: str,
+        group: str | None,
+        idle: float | None,
+        model: tuple[str, str | None],
+    ) -> None:
         from confluent_kafka import Consumer, TopicPartition
 
         self.topic = topic
         self.duplicates = 0
         self.refused = 0
+        self.gaps = Gaps()
+        self._settings = settings
+        self._config = config
+        self._model = model
+        self._answers: Answers | None = None
+        self._received_ns = 0
+        self._processed: dict[int, Any] = {}
         self._idle = idle
         self._servers = config["bootstrap.servers"]
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -127,7 +153,9 @@ class Stream:
                 parts = [(number, self._low(number)) for number in found.partitions]
                 self._consumer.assign([TopicPartition(topic, number, low) for number, low in parts])
             else:
-                self._consumer.subscribe([topic], on_assign=self._on_assign)
+                self._consumer.subscribe(
+                    [topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+                )
 
     def __enter__(self) -> Stream:
         return self
@@ -138,8 +166,21 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        """Commit what was processed and leave."""
-        self._consumer.close()
+        """Commit what was processed and leave.
+
+        Raises
+        ------
+        PublishFailedError
+            If the broker did not take a prediction; what it answered is then read again by the same group.
+        """
+        try:
+            if self._answers is not None:
+                self._answers.flush()
+            self._store_processed()
+        finally:
+            self._consumer.close()
+            if self._answers is not None:
+                self._answers.close()
 
     def __iter__(self) -> Iterator[Any]:
         """Yield frames (:class:`Frame`); from another topic than frames its records (:class:`Decoded`).
@@ -155,9 +196,65 @@ class Stream:
         for message in self._messages():
             found = self._open(message)
             if found is not None:
+                self._received_ns = time.time_ns()
                 yield found
             if self._group is not None:
-                self._consumer.store_offsets(message)
+                self._processed[message.partition()] = message
+                # A frame counts as processed when its prediction lies on the topic, and not before.
+                if self._answers is None or self._answers.confirmed:
+                    self._store_processed()
+
+    def _store_processed(self) -> None:
+        for message in self._processed.values():
+            self._consumer.store_offsets(message)
+        self._processed.clear()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """Yield the same as ``for``; waiting for messages happens in a thread and blocks nobody else."""
+        messages = iter(self)
+        while (found := await asyncio.to_thread(next, messages, None)) is not None:
+            yield found
+
+    def predict(self, frame: Frame, answer: object) -> None:
+        """Answer a frame on the topic ``hwosim.predictions.v1``.
+
+        Parameters
+        ----------
+        frame : Frame
+            From this stream.
+        answer : float, str, numpy.ndarray or mapping
+            A score, a label, a map of pixels, or several by name (the label under ``label``).
+
+        Raises
+        ------
+        BadInputError
+            If nobody says who answers, or the answer cannot be sent.
+        PublishFailedError
+            If the broker does not take it.
+        """
+        if self._answers is None:
+            from hwosim_streaming.answers import Answers
+
+            model, version = self._model
+            if not model:
+                raise BadInputError("prediction", "does not say who answers", "connect(..., group=...) or model=...")
+            prefix, partitions = self._settings.topic_prefix, self._settings.topic_partitions
+            self._answers = Answers(self._config, prefix, model, version, partitions)
+        self._answers.send(frame, answer, self._received_ns)
+
+    def fetch(self, product: Decoded) -> bytes:
+        """Return the file that a message of ``hwosim.products.v1`` speaks of, from the lake.
+
+        Raises
+        ------
+        BadInputError
+            If it is kept nowhere, or is not the one that was announced.
+        HwosimError
+            If the lake cannot be read.
+        """
+        from hwosim_assets.lake.store import Lake
+
+        return fetch(product.record, Lake.from_settings(self._settings))
 
     def _messages(self) -> Iterator[Any]:
         heard = time.monotonic()
@@ -193,6 +290,9 @@ class Stream:
             self.refused += 1
             log.warning("%s [%s] offset %s: %s", self.topic, message.partition(), message.offset(), error)
             return None
+        if said.get(Header.SEQUENCE, "").isdecimal() and decoded.family == "frame":
+            key = (message.key() or b"").decode("utf-8", "replace")
+            self.gaps.note(identity[0], key, int(said[Header.SEQUENCE]))
         self._seen[identity] = None
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
@@ -204,6 +304,16 @@ class Stream:
 
     def _on_assign(self, _consumer: Any, _partitions: Any) -> None:
         self._assigned = True
+
+    def _on_revoke(self, _consumer: Any, _partitions: Any) -> None:
+        """Before another reader of the group takes over: what was processed here is said, the rest is its."""
+        if self._answers is not None:
+            self._answers.flush()
+        self._store_processed()
+
+    def _on_lost(self, _consumer: Any, _partitions: Any) -> None:
+        """Another reader of the group has taken over already; what was not said comes again there."""
+        self._processed.clear()
 
     def _on_error(self, error: Any) -> None:
         from confluent_kafka import KafkaError

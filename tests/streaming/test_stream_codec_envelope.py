@@ -138,7 +138,7 @@ def test_wire_format_is_readable_without_hwosim() -> None:
 
 
 def test_schemas_have_numbers_and_documents() -> None:
-    assert sorted(envelope.schemas()) == [100, 10100, 20100, 40100]
+    assert sorted(envelope.schemas()) == [100, 10100, 20100, 30100, 40100]
     for schema in envelope.schemas().values():
         assert schema["doc"]
         assert all(field["doc"] for field in schema["fields"])
