@@ -55,7 +55,7 @@ class Cone:
     @property
     def centre(self) -> NDArray[np.float64]:
         """The unit vector towards the middle, shape (3,)."""
-        return _vectors(np.array([self.ra]), np.array([self.dec]))[0]
+        return _vectors(np.array(self.ra), np.array(self.dec))
 
     @property
     def reach(self) -> float:
@@ -133,6 +133,7 @@ def touched(
     circles: list[tuple[int, float, float, float]] = []
     polygons: dict[int, tuple[list[int], list[list[float]]]] = {}
     rows: dict[str, list[int]] = {}
+    alike: list[list[int]] = []
     for row, region in enumerate(regions):  # products of one exposure share their region
         rows.setdefault(region or "", []).append(row)
     for region, members in rows.items():
@@ -144,17 +145,18 @@ def touched(
                 owners, corners = polygons.setdefault(len(numbers) // 2, ([], []))
                 owners.append(members[0])
                 corners.append(numbers)
-        if not shapes:
+        if shapes:
+            alike.append(members)
+        else:
             circles += [(row, ra[row], dec[row], 0.0) for row in members if math.isfinite(ra[row] + dec[row])]
     if circles:
         owner, *values = np.array(circles, float).T
         found[owner[_circles_touch(area, *values)].astype(int)] = True
     for count, (owners, numbers_of) in polygons.items():
-        values = np.array(numbers_of, float).reshape(-1, count, 2)
-        found[np.array(owners)[_polygons_touch(area, _vectors(values[..., 0], values[..., 1]))]] = True
-    for region, members in rows.items():
-        if region and found[members[0]]:
-            found[members if parse_region(region) else members[:1]] = True
+        places = np.array(numbers_of, float).reshape(-1, count, 2)
+        found[np.array(owners)[_polygons_touch(area, _vectors(places[..., 0], places[..., 1]))]] = True
+    for members in alike:
+        found[members] = found[members[0]]
     return found
 
 

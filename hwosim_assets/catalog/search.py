@@ -1,27 +1,33 @@
 """Finding products in the catalog.
 
-Holds: :func:`search` over the products table. Keep out the archive's own search (``archive.client``)
-and how results are printed.
+Holds: :class:`Question`, what may be asked for, :func:`find`, which answers and says what it read, and
+:func:`search`, its short form. Keep out geometry (``catalog.footprint_search``), header cards and rights
+(``catalog.search_joins``), the archive's own search (``archive.client``) and how results are printed.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from hwosim_assets.archive.footprint import distance_deg
+from hwosim_assets.catalog.footprint_search import Cone, Polygon, touched
 from hwosim_assets.catalog.products import PRODUCTS
+from hwosim_assets.catalog.search_joins import CardTest, with_cards, with_rights
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.fits.names import program_key
+from hwosim_assets.fits.names import program_in_name, program_key
+from hwosim_assets.lake.selective import Plan, plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hwosim_assets.lake.tables import Tables
+    from hwosim_assets.lake.zones import Zone
 
-__all__ = ["SEARCH_COLUMNS", "search"]
+__all__ = ["SEARCH_COLUMNS", "Found", "Question", "find", "search"]
 
 #: What a search returns unless asked for other columns.
 SEARCH_COLUMNS = [
@@ -29,7 +35,84 @@ SEARCH_COLUMNS = [
     "detector", "filters", "exp_type", "target_name", "s_ra", "s_dec", "s_fov", "t_min", "t_max", "t_exptime",
     "em_min", "em_max", "size_bytes", "sha256", "uri", "data_uri", "warnings",
 ]  # fmt: skip
-_PLACE = ["s_region", "s_ra", "s_dec", "s_fov"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What products are asked for; every criterion that is given must hold.
+
+    Attributes
+    ----------
+    program : str or int or None
+        Padded or not.
+    name : str or None
+        A product's whole file name.
+    observation, visit : int or None
+        Parts of the program.
+    instrument : str or None
+        ``NIRCAM`` or, with its configuration, ``NIRCAM/IMAGE``.
+    filter : str or None
+        Optical element, for example ``F150W``; one of those in the beam.
+    product_type : str or None
+        Suffix, for example ``cal``.
+    level : int or None
+        CAOM calibration level.
+    areas : tuple of (Cone or Polygon)
+        One of them must touch the footprint (else the position); a product without position is not found.
+    targets : tuple of str
+        One of them must be the target's name; case and spaces do not matter. Beside areas, either counts.
+    between : (float, float) or None
+        MJD UTC; found is what was exposed at any time between, both ends included.
+    rights : str or None
+        ``PUBLIC``, ``EXCLUSIVE_ACCESS`` or ``RESTRICTED``, as the archive said.
+    cards : tuple of CardTest
+        Comparisons with header cards.
+    where : str or None
+        Row filter over the columns of the products table, as PyIceberg reads it.
+    """
+
+    program: str | int | None = None
+    name: str | None = None
+    observation: int | None = None
+    visit: int | None = None
+    instrument: str | None = None
+    filter: str | None = None
+    product_type: str | None = None
+    level: int | None = None
+    areas: tuple[Cone | Polygon, ...] = ()
+    targets: tuple[str, ...] = ()
+    between: tuple[float, float] | None = None
+    rights: str | None = None
+    cards: tuple[CardTest, ...] = ()
+    where: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.between and not self.between[0] <= self.between[1]:
+            start, end = self.between
+            raise BadInputError(f"span {start} {end}", "ends before it starts", "give the earlier time first")
+
+    @property
+    def one_program(self) -> str | None:
+        """The program asked for, said or in the product's name, in five digits."""
+        if self.program is not None:
+            return program_key(self.program)
+        return program_in_name(self.name) if self.name else None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found and what was read for it.
+
+    Attributes
+    ----------
+    rows : pyarrow.Table
+        Ordered by program and product name.
+    plan : Plan or None
+        ``None`` where there is no products table yet.
+    """
+
+    rows: pa.Table
+    plan: Plan | None
 
 
 def search(
@@ -43,25 +126,16 @@ def search(
     *,
     columns: list[str] | None = None,
 ) -> pa.Table:
-    """Find validated products.
+    """Find validated products by the criteria asked for most; see :class:`Question` for all.
 
     Parameters
     ----------
     tables : Tables
         The lake's tables.
-    program : str or int, optional
-        Program, padded or not.
-    instrument : str, optional
-        ``NIRCAM`` or, with its configuration, ``NIRCAM/IMAGE``.
-    product_type : str, optional
-        Suffix, for example ``cal``.
-    level : int, optional
-        CAOM calibration level.
+    program, instrument, product_type, level, between
+        As in :class:`Question`.
     cone : (float, float, float), optional
-        Right ascension, declination, radius, deg ICRS. A product is found when its footprint (else
-        its position) comes that close; one without position is not.
-    between : (float, float), optional
-        MJD UTC; found is what was exposed at any time between, both ends included.
+        Right ascension, declination, radius, deg ICRS.
     columns : list of str, optional
         Columns to return, :data:`SEARCH_COLUMNS` by default.
 
@@ -75,66 +149,165 @@ def search(
     BadInputError
         When a value cannot be a program, a position, a radius, a span of time or a column.
     """
+    areas = (Cone(*cone),) if cone else ()
+    question = Question(
+        program=program, instrument=instrument, product_type=product_type, level=level, areas=areas, between=between
+    )
+    return find(tables, question, columns=columns).rows
+
+
+def find(tables: Tables, question: Question, *, columns: list[str] | None = None) -> Found:
+    """Find validated products.
+
+    Parameters
+    ----------
+    tables : Tables
+        The lake's tables.
+    question : Question
+        What is asked for.
+    columns : list of str, optional
+        Columns to return, :data:`SEARCH_COLUMNS` by default.
+
+    Raises
+    ------
+    BadInputError
+        When a value cannot be a program or a column, or ``where`` is no row filter.
+    BackendAbsentError
+        If catalog or store cannot be used.
+    """
     wanted = columns or SEARCH_COLUMNS
     unknown = set(wanted) - set(PRODUCTS.schema.names)
     if unknown:
         raise BadInputError(f"column {sorted(unknown)[0]!r}", "is none of the products table", "see docs or drop it")
-    where = {} if program is None else {"program": program_key(program)}
-    if product_type is not None:
-        where["product_type"] = product_type.lower()
-    needed = ["program", "product_name", "instrument_name", "calib_level", "t_min", "t_max", *_PLACE]
-    found = tables.scan(PRODUCTS, where or None, list(dict.fromkeys([*wanted, *needed])))
-    keep = np.ones(found.num_rows, dtype=bool)
-    if instrument is not None:
-        asked = instrument.upper()
-        keep &= np.array(
-            [name == asked or (name or "").split("/")[0] == asked for name in found["instrument_name"].to_pylist()],
-            dtype=bool,
-        )
-    if level is not None:
-        keep &= _floats(found, "calib_level") == level
-    if cone is not None:
-        keep &= _in_cone(found, cone)
-    if between is not None:
-        keep &= _in_span(found, between)
+    accepted = _accepted(question)  # refuses a bad question before anything is opened
+    narrow = _Narrow(question)
+
+    def once(table: Any) -> Found:
+        planned = plan(table, narrow, question.one_program)
+        needed = ["program", "product_name", "sha256", "data_uri"]
+        needed += ["s_region", "s_ra", "s_dec", "target_name"] if question.areas or question.targets else []
+        rows = planned.read(list(dict.fromkeys([*wanted, *needed])), accepted)
+        if question.areas or question.targets:
+            rows = rows.filter(pa.array(_placed(rows, question)))
+        return Found(rows, planned)
+
+    found = tables.look(PRODUCTS.name, once)
+    if found is None:
+        return Found(PRODUCTS.schema.empty_table().select(wanted), None)
+    rows = with_cards(tables, found.rows, question.cards)
+    rows = with_rights(tables, rows, question.rights)
     order = [("program", "ascending"), ("product_name", "ascending")]
-    return found.filter(pa.array(keep)).sort_by(order).select(wanted)
+    return Found(rows.sort_by(order).select(wanted), found.plan)
 
 
-def _floats(rows: pa.Table, name: str) -> NDArray[np.float64]:
-    """Return a column as float64, null as NaN."""
-    values: NDArray[np.float64] = rows[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return values
+class _Narrow:
+    """Says of a row group's summary whether rows that are asked for may be in it."""
 
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._program = question.one_program
+        cells = [area.cells for area in question.areas]
+        known = [each for each in cells if each is not None]
+        every = not question.areas or bool(question.targets) or len(known) < len(cells)
+        self._cells = None if every else np.unique(np.concatenate(known))
 
-def _in_cone(rows: pa.Table, cone: tuple[float, float, float]) -> NDArray[Any]:
-    """Return which footprints come within a cone: first by their circles, then exactly."""
-    ra, dec, radius = cone
-    if not (-360 <= ra <= 360 and -90 <= dec <= 90 and 0 <= radius <= 180):
-        raise BadInputError(
-            f"cone {ra} {dec} {radius}", "is no cone on the sky", "give RA, DEC and a radius of 0 to 180, in degrees"
+    def __call__(self, zone: Zone) -> bool:
+        asked = self._question
+        return (
+            _holds(zone["program"], self._program)
+            and _holds(zone["product_name"], asked.name)
+            and (asked.product_type is None or asked.product_type.lower() in zone["product_type"])
+            and (asked.between is None or _overlaps(zone, *asked.between))
+            and (asked.instrument is None or any(_is_instrument(asked.instrument, n) for n in zone["instrument_name"]))
+            and (asked.filter is None or any(asked.filter.upper() in n.split(";") for n in zone["filters"]))
+            and (self._cells is None or zone["wide"] or _meet(self._cells, zone["cells"]))
         )
-    ras, decs = np.radians(_floats(rows, "s_ra")), np.radians(_floats(rows, "s_dec"))
-    reach = radius + np.nan_to_num(_floats(rows, "s_fov")) / 2
-    # haversine formula
-    half = (
-        np.sin((decs - np.radians(dec)) / 2) ** 2
-        + np.cos(decs) * np.cos(np.radians(dec)) * np.sin((ras - np.radians(ra)) / 2) ** 2
-    )
-    found: NDArray[Any] = np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))) <= reach + 1e-9
-    candidates = np.flatnonzero(found)
-    for index, row in zip(candidates, rows.select(_PLACE).take(pa.array(candidates)).to_pylist(), strict=True):
-        distance = distance_deg(ra, dec, row["s_region"], row["s_ra"], row["s_dec"])
-        found[index] = distance is not None and distance <= radius
-    return found
 
 
-def _in_span(rows: pa.Table, between: tuple[float, float]) -> NDArray[Any]:
-    """Return which exposures overlap a span of time."""
-    start, end = between
-    if not start <= end:
-        raise BadInputError(f"span {start} {end}", "ends before it starts", "give the earlier time first")
-    begins, ends = _floats(rows, "t_min"), _floats(rows, "t_max")
-    ends = np.where(np.isnan(ends), begins, ends)
-    overlaps: NDArray[Any] = (begins <= end) & (ends >= start)
-    return overlaps
+def _holds(span: list[Any] | None, value: str | None) -> bool:
+    return value is None or (span is not None and span[0] <= value <= span[1])
+
+
+def _overlaps(zone: Zone, start: float, end: float) -> bool:
+    if zone["t_min"] is None:
+        return False
+    last = max(zone["t_min"][1], zone["t_max"][1] if zone["t_max"] else zone["t_min"][1])
+    return bool(zone["t_min"][0] <= end and last >= start)
+
+
+def _is_instrument(asked: str, name: str) -> bool:
+    return asked.upper() in (name, name.split("/")[0])
+
+
+def _meet(asked: np.ndarray[Any, Any], held: np.ndarray[Any, Any]) -> bool:
+    """Tell whether two sorted lists of cells share one."""
+    if not len(asked):
+        return False
+    place = np.searchsorted(asked, held)
+    return bool((asked[np.minimum(place, len(asked) - 1)] == held).any())
+
+
+def _accepted(question: Question) -> Any:
+    """Return what can be said of single rows as an Arrow expression; ``None`` for all."""
+    tests = []
+    equal = {
+        "program": question.one_program,
+        "product_name": question.name,
+        "product_type": question.product_type and question.product_type.lower(),
+        "calib_level": question.level,
+        "kw_observtn": None if question.observation is None else f"{question.observation:03d}",
+        "kw_visit": None if question.visit is None else f"{question.visit:03d}",
+    }
+    tests += [pc.field(name) == value for name, value in equal.items() if value is not None]
+    if question.instrument is not None:
+        asked, name = question.instrument.upper(), pc.field("instrument_name")
+        tests.append((name == asked) | pc.starts_with(name, f"{asked}/"))
+    if question.filter is not None:
+        listed = pc.binary_join_element_wise(pa.scalar(""), pc.field("filters"), pa.scalar(""), pa.scalar(";"))
+        tests.append(pc.match_substring(listed, f";{question.filter.upper()};"))
+    if question.between is not None:
+        start, end = question.between
+        last = pc.coalesce(pc.field("t_max"), pc.field("t_min"))
+        tests.append((pc.field("t_min") <= end) & (last >= start))
+    if question.where is not None:
+        tests.append(_row_filter(question.where))
+    accepted = None
+    for test in tests:
+        accepted = test if accepted is None else accepted & test
+    return accepted
+
+
+def _row_filter(text: str) -> Any:
+    """Return a row filter as an Arrow expression; it can name columns of the products table and nothing else."""
+    from pyarrow import ArrowInvalid
+    from pyiceberg.expressions.parser import parse
+    from pyiceberg.expressions.visitors import bind
+    from pyiceberg.io.pyarrow import _pyarrow_to_schema_without_ids, expression_to_pyarrow
+    from pyiceberg.schema import assign_fresh_schema_ids
+    from pyparsing import ParseBaseException
+
+    schema = assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(PRODUCTS.schema))
+    try:
+        return expression_to_pyarrow(bind(schema, parse(text), case_sensitive=True))
+    except (ParseBaseException, ValueError, TypeError, ArrowInvalid, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        mend = "compare columns with values, for example: t_exptime > 1000 and kw_filter = 'F150W'"
+        raise BadInputError(f"--where {text[:80]!r}", f"is no row filter: {reason}", mend) from error
+
+
+def _placed(rows: pa.Table, question: Question) -> NDArray[np.bool_]:
+    """Return which products touch one of the areas or are of one of the targets."""
+    keep = np.zeros(rows.num_rows, bool)
+    if question.areas:
+        regions = rows["s_region"].to_pylist()
+        ra, dec = (rows[name].to_numpy(zero_copy_only=False).astype(float) for name in ("s_ra", "s_dec"))
+        for area in question.areas:
+            keep |= touched(area, regions, ra, dec)
+    if question.targets:
+        names = {_plain(name) for name in question.targets}
+        keep |= np.array([name is not None and _plain(name) in names for name in rows["target_name"].to_pylist()], bool)
+    return keep
+
+
+def _plain(name: str) -> str:
+    return "".join(name.split()).upper()

@@ -169,6 +169,37 @@ class Tables:
         """
         return self._beside_others(name, lambda: self._open().load_table((NAMESPACE, name)))
 
+    def look(self, name: str, once: Callable[[Table], T]) -> T | None:
+        """Read a table in a way of one's own; begun anew when a file was swept meanwhile.
+
+        Parameters
+        ----------
+        name : str
+            Table.
+        once : callable
+            Given the table as it is now.
+
+        Returns
+        -------
+        object
+            What the callable returned; ``None`` where the table does not exist yet.
+
+        Raises
+        ------
+        BackendAbsentError
+            If catalog or store cannot be reached.
+        """
+        from pyiceberg.exceptions import NoSuchTableError
+
+        def loaded() -> T | None:
+            try:
+                table = self._open().load_table((NAMESPACE, name))
+            except NoSuchTableError:
+                return None
+            return once(table)
+
+        return self._beside_others(name, loaded)
+
     # ------------------------------------------------------------------ writing
 
     def replace(self, spec: TableSpec, scope: dict[str, str], rows: pa.Table) -> Replaced:

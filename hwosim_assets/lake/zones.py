@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyarrow.fs import FileSystem
 
-__all__ = ["ROW_GROUP", "WIDE", "ZONED", "cells_of_cone", "cells_of_polygon", "summarize", "zone_path", "zones_of"]
+__all__ = [
+    "ROW_GROUP",
+    "WIDE",
+    "ZONED",
+    "Zone",
+    "cells_of_cone",
+    "cells_of_polygon",
+    "summarize",
+    "zone_path",
+    "zones_of",
+]
 
 #: Rows of a row group in a compacted file: what a selective question reads at least.
 ROW_GROUP = 4096
@@ -42,6 +52,7 @@ ZONED = (*RANGES, *VALUES, "s_ra", "s_dec", "s_fov", "s_region")
 #: Files whose summaries a process keeps.
 _KEPT = 4096
 
+#: Summary of a row group, :func:`summarize`.
 Zone = dict[str, Any]
 
 
