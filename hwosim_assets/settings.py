@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     topic_partitions: int = Field(default=12, ge=1, le=1000)
     scenario_path: str = ""
     automated_scenarios: str = "clean,nominal_l2,ground_segment_bad_day"
+    watch_uri: str = ""
+    watch_queue_url: str = ""
+    watch_template: str = ""
     report_url: str = "http://127.0.0.1:3080"
 
     def __init__(self, **values: Any) -> None:

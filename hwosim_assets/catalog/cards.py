@@ -39,6 +39,7 @@ HEADER_CARDS = TableSpec(
             pa.field("comment", pa.string()),
             pa.field("raw", pa.binary(), nullable=False),
             pa.field("form", pa.string()),
+            pa.field("damaged", pa.bool_()),
         ]
     ),
     scope=("program",),
@@ -63,6 +64,7 @@ def card_rows(program: str, product_name: str, sha256: str, cards: Iterable[Head
             columns[name].append(getattr(card, name))
         columns["unit"].append(card.unit or None)
         columns["form"].append("image" if card.form == "image" else None)
+        columns["damaged"].append(card.damaged or None)
         # type, not isinstance: a bool is an int in Python
         for kind, name in _VALUE_COLUMNS:
             columns[name].append(card.value if type(card.value) is kind else None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hwosim_assets.commands.sources import backfill, watch
 from hwosim_assets.console import json_option, print_json, print_table, progress, say
 from hwosim_assets.errors import HwosimError
 
@@ -22,6 +23,10 @@ __all__ = ["lake"]
 @click.group()
 def lake() -> None:
     """Look after what lies in the lake: objects and tables."""
+
+
+lake.add_command(backfill)
+lake.add_command(watch)
 
 
 @lake.command(epilog="Example:  hwosim lake verify --program 1345 --mend")

@@ -56,6 +56,8 @@ class HeaderCard(NamedTuple):
     form : {"file", "image"}
         ``file`` as it stands in the file; ``image`` for the header that a tile-compressed image has
         when unpacked, whose cards follow those of the table that holds it.
+    damaged : bool
+        Whether the image breaks the standard so that no value can be read from it.
     """
 
     hdu: int
@@ -68,6 +70,7 @@ class HeaderCard(NamedTuple):
     comment: str
     raw: bytes
     form: Literal["file", "image"] = "file"
+    damaged: bool = False
 
 
 def read_cards(source: Source | BinaryIO, name: str = "") -> Iterator[HeaderCard]:
@@ -127,9 +130,9 @@ def _cards_of_block(block: Block, primary: Block) -> list[HeaderCard]:
         images += [(image, "image") for image in _images(_unpacked_header(block, primary))]
     cards = []
     for index, (image, form) in enumerate(images):
-        keyword, value, comment = _parsed(image)
+        keyword, value, comment, damaged = _parsed(image)
         unit = _UNIT.match(comment) if "[" in comment else None
-        cards.append(HeaderCard(*place, index, keyword, value, unit[1] if unit else "", comment, image, form))
+        cards.append(HeaderCard(*place, index, keyword, value, unit[1] if unit else "", comment, image, form, damaged))
     return cards
 
 
@@ -166,16 +169,16 @@ def _images(raw: bytes) -> Iterator[bytes]:
         yield current
 
 
-def _parsed(image: bytes) -> tuple[str, Value, str]:
-    """Return keyword, value and comment of a card image as astropy gives them."""
+def _parsed(image: bytes) -> tuple[str, Value, str, bool]:
+    """Return keyword, value, comment and damage of a card image as astropy gives them."""
     text = image.decode("latin-1")
     if len(text) == CARD:
         remark = _REMARK.fullmatch(text)
         if remark:
-            return remark[1].rstrip(), remark[2].rstrip(), ""
+            return remark[1].rstrip(), remark[2].rstrip(), "", False
         plain = _PLAIN.fullmatch(text) if text[8] == "=" else None
         if plain:
-            return plain["keyword"], _plain_value(plain), (plain["comment"] or "").rstrip()
+            return plain["keyword"], _plain_value(plain), (plain["comment"] or "").rstrip(), False
     return _parsed_by_astropy(image)
 
 
@@ -188,8 +191,8 @@ def _plain_value(plain: re.Match[str]) -> Value:
     return float(plain["number"]) if plain["number"] is not None else plain["truth"] == "T"
 
 
-def _parsed_by_astropy(image: bytes) -> tuple[str, Value, str]:
-    """Return keyword, value and comment of any card image; what cannot be parsed is left out."""
+def _parsed_by_astropy(image: bytes) -> tuple[str, Value, str, bool]:
+    """Return keyword, value, comment and damage of any card image; what cannot be parsed is left out."""
     from astropy.io import fits
 
     fallback = image[:8].decode("latin-1").rstrip().upper()
@@ -197,9 +200,9 @@ def _parsed_by_astropy(image: bytes) -> tuple[str, Value, str]:
         card = fits.Card.fromstring(image)
         keyword, value, comment = card.keyword, card.value, card.comment
     except (fits.VerifyError, ValueError, TypeError, LookupError, AttributeError):
-        return fallback, None, ""
+        return fallback, None, "", True
     if isinstance(value, fits.card.Undefined):
         value = None
     elif isinstance(value, complex) or (isinstance(value, int) and not isinstance(value, bool) and value not in _INT64):
         value = str(value)
-    return str(keyword), value, str(comment or "")
+    return str(keyword), value, str(comment or ""), False

@@ -94,7 +94,7 @@ def test_every_real_card_is_read_as_astropy_reads_it(real_data: Path) -> None:
         try:
             found = read_cards(path) if path.is_file() else ()
             for card in found:
-                assert _parsed_by_astropy(card.raw) == (card.keyword, ANY, card.comment), (path, card)
+                assert _parsed_by_astropy(card.raw) == (card.keyword, ANY, card.comment, card.damaged), (path, card)
                 assert repr(_parsed_by_astropy(card.raw)[1]) == repr(card.value), (path, card)
                 cards += 1
         except UnreadableFitsError:
@@ -165,4 +165,5 @@ def test_a_bad_card_keeps_its_image() -> None:
     content = odd_file().replace(b"EXPTIME =                 12.5", b"EXPTIME = 12.5.6.7 8          ")
     card = by_keyword(list(read_cards(content)), "EXPTIME")[0]
     assert card.value is None
+    assert card.damaged
     assert card.raw.startswith(b"EXPTIME = 12.5.6.7 8")
