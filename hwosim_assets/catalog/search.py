@@ -7,6 +7,7 @@ Holds: :class:`Question`, what may be asked for, :func:`find`, which answers and
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -263,8 +264,8 @@ def _accepted(question: Question) -> Any:
         asked, name = question.instrument.upper(), pc.field("instrument_name")
         tests.append((name == asked) | pc.starts_with(name, f"{asked}/"))
     if question.filter is not None:
-        listed = pc.binary_join_element_wise(pa.scalar(""), pc.field("filters"), pa.scalar(""), pa.scalar(";"))
-        tests.append(pc.match_substring(listed, f";{question.filter.upper()};"))
+        one = f"(^|;){re.escape(question.filter.upper())}(;|$)"
+        tests.append(pc.match_substring_regex(pc.field("filters"), one))
     if question.between is not None:
         start, end = question.between
         last = pc.coalesce(pc.field("t_max"), pc.field("t_min"))

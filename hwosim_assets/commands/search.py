@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from hwosim_assets.console import json_option, print_json, print_table, say
 from hwosim_assets.errors import BadInputError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from hwosim_assets.catalog.footprint_search import Cone, Polygon
+    from hwosim_assets.catalog.search import Question
+    from hwosim_assets.catalog.search_joins import CardTest
+
 __all__ = ["search"]
+
+T = TypeVar("T")
 
 _SHOWN = [
     "program", "product_name", "product_type", "calib_level", "instrument_name", "filters", "target_name", "s_ra",
@@ -44,15 +55,40 @@ def _moments(
     return found[0], found[1]
 
 
-def _cone(
-    _ctx: click.Context, _parameter: click.Parameter, value: tuple[float, float, float] | None
-) -> tuple[float, float, float] | None:
+def _cone(_ctx: click.Context, _parameter: click.Parameter, value: tuple[float, float, float] | None) -> Cone | None:
     """Return a cone that is on the sky, deg."""
-    if value is not None:
-        ra, dec, radius = value
-        if not (-360 <= ra <= 360 and -90 <= dec <= 90 and 0 <= radius <= 180):
-            raise click.BadParameter(f"{ra} {dec} {radius} is no cone on the sky; give degrees, a radius of 0 to 180")
-    return value
+    from hwosim_assets.catalog.footprint_search import Cone
+
+    return None if value is None else _as_parameter(lambda: Cone(*value))
+
+
+def _polygon(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Polygon | None:
+    """Return a polygon that is on the sky, from its numbers."""
+    from hwosim_assets.catalog.footprint_search import Polygon
+
+    if value is None:
+        return None
+    try:
+        numbers = [float(word) for word in value.replace(",", " ").split()]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no list of numbers") from error
+    if len(numbers) % 2:
+        raise click.BadParameter("holds an odd number of coordinates")
+    return _as_parameter(lambda: Polygon(tuple(zip(numbers[::2], numbers[1::2], strict=True))))
+
+
+def _tests(_ctx: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[CardTest, ...]:
+    from hwosim_assets.catalog.search_joins import CardTest
+
+    return _as_parameter(lambda: tuple(CardTest.parse(text) for text in value))
+
+
+def _as_parameter(make: Callable[[], T]) -> T:
+    """Make something of a parameter; what is wrong with it is wrong usage."""
+    try:
+        return make()
+    except BadInputError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def _program(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -67,32 +103,50 @@ def _program(_ctx: click.Context, _parameter: click.Parameter, value: str | None
 
 @click.command()
 @click.option("--program", metavar="P", callback=_program, help="JWST program, padded or not.")
+@click.option("--observation", type=click.IntRange(0, 999), help="Observation of the program.")
+@click.option("--visit", type=click.IntRange(0, 999), help="Visit of the observation.")
+@click.option("--product", metavar="NAME", help="Whole file name of one product.")
 @click.option("--instrument", metavar="I", help="NIRCAM for all its modes, NIRCAM/IMAGE for one.")
+@click.option("--filter", "optics", metavar="F", help="Optical element in the beam, for example F150W or G395H.")
 @click.option("--product-type", metavar="T", help="Suffix of the kind of product, for example cal, s3d, x1d.")
 @click.option("--level", type=click.IntRange(1, 4), help="CAOM calibration level.")
 @click.option("--cone", type=float, nargs=3, callback=_cone, metavar="RA DEC RADIUS", help="In degrees, ICRS.")
+@click.option("--polygon", callback=_polygon, metavar="'RA DEC RA DEC ...'", help="Corners in degrees, ICRS.")
+@click.option("--targets", type=click.Path(exists=True, dir_okay=False), help="File of lines: RA DEC, or a name.")
+@click.option("--radius", type=float, default=0.01, show_default=True, help="Around each place of --targets (deg).")
 @click.option("--between", nargs=2, callback=_moments, metavar="T0 T1", help="Exposed between; MJD or ISO dates, UTC.")
+@click.option("--rights", type=click.Choice(["PUBLIC", "EXCLUSIVE_ACCESS", "RESTRICTED"], case_sensitive=False))
+@click.option("--key", "tests", multiple=True, callback=_tests, metavar="'K>V'", help="Header card of any HDU; repeat.")
+@click.option("--where", metavar="FILTER", help='Row filter over columns: "t_exptime > 100 and kw_nints = 1".')
 @click.option("--source", type=click.Choice(["catalog", "archive"]), default="catalog", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False), help="Write to a file: .vot, .csv or .parquet.")
+@click.option("--explain", is_flag=True, help="Say which part of the table was read.")
 @json_option
-def search(
-    program: str | None,
-    instrument: str | None,
-    product_type: str | None,
-    level: int | None,
-    cone: tuple[float, float, float] | None,
-    between: tuple[float, float] | None,
-    source: str,
-    as_json: bool,
-) -> None:
+def search(source: str, output: str | None, explain: bool, as_json: bool, **asked: Any) -> None:
     """Find validated products in the catalog, or observations in the archive.
 
     \b
     Example:
       hwosim search --instrument MIRI --product-type i2d
       hwosim search --cone 83.83 -5.41 0.05 --between 2022-09-01 2022-10-01
+      hwosim search --polygon '83.7 -5.5 83.9 -5.5 83.8 -5.3' --key 'EFFEXPTM>100' --output found.vot
     """
-    ask = _catalog if source == "catalog" else _archive
-    rows = ask(program, instrument, product_type, level, cone, between)
+    if source == "archive":
+        _refuse_for_the_archive(asked, output, explain)
+        rows = _archive(asked)
+    else:
+        found = _catalog(asked, full=output is not None, explain=explain)
+        if output is not None:
+            from hwosim_assets.catalog.export import write_found
+
+            write_found(found, Path(output))
+            say(f"{found.num_rows} found in the catalog, written to {output}")
+            return
+        rows = found.to_pylist()
+    _print(rows, source, as_json, asked["product_type"])
+
+
+def _print(rows: list[dict[str, Any]], source: str, as_json: bool, product_type: str | None) -> None:
     if as_json:
         print_json(rows)
         return
@@ -108,45 +162,99 @@ def _cell(name: str, value: Any) -> Any:
     return round(value, _ROUNDED[name]) if name in _ROUNDED and isinstance(value, float) else value
 
 
-def _catalog(
-    program: str | None,
-    instrument: str | None,
-    product_type: str | None,
-    level: int | None,
-    cone: tuple[float, float, float] | None,
-    between: tuple[float, float] | None,
-) -> list[dict[str, Any]]:
-    """Ask the products table."""
-    from hwosim_assets.catalog.search import search as search_catalog
+def _question(asked: dict[str, Any]) -> Question:
+    from hwosim_assets.catalog.search import Question
+
+    places, names = _targets(asked["targets"], asked["radius"]) if asked["targets"] else ((), ())
+    drawn = tuple(area for area in (asked["cone"], asked["polygon"]) if area is not None)
+    if len(drawn) + bool(asked["targets"]) > 1:
+        raise click.UsageError("give one of --cone, --polygon and --targets")
+    return Question(
+        areas=drawn + places,
+        targets=names,
+        name=asked["product"],
+        filter=asked["optics"],
+        cards=asked["tests"],
+        **{name: asked[name] for name in _SAME},
+    )
+
+
+#: Options that a question calls by the same name.
+_SAME = (
+    "program", "observation", "visit", "instrument", "product_type", "level", "between", "rights", "where",
+)  # fmt: skip
+
+
+def _targets(path: str, radius: float) -> tuple[tuple[Cone, ...], tuple[str, ...]]:
+    """Read places and names, one a line; ``#`` begins a remark."""
+    from hwosim_assets.catalog.footprint_search import Cone
+
+    places, names = [], []
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(path, "is no text file", "give one line of RA DEC or a name for each target") from error
+    for line in lines:
+        text = line.partition("#")[0].strip()
+        try:
+            ra, dec = (float(word) for word in text.replace(",", " ").split())
+        except ValueError:
+            names += [text] if text else []
+        else:
+            places.append(Cone(ra, dec, radius))
+    if not places and not names:
+        raise BadInputError(path, "names no target", "give one line of RA DEC or a name for each target")
+    return tuple(places), tuple(names)
+
+
+def _catalog(asked: dict[str, Any], *, full: bool, explain: bool) -> pa.Table:
+    """Ask the products table; in full for a file, with every ObsCore column."""
+    from hwosim_assets.catalog.export import OBSCORE
+    from hwosim_assets.catalog.search import SEARCH_COLUMNS, find
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.settings import Settings
 
-    tables = Tables.from_settings(Settings())
-    found: list[dict[str, Any]] = search_catalog(
-        tables, program, instrument, product_type, level, cone, between
-    ).to_pylist()
-    return found
+    columns = list(dict.fromkeys([*SEARCH_COLUMNS, *OBSCORE])) if full else None
+    found = find(Tables.from_settings(Settings()), _question(asked), columns=columns)
+    if explain and found.plan is not None:
+        read = found.plan
+        say(
+            f"read {read.files_planned} of {read.files} files, {read.row_groups_planned} row groups, "
+            f"{read.rows_planned} of {read.rows} rows"
+        )
+    return found.rows
 
 
-def _archive(
-    program: str | None,
-    instrument: str | None,
-    product_type: str | None,
-    level: int | None,
-    cone: tuple[float, float, float] | None,
-    between: tuple[float, float] | None,
-) -> list[dict[str, Any]]:
+_ARCHIVE_KNOWS = {"program", "instrument", "product_type", "level", "cone", "between", "radius"}
+
+
+def _refuse_for_the_archive(asked: dict[str, Any], output: str | None, explain: bool) -> None:
+    """Refuse what only the catalog can be asked."""
+    beyond = [name for name, value in asked.items() if value not in (None, ()) and name not in _ARCHIVE_KNOWS]
+    beyond += ["output"] * (output is not None) + ["explain"] * explain
+    if beyond:
+        option = {"optics": "filter", "tests": "key"}.get(beyond[0], beyond[0])
+        raise click.UsageError(f"--{option} is for the catalog, not for --source archive")
+
+
+def _archive(asked: dict[str, Any]) -> list[dict[str, Any]]:
     """Ask the archive for observations, or for their products where a product type is asked for."""
     from hwosim_assets.archive.client import ArchiveClient
     from hwosim_assets.settings import Settings
 
+    cone: Cone | None = asked["cone"]
     with ArchiveClient.from_settings(Settings()) as client:
-        found = client.observations(program=program, instrument=instrument, cone=cone, calib_level=level)
-        if between:
-            found = [row for row in found if _overlaps(row, between)]
-        if product_type is None:
+        found = client.observations(
+            program=asked["program"],
+            instrument=asked["instrument"],
+            cone=None if cone is None else (cone.ra, cone.dec, cone.radius),
+            calib_level=asked["level"],
+        )
+        if asked["between"]:
+            found = [row for row in found if _overlaps(row, asked["between"])]
+        if asked["product_type"] is None:
             return found
-        wanted = product_type.upper()
+        wanted = asked["product_type"].upper()
         return [row for row in client.products(found) if row["productSubGroupDescription"] == wanted]
 
 

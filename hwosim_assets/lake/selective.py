@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from hwosim_assets.lake.datafile import bucket_of
 from hwosim_assets.lake.zones import Zone, zones_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _FOOTERS, _VERSIONS = 256, 8
 class _File:
     path: str
     rows: int
+    bucket: int
     least: str | None
     greatest: str | None
 
@@ -124,10 +126,11 @@ def plan(table: Table, may_hold: Callable[[Zone], bool], program: str | None = N
     from pyiceberg.io.pyarrow import PyArrowFileIO
 
     files: list[_File] = _versions.get(table.metadata_location, lambda: _files(table))
+    bucket = None if program is None else bucket_of(table, program)
     parquet = ds.ParquetFileFormat()
     fragments, groups, rows = [], 0, 0
     for file in files:
-        if program is not None and not _between(program, file.least, file.greatest):
+        if program is not None and (file.bucket != bucket or not _between(program, file.least, file.greatest)):
             continue
         scheme, netloc, path = PyArrowFileIO.parse_location(file.path)
         filesystem = table.io.fs_by_scheme(scheme, netloc)  # type: ignore[attr-defined]
@@ -155,6 +158,12 @@ def _files(table: Table) -> list[_File]:
         return bounds[field].decode() if bounds and field in bounds else None
 
     return [
-        _File(file.file_path, file.record_count, bound(file.lower_bounds), bound(file.upper_bounds))
+        _File(
+            file.file_path,
+            file.record_count,
+            int(file.partition[0]),
+            bound(file.lower_bounds),
+            bound(file.upper_bounds),
+        )
         for file in (task.file for task in table.scan().plan_files())
     ]

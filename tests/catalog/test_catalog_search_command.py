@@ -1,0 +1,139 @@
+"""``hwosim search``: every criterion, every output, and what was read for it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from astropy.io import fits
+from click.testing import CliRunner, Result
+
+from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS
+from hwosim_assets.catalog.build import catalog_program
+from hwosim_assets.commands.search import search as command
+from hwosim_assets.lake.ingest import RAW_FILES
+from hwosim_assets.lake.store import Lake
+from hwosim_assets.lake.tables import Tables
+
+NAMES = [f"jw0109{program}0{visit}2001_03102_00001_nis_cal.fits" for program, visit in ((3, 1), (3, 2), (4, 1))]
+
+
+@pytest.fixture(scope="module")
+def home(
+    tmp_path_factory: pytest.TempPathFactory,
+    put_into: Callable[..., dict[str, Any]],
+    make_cal: Callable[[], fits.HDUList],
+    packed: Any,
+) -> Path:
+    """Return a home with three products: two of one program, one at the pole."""
+    home = tmp_path_factory.mktemp("command")
+    lake = Lake((home / "lake").as_uri())
+    tables = Tables(f"sqlite:///{home / 'catalog.db'}", (home / "lake" / "tables").as_uri())
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for number, name in enumerate(NAMES):
+        cal, program = make_cal(), name[2:7]
+        cal[0].header["PROGRAM"], cal[0].header["FILENAME"], cal[0].header["OBSERVTN"] = program, name, name[7:10]
+        cal[0].header["EFFEXPTM"] = 100.0 * (number + 1)
+        cal["SCI"].header["S_REGION"] = (
+            "POLYGON ICRS 0 89.9 90 89.9 180 89.9 270 89.9" if number == 2 else f"CIRCLE ICRS {10 * number} 0 0.1"
+        )
+        rows.setdefault(program, []).append(put_into(lake, program, name, packed(cal)))
+    for program, files in rows.items():
+        done = catalog_program(program, pa.Table.from_pylist(files, schema=RAW_FILES.schema), lake, tables)
+        assert done.rejections == []
+        listed = [
+            {"program": program, "dataURI": file["data_uri"], "dataRights": "PUBLIC" if number else "EXCLUSIVE_ACCESS"}
+            for number, file in enumerate(files)
+        ]
+        tables.replace(ARCHIVE_PRODUCTS, {"program": program}, pa.Table.from_pylist(listed))
+    return home
+
+
+@pytest.fixture
+def ask(home: Path, monkeypatch: pytest.MonkeyPatch, state: Path) -> Callable[..., Result]:
+    monkeypatch.setenv("HWOSIM_LAKE_URI", (home / "lake").as_uri())
+    monkeypatch.setenv("HWOSIM_CATALOG_URI", f"sqlite:///{home / 'catalog.db'}")
+    return lambda *words: CliRunner().invoke(command, list(words))
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--program", "1093", "--observation", "22"], [1]),
+        (["--product", NAMES[2]], [2]),
+        (["--filter", "f150w"], [0, 1, 2]),
+        (["--filter", "F150"], []),
+        (["--polygon", "45 89.95 165 89.95 285 89.95"], [2]),
+        (["--polygon", "359 -1 1 -1 1 1 359 1"], [0]),
+        (["--cone", "359.85", "0", "0.06"], [0]),
+        (["--cone", "200", "90", "0.01"], [2]),
+        (["--key", "effexptm>=200"], [1, 2]),
+        (["--key", "EFFEXPTM>150", "--key", "OBSERVTN='022'"], [1]),
+        (["--key", "FILTER>5"], []),
+        (["--rights", "exclusive_access"], [0, 2]),
+        (["--where", "t_exptime < 250 and program = '01093'"], [0, 1]),
+        (["--where", "kw_targname like 'AB%' and s_dec > 50"], [2]),
+    ],
+)
+def test_criteria(ask: Callable[..., Result], words: list[str], found: list[int]) -> None:
+    done = ask(*words, "--json")
+    assert done.exit_code == 0, done.output
+    assert [NAMES.index(row["product_name"]) for row in json.loads(done.stdout)] == found
+
+
+def test_target_lists(ask: Callable[..., Result], state: Path) -> None:
+    (state / "places").write_text("# places\n10.05 0\n0 89.99\n")
+    (state / "names").write_text("ab DOR\n")
+    (state / "empty").write_text("# nothing\n")
+    for file, found in (("places", 2), ("names", 3)):
+        assert len(json.loads(ask("--targets", str(state / file), "--json").stdout)) == found
+    assert "names no target" in str(ask("--targets", str(state / "empty")).exception)
+
+
+def test_what_was_read_is_said(ask: Callable[..., Result]) -> None:
+    assert "read 1 of 2 files, 1 row groups, 2 of 3 rows" in ask("--program", "1093", "--explain").stderr
+    assert "read 1 of 2 files" in ask("--cone", "10", "0", "0.1", "--explain").stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--where", "1=1; drop table products"], ["--where", "nonsense = 1"], ["--where", "t_exptime > 'x'"],
+        ["--where", "read_csv('/etc/passwd')"], ["--key", "EXPTIME"], ["--polygon", "1 2 3"],
+        ["--polygon", "1 2 3 4"], ["--cone", "0", "0", "1", "--polygon", "0 0 1 0 1 1"],
+        ["--source", "archive", "--key", "A>1"], ["--output", "found.xls"],
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused_in_words(ask: Callable[..., Result], words: list[str]) -> None:
+    done = ask(*words)
+    assert done.exit_code != 0
+    assert "Traceback" not in done.output
+    assert str(done.exception) if done.exit_code == 1 else "Error" in done.output
+
+
+def test_files_for_the_virtual_observatory(ask: Callable[..., Result], state: Path) -> None:
+    from astropy.io.votable import parse_single_table, validate
+
+    for suffix in ("vot", "csv", "parquet"):
+        assert ask("--output", str(state / f"found.{suffix}")).exit_code == 0
+    report = io.StringIO()
+    assert validate(str(state / "found.vot"), output=report, xmllint=False), report.getvalue()
+    table = parse_single_table(str(state / "found.vot"))
+    assert list(table.array["product_name"]) == NAMES
+    place = table.get_field_by_id("s_ra")
+    assert (place.ucd, str(place.unit)) == ("pos.eq.ra", "deg")
+    assert place.utype == "obscore:Char.SpatialAxis.Coverage.Location.Coord.Position2D.Value2.C1"
+    read = [
+        pyarrow.csv.read_csv(state / "found.csv"),
+        pyarrow.parquet.read_table(state / "found.parquet"),
+    ]
+    for rows in read:
+        assert rows["product_name"].to_pylist() == NAMES
+        assert rows["t_exptime"].to_pylist() == [100.0, 200.0, 300.0]
