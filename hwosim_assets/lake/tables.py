@@ -377,6 +377,16 @@ class Tables:
         self._beside_others("catalog", lambda: self._open().list_tables(NAMESPACE))
         Lake(self.place.uri).check()
 
+    def with_catalog(self, once: Callable[[Catalog], T]) -> T:
+        """Do something with the catalog itself.
+
+        Raises
+        ------
+        BackendAbsentError
+            If it cannot be reached.
+        """
+        return self._beside_others("catalog", lambda: once(self._open()))
+
     def _open(self) -> Catalog:
         with self._opening:
             if self._catalog is None:
