@@ -146,17 +146,16 @@ def read_object(lake: Lake, stored: Stored, template: str) -> ObjectRead:
     facts = describe_scan(found, name)
     raw = {"program": facts.program, "product_name": name, "sha256": "", "size_bytes": stored.size}
     described = product_row(raw | {"key": "", "uri": uri, "data_uri": uri}, facts, [])
-    cards = list(cards_of_scan(found))
+    table = card_rows(facts.program, name, "", cards_of_scan(found)).drop_columns(["sha256"])
     row |= {column: described[column] for column in _FACTS} | {
         "program": facts.program,
         "facility_name": str(card_value(found.blocks[0].header, "TELESCOP") or "") or None,
-        "cards": len(cards),
-        "damaged_cards": sum(1 for card in cards if card.damaged),
+        "cards": table.num_rows,
+        "damaged_cards": table["damaged"].drop_null().length(),
     }
-    table = card_rows(facts.program, name, "", cards).drop_columns(["sha256"])
     for column in ("etag", "uri", "folder"):
         table = table.add_column(
-            1, SOURCE_CARDS.schema.field(column), pa.array([row[column]] * len(cards), pa.string())
+            1, SOURCE_CARDS.schema.field(column), pa.repeat(pa.scalar(row[column]), table.num_rows)
         )
     cost = file.cost
     return ObjectRead(row, table.cast(SOURCE_CARDS.schema), cost["requests"] or 0, cost["bytes"] or 0)

@@ -33,6 +33,11 @@ CARD = 80
 GZIP_MAGIC = b"\x1f\x8b"
 #: A header of more than 200 000 cards is a lie or an accident; flight headers have below 1000.
 MAX_HEADER_BYTES = 16_000_320
+#: All headers of a file together; 2800 HDUs of three blocks, in memory some 300 MB.
+MAX_HEADERS_BYTES = 24_192_000
+#: gzip that unpacks to more than this (bytes), and more than so many times its size, is a bomb.
+LARGE_UNPACKED_BYTES = 16 * 2**30
+MAX_LARGE_RATIO = 100
 #: Deflate cannot shrink anything more than this (zlib's "maximum compression factor").
 MAX_DEFLATE_RATIO = 1032
 #: The longest multi-slit products have some thousands of HDUs.
@@ -191,16 +196,19 @@ def scan(source: Source | BinaryIO, name: str = "") -> Scan:
     with byte_stream(source, name) as (stream, size, compressed):
         if size == 0:
             raise UnreadableFitsError(name, "is empty (0 bytes)")
-        limit = size * MAX_DEFLATE_RATIO if compressed else size
+        limit = _most_bytes(size) if compressed else size
         blocks: list[Block] = []
         start = stream.read(CARD)
         if not start.startswith(b"SIMPLE  ="):
             raise UnreadableFitsError(name, not_fits_reason(start + stream.read(400)))
-        offset = 0
+        offset = header_bytes = 0
         while True:
             block = _read_block(stream, start, len(blocks), offset, name)
             _check_size(block, limit, compressed, name)
             blocks.append(block)
+            header_bytes += len(block.raw)
+            if header_bytes > MAX_HEADERS_BYTES:
+                raise UnreadableFitsError(name, f"has more than {MAX_HEADERS_BYTES} bytes of headers")
             offset, padding_missing, start = _skip_data(stream, block, compressed, name)
             if not start.startswith(b"XTENSION"):
                 _check_behind(start, block.index, name)
@@ -209,6 +217,11 @@ def scan(source: Source | BinaryIO, name: str = "") -> Scan:
                 raise UnreadableFitsError(name, f"has more than {MAX_HDUS} HDUs")
         trailing = None if compressed else max(0, size - offset)
         return Scan(tuple(blocks), compressed, padding_missing, trailing)
+
+
+def _most_bytes(size: int) -> int:
+    """Return what a gzip file of a size may unpack to, in bytes."""
+    return min(size * MAX_DEFLATE_RATIO, max(LARGE_UNPACKED_BYTES, size * MAX_LARGE_RATIO))
 
 
 def _check_behind(start: bytes, index: int, name: str) -> None:
