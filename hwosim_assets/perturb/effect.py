@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hwosim_assets.perturb.parameters import Value
+from hwosim_assets.perturb.parameters import Parameter, Value
 from hwosim_assets.perturb.rng import Stream
 from hwosim_assets.perturb.spec import EffectSpec, PlannedEffect
+from hwosim_assets.perturb.times import FrameTimes, frame_times
 
 if TYPE_CHECKING:
     from hwosim_assets.perturb.block import Block
@@ -22,11 +23,31 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.measurements import Measurement
     from hwosim_assets.perturb.product import Product
 
-__all__ = ["Effect", "NotApplicableError", "Task"]
+__all__ = ["Earlier", "Effect", "NotApplicableError", "Task"]
 
 
 class NotApplicableError(Exception):
     """An effect has no meaning for a measurement; the reason goes into the truth record."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier exposure of the same detector, for what a detector remembers.
+
+    Attributes
+    ----------
+    product : Product
+        The exposure.
+    end : float
+        When it ended, MJD UTC.
+    """
+
+    product: Product
+    end: float
+
+    def record(self) -> dict[str, Any]:
+        """Return what the truth says of it."""
+        return {"product": self.product.name, "sha256": self.product.sha256, "end_mjd": self.end}
 
 
 @dataclass(frozen=True)
@@ -43,34 +64,70 @@ class Task:
         Root seed.
     uid : str
         What random streams belong to: the product's archive file name.
+    earlier : tuple of Earlier
+        Earlier exposures of the same detector, the latest first; only for effects with ``remembers``.
     """
 
     planned: PlannedEffect
     product: Product
     seed: int
     uid: str
+    earlier: tuple[Earlier, ...] = ()
 
     def stream(self, name: str) -> Stream:
         """Return the random stream of that name, for example a measurement's key."""
-        return Stream(self.seed, self.planned.effect, self.planned.label, self.uid, name)
+        return self.stream_of(self.uid, name)
 
-    def number(self, name: str) -> float:
-        """Return a numeric parameter."""
-        return float(self.planned.parameters[name])
+    def stream_of(self, owner: str, name: str) -> Stream:
+        """Return a random stream that belongs to something else than this product: a detector, a target."""
+        return Stream(self.seed, self.planned.effect, self.planned.label, owner, name)
+
+    def number(self, name: str, block: Block | None = None) -> float:
+        """Return a numeric parameter: at the time of the exposure, or of the frame of a block."""
+        if block is None or not self.planned.full or name not in self.planned.full:
+            return float(self.planned.parameters[name])
+        return self._at(name, frame_times(self.product, block.measurement), block.frame)
+
+    def numbers(self, name: str, measurement: Measurement) -> list[float]:
+        """Return a numeric parameter for every frame of a measurement."""
+        if name not in self.planned.full:
+            return [float(self.planned.parameters[name])] * measurement.frames
+        times = frame_times(self.product, measurement)
+        return [self._at(name, times, frame) for frame in range(measurement.frames)]
+
+    def _at(self, name: str, times: FrameTimes | None, frame: int) -> float:
+        if times is None:
+            return float(self.planned.parameters[name])
+        parameter = self._parameter(name)
+        amplitude = self.planned.when.amplitude(float(times.mid[frame]), self.walk)
+        return float(parameter.scaled(float(self.planned.full[name]), amplitude))
+
+    def _parameter(self, name: str) -> Parameter:
+        from hwosim_assets.perturb.registry import spec_of
+
+        parameter = spec_of(self.planned.effect).parameter(name)
+        if parameter is None:
+            raise KeyError(name)
+        return parameter
+
+    @property
+    def walk(self) -> Stream:
+        """The random stream of this use's profile in time, the same for all products."""
+        return self.stream_of("", "when")
 
     def word(self, name: str) -> Value:
         """Return a parameter that is a word."""
         return self.planned.parameters[name]
 
     @property
-    def err_honest(self) -> bool:
-        """Whether ERR and VAR say what is added."""
-        return self.planned.err == "consistent"
+    def err_honest(self) -> float:
+        """Share of the variance it adds that ERR and VAR say: 1 consistent, 0 stale, the squared factor if biased."""
+        return {"consistent": 1.0, "stale": 0.0}.get(self.planned.err, self.planned.err_factor**2)
 
     @property
-    def dq_honest(self) -> bool:
-        """Whether flags and invalid planes say what is lost."""
-        return self.planned.dq == "flagged"
+    def dq_honest(self) -> float:
+        """Share of its pixels that flags and invalid planes tell of: 1 flagged, 0 silent, between when mixed."""
+        return {"flagged": 1.0, "silent": 0.0}.get(self.planned.dq, self.planned.dq_share)
 
 
 class Effect:
@@ -82,6 +139,11 @@ class Effect:
     """
 
     spec: ClassVar[EffectSpec]
+    #: Whether it asks for its parameters frame by frame (``task.number(name, block)``), so that it acts in a
+    #: product whose mid time its profile leaves out.
+    per_frame: ClassVar[bool] = False
+    #: Whether it needs earlier exposures of the same detector (``task.earlier``).
+    remembers: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -113,5 +175,15 @@ class Effect:
         """Change a whole frame in place, for effects that need a pixel's neighbours."""
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
-        """Change headers, after all pixels; return the events for the truth record."""
+        """Change headers, tables and whole HDUs, after all pixels; return the events for the truth record."""
         return []
+
+    def on_bytes(self, content: bytes) -> tuple[bytes, list[dict[str, Any]]]:
+        """Change the finished file, which may break it (``spec.breaks_format``).
+
+        Returns
+        -------
+        tuple
+            The damaged bytes, and the events for the truth record.
+        """
+        return content, []

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hwosim_assets.perturb.profiles import Constant
-from hwosim_assets.perturb.registry import spec_of
-from hwosim_assets.perturb.rng import RNG
+from hwosim_assets.perturb.registry import effect_class
+from hwosim_assets.perturb.rng import RNG, Stream
 from hwosim_assets.perturb.scenario import EffectChoice, Scenario
 from hwosim_assets.perturb.spec import STAGES, PlannedEffect
 
@@ -92,7 +92,7 @@ def make_plan(scenario: Scenario, uid: str, stream_time: float | None) -> Plan:
             reason = "its profile needs an exposure time, which the product does not have"
             left_out.append(LeftOut(effect=choice.effect, label=choice.label, reason=reason))
             continue
-        planned = _planned(choice, 0.0 if stream_time is None else stream_time)
+        planned = _planned(choice, 0.0 if stream_time is None else stream_time, scenario.seed)
         if planned is not None:
             effects.append(planned)
     effects.sort(key=lambda planned: STAGES.index(planned.stage))
@@ -107,29 +107,35 @@ def make_plan(scenario: Scenario, uid: str, stream_time: float | None) -> Plan:
     )
 
 
-def _planned(choice: EffectChoice, time: float) -> PlannedEffect | None:
+def _planned(choice: EffectChoice, time: float, seed: int) -> PlannedEffect | None:
     """Return an effect with final numbers, or ``None`` when it does nothing."""
-    spec = spec_of(choice.effect)
-    amplitude = choice.when.amplitude(time)
+    kind = effect_class(choice.effect)
+    amplitude = choice.when.amplitude(time, Stream(seed, choice.effect, choice.label, "", "when"))
     parameters: dict[str, Any] = {}
+    full: dict[str, Any] = {}
     acts = False
-    for parameter in spec.parameters:
+    for parameter in kind.spec.parameters:
         value = choice.parameters.get(parameter.name, parameter.default)
         if parameter.severities is not None:
             if parameter.name not in choice.parameters:
                 value = parameter.at(choice.severity or 0.0)
+            full[parameter.name] = value
             value = parameter.scaled(float(value or 0.0), amplitude)
-            acts = acts or value != parameter.identity
+            acts = acts or (full[parameter.name] if kind.per_frame else value) != parameter.identity
         parameters[parameter.name] = value
     if not acts:
         return None
     return PlannedEffect(
         effect=choice.effect,
         label=choice.label,
-        stage=spec.stage,
+        stage=kind.spec.stage,
         severity=choice.severity,
         amplitude=amplitude,
         parameters=parameters,
+        full={} if isinstance(choice.when, Constant) else full,
+        when=choice.when,
         err=choice.err,
+        err_factor=choice.claimed_factor(),
         dq=choice.dq,
+        dq_share=choice.dq_share if choice.dq == "mixed" else float(choice.dq == "flagged"),
     )

@@ -22,6 +22,8 @@ from hwosim_assets.perturb.planes import Plane
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from hwosim_assets.perturb.times import FrameTimes
+
 __all__ = ["Product", "RefusedProductError"]
 
 _BITPIX = {8: "uint8", 16: "int16", 32: "int32", 64: "int64", -32: "float32", -64: "float64"}
@@ -182,6 +184,11 @@ class Product:
         """Return a keyword that is a number, or ``None``."""
         value = self.keyword(name)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    @cached_property
+    def frame_times(self) -> dict[Plane, FrameTimes | None]:
+        """Times of the frames by science plane, as far as they were asked for (``perturb.times``)."""
+        return {}
 
     @cached_property
     def stream_time(self) -> float | None:

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Context, Decimal
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from hwosim_assets.perturb.parameters import rounded
 from hwosim_assets.perturb.quantities import parse_number
 
-__all__ = ["PROFILES", "Constant", "Exponential", "Profile", "Ramp", "Step"]
+if TYPE_CHECKING:
+    from hwosim_assets.perturb.rng import Stream
 
+__all__ = ["PROFILES", "Burst", "Constant", "Exponential", "Oscillation", "Profile", "Ramp", "RandomWalk", "Step"]
+
+_TWO_PI = Decimal("6.283185307179586476925286766559")
 _MJD_ZERO = dt.datetime(1858, 11, 17)
 _EXACT = Context(prec=40)
 
@@ -50,8 +54,11 @@ Days = Annotated[float, BeforeValidator(_days), Field(gt=0)]
 class _Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def amplitude(self, time: float) -> float:
-        """Return the share (0 to 1) of the effect at ``time`` (MJD UTC)."""
+    def amplitude(self, time: float, walk: Stream | None = None) -> float:
+        """Return the share (0 to 1) of the effect at ``time`` (MJD UTC).
+
+        ``walk`` is the random stream of the use of the effect, for profiles that are drawn.
+        """
         raise NotImplementedError
 
 
@@ -60,7 +67,7 @@ class Constant(_Profile):
 
     profile: Literal["constant"] = "constant"
 
-    def amplitude(self, time: float) -> float:
+    def amplitude(self, time: float, walk: Stream | None = None) -> float:
         """Return 1."""
         return 1.0
 
@@ -72,7 +79,7 @@ class Step(_Profile):
     start: Mjd
     end: Mjd | None = None
 
-    def amplitude(self, time: float) -> float:
+    def amplitude(self, time: float, walk: Stream | None = None) -> float:
         """Return 1 between start and end, else 0."""
         return 1.0 if time >= self.start and (self.end is None or time < self.end) else 0.0
 
@@ -84,7 +91,7 @@ class Ramp(_Profile):
     start: Mjd
     length: Days
 
-    def amplitude(self, time: float) -> float:
+    def amplitude(self, time: float, walk: Stream | None = None) -> float:
         """Return (time - start) / length, kept between 0 and 1."""
         share = (Decimal(time) - Decimal(self.start)) / Decimal(self.length)
         return rounded(min(max(share, Decimal(0)), Decimal(1)))
@@ -97,13 +104,106 @@ class Exponential(_Profile):
     start: Mjd
     tau: Days
 
-    def amplitude(self, time: float) -> float:
+    def amplitude(self, time: float, walk: Stream | None = None) -> float:
         """Return 1 - exp(-(time - start)/tau), 0 before start."""
         passed = Decimal(time) - Decimal(self.start)
         return 0.0 if passed <= 0 else rounded(1 - _EXACT.exp(-passed / Decimal(self.tau)))
 
 
-#: The profiles by the word that a scenario file names them with.
-PROFILES: dict[str, type[BaseModel]] = {"constant": Constant, "step": Step, "ramp": Ramp, "exponential": Exponential}
+class Oscillation(_Profile):
+    """Rising and falling as (1 + sin(2 pi (time - start)/period)) / 2, for ever in both directions."""
 
-Profile = Annotated[Constant | Step | Ramp | Exponential, Field(discriminator="profile")]
+    profile: Literal["oscillation"]
+    start: Mjd
+    period: Days
+
+    def amplitude(self, time: float, walk: Stream | None = None) -> float:
+        """Return (1 + sin(2 pi (time - start)/period)) / 2."""
+        turns = (Decimal(time) - Decimal(self.start)) / Decimal(self.period)
+        return rounded((1 + _sine_of_turns(turns)) / 2)
+
+
+class Burst(_Profile):
+    """All of it for ``length`` (days) from ``start`` on, again after ``every`` days where that is given."""
+
+    profile: Literal["burst"]
+    start: Mjd
+    length: Days
+    every: Days | None = None
+
+    def amplitude(self, time: float, walk: Stream | None = None) -> float:
+        """Return 1 within a burst, else 0."""
+        passed = Decimal(time) - Decimal(self.start)
+        if passed < 0:
+            return 0.0
+        if self.every is not None:
+            passed %= Decimal(self.every)
+        return 1.0 if passed < Decimal(self.length) else 0.0
+
+
+class RandomWalk(_Profile):
+    """A random walk from ``start`` (MJD UTC) over ``length`` days, kept between 0 and 1 by reflection.
+
+    It starts at 0 and has the standard deviation ``rms`` at the end before reflection; afterwards it stays. A
+    Brownian bridge is halved twenty times, so that any time's value is found alone.
+    """
+
+    profile: Literal["random_walk"]
+    start: Mjd
+    length: Days
+    rms: float = Field(default=0.5, gt=0, le=10)
+
+    def amplitude(self, time: float, walk: Stream | None = None) -> float:
+        """Return the walk at ``time``; 0 before its start."""
+        if walk is None:
+            raise ValueError("a random walk needs its random stream")
+        share = (Decimal(time) - Decimal(self.start)) / Decimal(self.length)
+        if share <= 0:
+            return 0.0
+        value = Decimal(self.rms) * _bridge(walk, min(share, Decimal(1)))
+        folded = abs(value) % 2
+        return rounded(2 - folded if folded > 1 else folded)
+
+
+_HALVINGS = 20
+
+
+def _bridge(walk: Stream, share: Decimal) -> Decimal:
+    """Return Brownian motion at a share (0 to 1) of its length, of variance 1 at the end."""
+    left, right = Decimal(0), Decimal(float(walk.normal(0, 0, 1)[0]))
+    low, width, node = Decimal(0), Decimal(1), 0
+    for level in range(1, _HALVINGS + 1):
+        middle = (left + right) / 2 + (width / 4).sqrt() * Decimal(float(walk.normal(level, node, 1)[0]))
+        width /= 2
+        if share < low + width:
+            right, node = middle, 2 * node
+        else:
+            left, low, node = middle, low + width, 2 * node + 1
+    return left + (right - left) * (share - low) / width
+
+
+def _sine_of_turns(turns: Decimal) -> Decimal:
+    """Return sin(2 pi turns) by its Taylor series in decimal arithmetic."""
+    part = turns % 1
+    x = _TWO_PI * (part if abs(part) <= Decimal("0.5") else part - part.copy_sign(1))
+    term, total = x, x
+    for order in range(1, 25):
+        term = -term * x * x / ((2 * order) * (2 * order + 1))
+        total += term
+    return total
+
+
+#: The profiles by the word that a scenario file names them with.
+PROFILES: dict[str, type[BaseModel]] = {
+    "constant": Constant,
+    "step": Step,
+    "ramp": Ramp,
+    "exponential": Exponential,
+    "oscillation": Oscillation,
+    "burst": Burst,
+    "random_walk": RandomWalk,
+}
+
+Profile = Annotated[
+    Constant | Step | Ramp | Exponential | Oscillation | Burst | RandomWalk, Field(discriminator="profile")
+]

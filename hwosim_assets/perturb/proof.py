@@ -6,11 +6,13 @@ Holds: :func:`replay` and :func:`diff`. Keep out what a truth says and how it is
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.perturb.changes import compare
+from hwosim_assets.perturb.effect import Earlier
 from hwosim_assets.perturb.rng import RNG
 from hwosim_assets.perturb.run import perturb_product
 from hwosim_assets.perturb.truth import ENGINE, Truth
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Verdict", "diff", "replay"]
 
 
-def replay(truth: Truth, product: Product, *, threads: int = 1) -> Product:
+def replay(truth: Truth, product: Product, *, threads: int = 1, earlier: Sequence[Earlier] = ()) -> Product:
     """Return the perturbed product again, from its input and its truth alone.
+
+    Effects that remember earlier exposures need those too, which the record names.
 
     Raises
     ------
@@ -37,7 +41,13 @@ def replay(truth: Truth, product: Product, *, threads: int = 1) -> Product:
     if (record.get("engine"), record.get("rng")) != (ENGINE, RNG):
         made = f"engine {record.get('engine')}, {record.get('rng')}"
         raise BadInputError("truth record", f"was made by {made}, this is {ENGINE}, {RNG}", "use that version")
-    out, _ = perturb_product(product, truth.plan, threads=threads)
+    given = {item.product.sha256: item for item in earlier}
+    wanted = record.get("earlier", [])
+    for item in wanted:
+        if item["sha256"] not in given:
+            raise BadInputError(item["product"], "is remembered by an effect and was not given", "give it as `earlier`")
+    remembered = [Earlier(given[item["sha256"]].product, item["end_mjd"]) for item in wanted]
+    out, _ = perturb_product(product, truth.plan, threads=threads, earlier=remembered)
     if out.sha256 != record["out_sha256"]:
         raise HwosimError(product.name, "the replay gives other bytes than the record says", "report it as a bug")
     return out
@@ -51,15 +61,19 @@ class Verdict:
     findings: tuple[str, ...]
 
 
-def diff(before: Product, after: Product, truth: Truth) -> Verdict:
+def diff(before: Product, after: Product, truth: Truth, *, earlier: Sequence[Earlier] = ()) -> Verdict:
     """Check that a truth accounts for every difference between an input and an output.
 
-    The arrays and cards that differ must be those the record lists, element by element, and the
+    A file that was damaged on purpose is compared byte by byte with the damage done again. Otherwise
+    the arrays and cards that differ must be those the record lists, element by element, and the
     differing values must be those that the record's plan gives when it is applied again.
     """
     record = truth.record
     if before.sha256 != record.get("in_sha256"):
         return Verdict(False, (f"{before.name} is not the input of this record",))
+    if record.get("damaged"):
+        same = replay(truth, before, earlier=earlier).content == after.content
+        return Verdict(same, () if same else ("the damaged file is not the one that the plan gives",))
     found = json.loads(json.dumps(compare(before, after).record()))
     findings: list[str] = []
     for part, name in (("planes", "name"), ("headers", "hdu"), ("other", "")):
@@ -67,7 +81,7 @@ def diff(before: Product, after: Product, truth: Truth) -> Verdict:
         findings += [f"not in the record: {_words(item, name)}" for item in found[part] if item not in said]
         findings += [f"recorded but not found: {_words(item, name)}" for item in said if item not in found[part]]
     if after.sha256 != record["out_sha256"] and not findings:
-        findings += _unexplained_values(truth, before, after)
+        findings += _unexplained_values(truth, before, after, earlier)
     return Verdict(not findings, tuple(findings))
 
 
@@ -79,8 +93,8 @@ def _words(item: Any, name: str) -> str:
     return str(item)
 
 
-def _unexplained_values(truth: Truth, before: Product, after: Product) -> list[str]:
+def _unexplained_values(truth: Truth, before: Product, after: Product, earlier: Sequence[Earlier]) -> list[str]:
     """Say which values are not those that the plan gives."""
-    made = compare(replay(truth, before), after)
+    made = compare(replay(truth, before, earlier=earlier), after)
     values = [f"{plane.elements} elements of {plane.name} have other values than recorded" for plane in made.planes]
     return values or ["the file differs from the recorded output outside arrays and cards"]

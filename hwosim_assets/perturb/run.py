@@ -7,16 +7,16 @@ change nothing. Keep out the effects, and reading or storing many products (``pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwosim_assets.perturb.block import Block, load, store
+from hwosim_assets.perturb.block import Block, Event, Mark
 from hwosim_assets.perturb.budget import Budget, infer_budget
-from hwosim_assets.perturb.effect import Effect, NotApplicableError, Task
+from hwosim_assets.perturb.effect import Earlier, Effect, NotApplicableError, Task
 from hwosim_assets.perturb.fitsfile import FitsFile, packed
 from hwosim_assets.perturb.measurements import Measurement
 from hwosim_assets.perturb.plan import Plan, make_plan
@@ -24,16 +24,17 @@ from hwosim_assets.perturb.product import Product
 from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.rng import CHUNK
 from hwosim_assets.perturb.scenario import Scenario, load_scenario
-from hwosim_assets.perturb.truth import Runs, Truth, make_truth
+from hwosim_assets.perturb.side import Findings, find_events, find_runs
+from hwosim_assets.perturb.transfer import load, store
+from hwosim_assets.perturb.truth import Truth, make_truth
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from hwosim_assets.perturb.planes import Plane
 
 __all__ = ["apply", "perturb_product"]
 
-Lost = dict[tuple[str, str], list[tuple[int, "NDArray[np.int64]"]]]
+#: What a block tells the truth: its frame, marks and events.
+Told = tuple[int, list[Mark], list[Event]]
 
 
 def apply(
@@ -43,6 +44,7 @@ def apply(
     severity: float | None = None,
     seed: int | None = None,
     threads: int = 1,
+    earlier: Sequence[Earlier] = (),
 ) -> tuple[Product, Truth]:
     """Perturb a product under a scenario.
 
@@ -56,6 +58,8 @@ def apply(
         Instead of the scenario's.
     threads : int
         Threads to use; the result does not depend on it.
+    earlier : sequence of Earlier
+        Earlier exposures of the same detector, the latest first, for effects that remember them.
 
     Returns
     -------
@@ -76,10 +80,12 @@ def apply(
     chosen = load_scenario(scenario) if isinstance(scenario, str) else scenario
     chosen = chosen.with_overrides(severity=severity, seed=seed)
     time = product.stream_time if chosen.effects else None
-    return perturb_product(product, make_plan(chosen, product.name, time), threads=threads)
+    return perturb_product(product, make_plan(chosen, product.name, time), threads=threads, earlier=earlier)
 
 
-def perturb_product(product: Product, plan: Plan, *, threads: int = 1) -> tuple[Product, Truth]:
+def perturb_product(
+    product: Product, plan: Plan, *, threads: int = 1, earlier: Sequence[Earlier] = ()
+) -> tuple[Product, Truth]:
     """Apply a plan to a product.
 
     Raises
@@ -88,32 +94,44 @@ def perturb_product(product: Product, plan: Plan, *, threads: int = 1) -> tuple[
         When the file is no FITS file, or holds nothing that can be perturbed.
     """
     if not plan.effects:
-        return product, make_truth(product, product, plan, [], {}, [])
+        return product, make_truth(product, product, plan, [], {}, Findings([], []))
+    remembered = tuple(earlier) if any(effect_class(step.effect).remembers for step in plan.effects) else ()
+    effects = [effect_class(step.effect)(Task(step, product, plan.seed, plan.uid, remembered)) for step in plan.effects]
     budgets = {item.sci: infer_budget(product, item) for item in product.measurements}
-    content, steps, runs = _perturbed(product, plan, budgets, threads)
-    same = content == product.payload
-    out = product if same else Product(product.name, packed(content, product.content))
-    return out, make_truth(product, out, plan, steps, budgets, runs)
+    content, steps, findings = _perturbed(product, effects, budgets, threads)
+    whole = product if content == product.payload else Product(product.name, packed(content, product.content))
+    out = _damaged(whole, effects, steps)
+    return out, make_truth(product, out, plan, steps, budgets, findings, remembered, None if out is whole else whole)
+
+
+def _damaged(whole: Product, effects: list[Effect], steps: list[dict[str, Any]]) -> Product:
+    """Let effects damage the finished file; the same product when none does."""
+    content = whole.content
+    for effect, step in zip(effects, steps, strict=True):
+        content, events = effect.on_bytes(content)
+        step["events"] += events
+    return whole if content == whole.content else Product(whole.name, content)
 
 
 def _perturbed(
-    product: Product, plan: Plan, budgets: dict[Plane, Budget], threads: int
-) -> tuple[bytes, list[dict[str, Any]], list[Runs]]:
-    """Return (plain bytes of the output, what each effect found and did, lost pixels)."""
-    effects = [effect_class(step.effect)(Task(step, product, plan.seed, plan.uid)) for step in plan.effects]
+    product: Product, effects: list[Effect], budgets: dict[Plane, Budget], threads: int
+) -> tuple[bytes, list[dict[str, Any]], Findings]:
+    """Return (plain bytes of the output, what each effect found and did, what the blocks told)."""
     notes: list[list[dict[str, Any]]] = [[] for _ in effects]
-    runs: list[Runs] = []
+    findings = Findings([], [])
     file = FitsFile(product.payload, product.scan)
     for item in product.measurements:
         active = [effect for effect, note in zip(effects, notes, strict=True) if _prepared(effect, item, budgets, note)]
         pixel_effects = [effect for effect in active if _touches_pixels(effect)]
         if pixel_effects:
-            runs += _perturb_measurement(file, item, budgets[item.sci], pixel_effects, threads)
+            told = _perturb_measurement(file, item, budgets[item.sci], pixel_effects, threads)
+            findings.runs += find_runs(item, ((frame, marks) for frame, marks, _ in told))
+            findings.events += find_events(item, ((frame, events) for frame, _, events in told))
             for plane in item.planes():
                 file.hdus[plane.hdu].touched = True
-    events = [effect.on_file(file) for effect in effects]
-    steps = [{"measurements": note, "events": event} for note, event in zip(notes, events, strict=True)]
-    return file.assemble(), steps, runs
+    happened = [effect.on_file(file) for effect in effects]
+    steps = [{"measurements": note, "events": list(events)} for note, events in zip(notes, happened, strict=True)]
+    return file.assemble(), steps, findings
 
 
 def _prepared(effect: Effect, item: Measurement, budgets: dict[Plane, Budget], notes: list[dict[str, Any]]) -> bool:
@@ -141,9 +159,10 @@ def _needs_frames(effect: Effect) -> bool:
 
 def _perturb_measurement(
     file: FitsFile, item: Measurement, budget: Budget, effects: list[Effect], threads: int
-) -> list[Runs]:
+) -> list[Told]:
     """Run all pixel effects over a measurement, in one pass."""
-    apart = any(not effect.task.err_honest for effect in effects)
+    apart = any(effect.task.err_honest != 1.0 for effect in effects)
+    lots = {effect.use: effect.task.stream(f"{item.key} flags") for effect in effects if 0 < effect.task.dq_honest < 1}
     whole = any(_needs_frames(effect) for effect in effects)
     length = item.pixels if whole else CHUNK
     content, original = file.data, file.content
@@ -153,15 +172,16 @@ def _perturb_measurement(
         for start in range(0, item.pixels, length)
     ]
 
-    def work(place: tuple[int, slice]) -> tuple[int, Lost]:
+    def work(place: tuple[int, slice]) -> Told:
         frame, part = place
         block = load(content, item, budget, frame, part, apart=apart)
+        block.lots = lots
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             _run_effects(block, effects)
             store(block, content, original)
-        return frame, block.lost
+        return frame, block.marks, block.events
 
-    return _runs(item, _mapped(work, parts, threads))
+    return _mapped(work, parts, threads)
 
 
 def _run_effects(block: Block, effects: list[Effect]) -> None:
@@ -177,23 +197,8 @@ def _run_effects(block: Block, effects: list[Effect]) -> None:
                 effect.on_chunk(chunk)
 
 
-def _mapped(
-    work: Callable[[tuple[int, slice]], tuple[int, Lost]], parts: list[tuple[int, slice]], threads: int
-) -> Iterable[tuple[int, Lost]]:
+def _mapped(work: Callable[[tuple[int, slice]], Told], parts: list[tuple[int, slice]], threads: int) -> list[Told]:
     if threads <= 1 or len(parts) == 1:
         return [work(part) for part in parts]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, parts))
-
-
-def _runs(item: Measurement, results: Iterable[tuple[int, Lost]]) -> list[Runs]:
-    """Return the lost pixels as runs of consecutive places."""
-    runs = []
-    for frame, lost in results:
-        for (effect, label), pieces in lost.items():
-            for group, places in pieces:
-                breaks = np.flatnonzero(np.diff(places) != 1) + 1
-                first = np.concatenate([[0], breaks])
-                lengths = np.diff(np.concatenate([first, [places.size]]))
-                runs.append(Runs(effect, label, item.sci.name, item.sci.hdu, frame, group, places[first], lengths))
-    return runs

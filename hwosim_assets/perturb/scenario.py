@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.perturb.parameters import SCALE, Value
+from hwosim_assets.perturb.parameters import SCALE, Value, at_severity
 from hwosim_assets.perturb.profiles import PROFILES, Constant, Profile
 from hwosim_assets.perturb.quantities import parse_number
 from hwosim_assets.perturb.registry import spec_of, suggestion
@@ -43,6 +43,10 @@ SHIPPED = Path(__file__).parents[1] / "scenarios"
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _LARGEST_FILE = 256 * 1024
+_DEFAULT_SHARE = 0.5
+
+#: Claimed over true standard deviation at severity 1 to 5 (``err: biased``), severity table 2026.1; a proposal.
+ERR_BIAS = (0.95, 0.9, 0.75, 0.5, 0.2)
 
 
 class ScenarioError(BadInputError):
@@ -64,10 +68,14 @@ class EffectChoice(_Section):
         0 to 5; sets the parameters that have a severity table and are not given.
     parameters : dict
         Parameters given explicitly, in their own units.
-    err : {"consistent", "stale"}
-        Whether ERR and VAR say what was added.
-    dq : {"flagged", "silent"}
-        Whether DQ and the invalid planes say what was lost.
+    err : {"consistent", "stale", "biased"}
+        Whether ERR and VAR say what was added, nothing of it, or ``err_factor`` times its standard deviation.
+    err_factor : float or None
+        Of ``biased``; by default that of the severity table.
+    dq : {"flagged", "silent", "mixed"}
+        Whether DQ and the invalid planes say what was lost, or of a share of it.
+    dq_share : float
+        Share of the pixels that are flagged, of ``mixed``.
     when : Profile
         Profile in absolute stream time.
     """
@@ -76,8 +84,10 @@ class EffectChoice(_Section):
     label: str
     severity: float | None = Field(default=None, ge=0, le=5)
     parameters: dict[str, Value] = Field(default_factory=dict)
-    err: Literal["consistent", "stale"] = "consistent"
-    dq: Literal["flagged", "silent"] = "flagged"
+    err: Literal["consistent", "stale", "biased"] = "consistent"
+    err_factor: float | None = Field(default=None, ge=0, le=100)
+    dq: Literal["flagged", "silent", "mixed"] = "flagged"
+    dq_share: float = Field(default=0.5, ge=0, le=1)
     when: Profile = Constant()
 
     @model_validator(mode="before")
@@ -105,6 +115,22 @@ class EffectChoice(_Section):
             out["severity"] = 1.0
         return {**out, "parameters": parameters}
 
+    @model_validator(mode="after")
+    def _switches_fit(self) -> EffectChoice:
+        if self.err_factor is not None and self.err != "biased":
+            raise ValueError(f"{self.effect}: `err_factor` goes with `err: biased`")
+        if "dq_share" in self.model_fields_set and self.dq != "mixed" and self.dq_share != _DEFAULT_SHARE:
+            raise ValueError(f"{self.effect}: `dq_share` goes with `dq: mixed`")
+        return self
+
+    def claimed_factor(self) -> float:
+        """Return claimed over true standard deviation of what the effect adds."""
+        if self.err != "biased":
+            return float(self.err == "consistent")
+        if self.err_factor is not None:
+            return self.err_factor
+        return at_severity(ERR_BIAS, 1.0 if self.severity is None else self.severity, identity=1.0)
+
     def at(self, severity: float) -> EffectChoice:
         """Return this effect at a severity; explicit values of graded parameters give way to it."""
         spec = spec_of(self.effect)
@@ -118,7 +144,7 @@ def _graded(spec: EffectSpec, name: str) -> bool:
 
 
 def _switches(spec: EffectSpec) -> list[str]:
-    return ["severity", "label", "when"] + ["err"] * spec.err + ["dq"] * spec.dq
+    return ["severity", "label", "when"] + ["err", "err_factor"] * spec.err + ["dq", "dq_share"] * spec.dq
 
 
 def _named(value: Any) -> tuple[str, dict[str, Any]]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from hwosim_assets.perturb.parameters import Parameter, Value
+from hwosim_assets.perturb.profiles import Constant, Profile
 
 __all__ = ["STAGES", "EffectSpec", "PlannedEffect"]
 
@@ -51,7 +52,7 @@ class EffectSpec:
     parameters : tuple of Parameter
         Its parameters; those with a severity table are set by ``severity``.
     err, dq : bool
-        Whether the switches ``err: consistent|stale`` and ``dq: flagged|silent`` mean something.
+        Whether the switches ``err: consistent|stale|biased`` and ``dq: flagged|silent|mixed`` mean something.
     breaks_format : bool
         Whether the output is no valid FITS file any more (refused under ``valid_only``).
     source, test : str
@@ -90,8 +91,18 @@ class PlannedEffect(BaseModel):
         Share of the effect at the product's time (0 to 1), already in the parameters.
     parameters : dict
         Every parameter, in its own unit.
-    err, dq : str
-        The honesty switches.
+    full : dict
+        Graded parameters at the profile's full amplitude; empty for a constant profile.
+    when : Profile
+        Profile in absolute stream time, for effects that follow it from frame to frame.
+    err : {"consistent", "stale", "biased"}
+        Whether ERR and VAR say all, nothing, or ``err_factor`` of the error that it adds.
+    err_factor : float
+        Of ``biased``: claimed over true standard deviation of what it adds.
+    dq : {"flagged", "silent", "mixed"}
+        Whether flags tell of all, of none, or of a share ``dq_share`` of its pixels.
+    dq_share : float
+        Of ``mixed``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,5 +113,9 @@ class PlannedEffect(BaseModel):
     severity: float | None
     amplitude: float
     parameters: dict[str, Value]
-    err: Literal["consistent", "stale"]
-    dq: Literal["flagged", "silent"]
+    full: dict[str, Value] = Field(default_factory=dict)
+    when: Profile = Constant()
+    err: Literal["consistent", "stale", "biased"] = "consistent"
+    err_factor: float = Field(default=1.0, ge=0, le=100)
+    dq: Literal["flagged", "silent", "mixed"] = "flagged"
+    dq_share: float = Field(default=1.0, ge=0, le=1)

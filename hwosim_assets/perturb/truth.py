@@ -8,12 +8,11 @@ out how products are perturbed (``perturb.run``), doing it again from a truth an
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -21,47 +20,24 @@ from pydantic import ValidationError
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.perturb.changes import compare
 from hwosim_assets.perturb.plan import Plan
+from hwosim_assets.perturb.side import Findings, side_file, side_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.effect import Earlier
     from hwosim_assets.perturb.planes import Plane
     from hwosim_assets.perturb.product import Product
 
-__all__ = ["ENGINE", "Runs", "Truth", "make_truth", "read_truth"]
+__all__ = ["ENGINE", "Truth", "make_truth", "read_truth"]
 
 #: Version of the engine. A change of any output byte needs a new one.
-ENGINE = "2"
+ENGINE = "3"
 
 #: Pixels looked at for the summary numbers.
 _SAMPLE = 65536
-
-
-class Runs(NamedTuple):
-    """Runs of consecutive pixels that one use of an effect lost in one frame.
-
-    Attributes
-    ----------
-    effect, label : str
-        Which use of which effect.
-    plane, hdu : str, int
-        Science plane and its HDU.
-    frame, group : int
-        Integration or wavelength, and group of a ramp.
-    starts, lengths : int64 array
-        First flat place in the frame and number of pixels of each run.
-    """
-
-    effect: str
-    label: str
-    plane: str
-    hdu: int
-    frame: int
-    group: int
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -74,8 +50,7 @@ class Truth:
         Hashes of input, output and plan; the plan itself; the noise budgets; for each effect what it
         found, drew and did; every array and header card that differs.
     side : bytes or None
-        Parquet table of the runs of lost pixels, one row each, with the columns of :class:`Runs`
-        (``start``, ``length``); ``None`` when no pixel was lost.
+        Parquet table of lost and flagged pixels and of events (``perturb.side``); ``None`` without any.
     """
 
     record: dict[str, Any]
@@ -105,12 +80,19 @@ class Truth:
         return json.dumps(self.record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     def runs(self) -> pa.Table | None:
-        """Return the table of the side file."""
+        """Return the runs of lost, flagged and unflagged pixels, or ``None`` without any."""
+        return self._rows("event", False)
+
+    def happened(self) -> pa.Table | None:
+        """Return the events, one row for each, or ``None`` without any."""
+        return self._rows("event", True)
+
+    def _rows(self, kind: str, wanted: bool) -> pa.Table | None:
         if self.side is None:
             return None
-        import pyarrow.parquet as pq
-
-        return pq.read_table(io.BytesIO(self.side))
+        table = side_table(self.side)
+        rows = table.filter([(word == kind) is wanted for word in table["kind"].to_pylist()])
+        return rows if rows.num_rows else None
 
     def write(self, path: Path) -> None:
         """Write the record to a file of JSON lines, and the side file beside it.
@@ -161,7 +143,9 @@ def make_truth(
     plan: Plan,
     steps: list[dict[str, Any]],
     budgets: dict[Plane, Budget],
-    runs: list[Runs],
+    findings: Findings,
+    earlier: Sequence[Earlier] = (),
+    whole: Product | None = None,
 ) -> Truth:
     """Return the truth of a product.
 
@@ -175,20 +159,28 @@ def make_truth(
         For each effect of the plan, what it found and did.
     budgets : dict
         Noise budgets by science plane.
-    runs : list of Runs
-        Lost pixels.
+    findings : Findings
+        What the blocks told.
+    earlier : sequence of Earlier
+        Earlier exposures that effects were given.
+    whole : Product, optional
+        The output before its file was damaged, where it was.
     """
-    side = _side(runs) if runs else None
-    pixels: Counter[tuple[str, str]] = Counter()
-    for run in runs:
-        pixels[run.effect, run.label] += int(run.lengths.sum())
+    side = side_file(findings)
+    counts = {f"pixels_{kind}": findings.pixels(kind) for kind in ("lost", "flagged", "unflagged")}
+    counts["events_recorded"] = findings.happened()
     effects = [
-        {**step.model_dump(mode="json"), **done, "pixels_lost": pixels[step.effect, step.label]}
+        {
+            **step.model_dump(mode="json"),
+            **done,
+            **{name: count[step.effect, step.label] for name, count in counts.items()},
+        }
         for step, done in zip(plan.effects, steps, strict=True)
     ]
-    changes = (
-        compare(product, out).record() if product.sha256 != out.sha256 else {"planes": (), "headers": (), "other": ()}
-    )
+    readable = out if whole is None else whole
+    changes = dict.fromkeys(("planes", "headers", "other"), ())
+    if product.sha256 != readable.sha256:
+        changes = compare(product, readable).record()
     record = {
         "product": plan.uid,
         "in_sha256": product.sha256,
@@ -203,31 +195,13 @@ def make_truth(
         "plan": plan.model_dump(mode="json"),
         "budgets": [{"name": sci.name, "hdu": sci.hdu, **budget.record()} for sci, budget in budgets.items()],
         "effects": effects,
-        "summary": _summary(product, out, steps) if budgets else [],
+        "summary": _summary(product, readable, steps) if budgets else [],
         "changes": changes,
+        "damaged": whole is not None,
+        "earlier": [item.record() for item in earlier],
         "side_sha256": None if side is None else hashlib.sha256(side).hexdigest(),
     }
     return Truth(json.loads(json.dumps(record, allow_nan=False)), side)
-
-
-def _side(runs: list[Runs]) -> bytes:
-    """Return the runs as a Parquet file, one row for each."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    counts = [run.starts.size for run in runs]
-    columns: dict[str, Any] = {}
-    for name in ("effect", "label", "plane"):
-        words = pa.array([getattr(run, name) for run in runs], pa.string()).dictionary_encode()
-        places = np.repeat(words.indices.to_numpy(), counts)
-        columns[name] = pa.DictionaryArray.from_arrays(places, words.dictionary)
-    for name in ("hdu", "frame", "group"):
-        columns[name] = np.repeat([getattr(run, name) for run in runs], counts)
-    columns["start"] = np.concatenate([run.starts for run in runs])
-    columns["length"] = np.concatenate([run.lengths for run in runs])
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
-    return buffer.getvalue()
 
 
 def _summary(product: Product, out: Product, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -236,7 +210,11 @@ def _summary(product: Product, out: Product, steps: list[dict[str, Any]]) -> lis
     For people: these are floating sums, which may differ in their last digits between machines.
     """
     found = []
-    for item, other in zip(product.measurements, out.measurements, strict=True):
+    pairs = zip(product.measurements, out.measurements, strict=True)
+    for item, other in ((item, other) for item, other in pairs if item.sci.shape == other.sci.shape):
+        if item.sci.shape != other.sci.shape:  # rows were taken out: no pixel has its partner at the same place
+            found.append({"name": item.sci.name, "hdu": item.sci.hdu, "sampled": 0})
+            continue
         before, after = _taken(item.sci, product), _taken(other.sci, out)
         both = np.isfinite(before) & np.isfinite(after)
         change = after[both] - before[both]

@@ -1,0 +1,178 @@
+"""The side file of a truth: which pixels were lost or flagged, and what happened where.
+
+Holds: :class:`Findings`, gathered while a product is perturbed, and their Parquet table, one row for each run
+of pixels and for each event. Keep out the record of numbers and hashes (``perturb.truth``).
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.block import Event, Mark
+    from hwosim_assets.perturb.measurements import Measurement
+
+__all__ = ["Events", "Findings", "Runs", "find_events", "find_runs", "side_file", "side_table"]
+
+
+class Runs(NamedTuple):
+    """Runs of consecutive pixels that one use of an effect lost or flagged in one frame.
+
+    Attributes
+    ----------
+    kind : {"lost", "flagged", "unflagged"}
+        Made invalid; flagged; or what flags should say and do not.
+    effect, label : str
+        Which use of which effect.
+    plane, hdu : str, int
+        Science plane and its HDU.
+    frame, group : int
+        Integration or wavelength, and group of a ramp.
+    bits : int
+        Data-quality bits.
+    starts, lengths : int64 array
+        First flat place in the frame and number of pixels of each run.
+    """
+
+    kind: str
+    effect: str
+    label: str
+    plane: str
+    hdu: int
+    frame: int
+    group: int
+    bits: int
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+
+class Events(NamedTuple):
+    """Events of one use of an effect in one frame: columns of one length."""
+
+    effect: str
+    label: str
+    plane: str
+    hdu: int
+    frame: int
+    columns: dict[str, NDArray[Any]]
+
+
+@dataclass
+class Findings:
+    """What the blocks of one product told the truth."""
+
+    runs: list[Runs]
+    events: list[Events]
+
+    def pixels(self, kind: str) -> Counter[tuple[str, str]]:
+        """Return how many pixels each use of an effect lost, flagged or left unflagged."""
+        count: Counter[tuple[str, str]] = Counter()
+        for run in self.runs:
+            if run.kind == kind:
+                count[run.effect, run.label] += int(run.lengths.sum())
+        return count
+
+    def happened(self) -> Counter[tuple[str, str]]:
+        """Return how many events each use of an effect recorded."""
+        count: Counter[tuple[str, str]] = Counter()
+        for event in self.events:
+            count[event.effect, event.label] += int(next(iter(event.columns.values())).size)
+        return count
+
+
+def find_runs(item: Measurement, frames: Iterable[tuple[int, Sequence[Mark]]]) -> list[Runs]:
+    """Return the marks of a measurement's blocks as runs, the same however the frames were cut into blocks."""
+    pieces: dict[tuple[str, str, str, int, int, int], list[NDArray[np.int64]]] = {}
+    for frame, marks in frames:
+        for mark in marks:
+            key = (mark.effect, mark.label, mark.kind, frame, mark.group, mark.bits)
+            pieces.setdefault(key, []).append(mark.places)
+    found = []
+    for (effect, label, kind, frame, group, bits), parts in sorted(pieces.items(), key=lambda entry: entry[0]):
+        places = np.unique(np.concatenate(parts))
+        first = np.concatenate([[0], np.flatnonzero(np.diff(places) != 1) + 1])
+        lengths = np.diff(np.concatenate([first, [places.size]]))
+        sci = item.sci
+        found.append(Runs(kind, effect, label, sci.name, sci.hdu, frame, group, bits, places[first], lengths))
+    return found
+
+
+def find_events(item: Measurement, frames: Iterable[tuple[int, Sequence[Event]]]) -> list[Events]:
+    """Return the events of a measurement's blocks, by frame."""
+    return [
+        Events(event.effect, event.label, item.sci.name, item.sci.hdu, frame, event.columns)
+        for frame, events in frames
+        for event in events
+    ]
+
+
+def side_file(findings: Findings) -> bytes | None:
+    """Return the Parquet table of the findings, or ``None`` when there are none."""
+    if not findings.runs and not findings.events:
+        return None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = [_runs_table(findings.runs)] if findings.runs else []
+    tables += [_event_table(events) for events in findings.events]
+    table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    buffer = io.BytesIO()
+    pq.write_table(table.combine_chunks(), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _words(words: list[str], counts: list[int]) -> Any:
+    import pyarrow as pa
+
+    coded = pa.array(words, pa.string()).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.repeat(coded.indices.to_numpy(), counts), pa.int32()), coded.dictionary
+    )
+
+
+def _runs_table(runs: list[Runs]) -> pa.Table:
+    import pyarrow as pa
+
+    counts = [run.starts.size for run in runs]
+    columns: dict[str, Any] = {
+        name: _words([getattr(run, name) for run in runs], counts) for name in ("kind", "effect", "label", "plane")
+    }
+    for name in ("hdu", "frame", "group", "bits"):
+        columns[name] = np.repeat(np.array([getattr(run, name) for run in runs], np.int64), counts)
+    columns["start"] = np.concatenate([run.starts for run in runs])
+    columns["length"] = np.concatenate([run.lengths for run in runs])
+    return pa.table(columns)
+
+
+def _event_table(events: Events) -> pa.Table:
+    import pyarrow as pa
+
+    count = [next(iter(events.columns.values())).size]
+    columns: dict[str, Any] = {
+        name: _words([word], count)
+        for name, word in (
+            ("kind", "event"),
+            ("effect", events.effect),
+            ("label", events.label),
+            ("plane", events.plane),
+        )
+    }
+    columns["hdu"] = np.full(count, events.hdu, np.int64)
+    columns["frame"] = np.full(count, events.frame, np.int64)
+    return pa.table({**columns, **events.columns})
+
+
+def side_table(content: bytes) -> pa.Table:
+    """Return the table of a side file."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(io.BytesIO(content))

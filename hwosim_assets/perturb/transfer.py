@@ -1,0 +1,182 @@
+"""Blocks of pixels out of a file and back into it.
+
+Holds: :func:`load` and :func:`store`: byte order, unsigned integers, what the true variance is where the
+VAR planes do not say it, and how ERR follows from it. Keep out what is done to a block in between
+(``perturb.block``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb.block import Block
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.planes import Plane
+
+__all__ = ["load", "store"]
+
+
+def _view(plane: Plane, content: Any, measurement: Measurement) -> NDArray[Any]:
+    """Return the stored elements as (frames, groups, pixels)."""
+    return plane.raw(content).reshape(measurement.frames, measurement.groups, measurement.pixels)
+
+
+def load(content: Any, measurement: Measurement, budget: Budget, frame: int, part: slice, *, apart: bool) -> Block:
+    """Load a run of pixels.
+
+    Parameters
+    ----------
+    content : buffer
+        The plain FITS bytes.
+    measurement, budget : Measurement, Budget
+        What is measured, and its noise.
+    frame : int
+        Which frame.
+    part : slice
+        Which of its pixels.
+    apart : bool
+        Whether true and claimed variance may part (some effect is stale).
+    """
+
+    def read(plane: Plane) -> NDArray[Any]:
+        return plane.decode(_view(plane, content, measurement)[frame, :, part])
+
+    sci = read(measurement.sci)
+    if sci.dtype.kind != "f":
+        sci = sci.astype(np.float32 if sci.dtype.itemsize <= 2 else np.float64)
+    err = None if measurement.err is None else read(measurement.err).astype(sci.dtype, copy=False)
+    claimed = {name: read(plane).astype(sci.dtype, copy=False) for name, plane in measurement.variances.items()}
+    dq = None if measurement.dq is None else read(measurement.dq)
+    zeroed = [read(plane) for plane in measurement.weights]
+    true = _true_variance(sci, err, claimed, budget, apart)
+    summed = budget.sums and all(np.isfinite(plane.sum()) for plane in claimed.values())
+    return Block(
+        measurement=measurement,
+        budget=budget,
+        frame=frame,
+        start=part.start,
+        sci=sci,
+        err=err,
+        true=true,
+        stated={kind: plane.copy() for kind, plane in true.items()} if apart else true,
+        claimed=claimed,
+        claimed_change=None if err is None or summed else np.zeros_like(sci),
+        dq=dq,
+        zeroed=zeroed,
+        blanked=[read(plane) for plane in measurement.blanked],
+        inert=_inert(dq, zeroed),
+    )
+
+
+def _inert(dq: NDArray[Any] | None, weights: list[NDArray[Any]]) -> NDArray[np.bool_] | None:
+    """Return the pixels that hold no data: weight 0 or NON_SCIENCE; ``None`` when there are none."""
+    empty = [weight[0] == 0 for weight in weights]
+    if dq is not None and dq.dtype.itemsize > 1 and dq.shape[0] == 1:
+        empty.append((dq[0] & np.asarray(int(DQ.NON_SCIENCE)).astype(dq.dtype)) != 0)
+    if not empty:
+        return None
+    together = np.logical_or.reduce(empty)
+    return together if together.any() else None
+
+
+def _true_variance(
+    sci: NDArray[Any], err: NDArray[Any] | None, claimed: dict[str, NDArray[Any]], budget: Budget, apart: bool
+) -> dict[str, NDArray[Any]]:
+    """Return the poisson and read variance: the VAR planes themselves where they are valid numbers, else inferred."""
+    read = claimed.get("VAR_RNOISE") if budget.read_method == "VAR_RNOISE" else None
+    poisson = claimed.get("VAR_POISSON")
+    if read is not None and poisson is not None:
+        return {"poisson": _clean(poisson, apart), "read": _clean(read, apart)}
+    shot = np.zeros_like(sci)
+    if budget.k is not None and budget.read_method != "scatter":
+        np.fmax(sci, 0.0, out=shot)
+        shot /= budget.k
+    if budget.read_sigma is not None:
+        return {"poisson": shot, "read": np.full_like(sci, budget.read_sigma * budget.read_sigma)}
+    if budget.read_method == "ERR" and err is not None:
+        total = _clean(err * err, True)
+        shot = np.fmin(shot, total)
+        return {"poisson": shot, "read": total - shot}
+    rest = np.zeros_like(sci) if read is None else _clean(read, apart)
+    return {"poisson": shot if poisson is None else _clean(poisson, apart), "read": rest}
+
+
+def _clean(variance: NDArray[Any], apart: bool) -> NDArray[Any]:
+    """Return a variance without NaN, infinities and negative numbers; the same array when it has none.
+
+    Its sum tells whether there are any; the sum itself is not used.
+    """
+    if not np.isfinite(variance.sum()) or variance.min(initial=0.0) < 0:
+        return np.where(np.isfinite(variance) & (variance > 0), variance, np.zeros((), variance.dtype))
+    return variance.copy() if apart else variance
+
+
+def store(block: Block, content: Any, original: Any) -> None:
+    """Write a block back.
+
+    Parameters
+    ----------
+    block : Block
+        With everything that effects did.
+    content : writable buffer
+        The bytes of the output file.
+    original : buffer
+        The bytes of the input file, for pixels that hold no data.
+    """
+    measurement = block.measurement
+    if "variance" in block.dirty and block.err is not None:
+        _update_err(block)
+    part = slice(block.start, block.start + block.size)
+
+    def write(plane: Plane, values: NDArray[Any]) -> None:
+        target = _view(plane, content, measurement)[block.frame, :, part]
+        stored = plane.encode(_as_stored(values, plane))
+        if block.inert is not None:
+            stored[:, block.inert] = _view(plane, original, measurement)[block.frame, :, part][:, block.inert]
+        target[...] = stored
+
+    write(measurement.sci, block.sci)
+    if block.dirty & {"variance", "invalid"}:
+        if measurement.err is not None and block.err is not None:
+            write(measurement.err, block.err)
+        for name, plane in measurement.variances.items():
+            write(plane, block.claimed[name])
+    if block.dirty & {"flags", "invalid"} and measurement.dq is not None and block.dq is not None:
+        write(measurement.dq, block.dq)
+    if "invalid" in block.dirty:
+        for plane, values in zip(measurement.weights + measurement.blanked, block.zeroed + block.blanked, strict=True):
+            write(plane, values)
+
+
+def _update_err(block: Block) -> None:
+    """Set ERR to the root of the claimed variance; where VAR planes do not tell it, of its own and what came to it."""
+    if block.err is None:
+        return
+    if block.claimed_change is not None:
+        square = block.err * block.err
+        square += block.claimed_change
+        np.maximum(square, 0.0, out=square)
+        np.sqrt(square, out=block.err, where=square >= 0)
+    if block.budget.sums:
+        total = block.claimed["VAR_POISSON"] + block.claimed["VAR_RNOISE"]
+        if "VAR_FLAT" in block.claimed:
+            total += block.claimed["VAR_FLAT"]
+        np.sqrt(total, out=block.err, where=np.isfinite(total) & (total >= 0))
+
+
+def _as_stored(values: NDArray[Any], plane: Plane) -> NDArray[Any]:
+    """Return values in a plane's native type; integers are rounded and clipped."""
+    native = np.dtype(plane.dtype)
+    if native.kind == "f" or values.dtype.kind != "f":
+        return values
+    limits = np.iinfo(native)
+    whole = np.rint(np.nan_to_num(values, nan=0.0))
+    return np.asarray(np.clip(whole, limits.min, limits.max).astype(native))
