@@ -1,13 +1,15 @@
 """What starts by itself in this location: programs are discovered, changed programs are refreshed.
 
-Holds: the two sensors that ask the archive. The first registers partitions and requests nothing;
-the second compares the archive's fingerprint of each registered program with the one it last
-requested a run for. Keep out publishing (``hwosim_streaming.sensors``).
+Holds: the two sensors that ask the archive, and one that keeps a watched place catalogued. The first
+registers partitions and requests nothing; the second compares the archive's fingerprint of each
+registered program with the one it last requested a run for; the third is there where a place is
+watched. Keep out publishing (``hwosim_streaming.sensors``).
 
 See https://docs.dagster.io/guides/automate/sensors
 """
 
 import json
+import time
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +18,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 
 from hwosim_assets.partitions import jwst_program, registered_programs
-from hwosim_assets.resources import ArchiveResource
+from hwosim_assets.resources import ArchiveResource, LakeResource
 from hwosim_assets.settings import Settings
 
 if TYPE_CHECKING:  # dagster names this type nowhere else
@@ -24,6 +26,10 @@ if TYPE_CHECKING:  # dagster names this type nowhere else
 
 __all__ = ["default_sensors", "run_request", "standings"]
 
+#: Objects that one look at a watched place reads at most: Dagster ends a tick after a minute.
+WATCH_LIMIT = 500
+#: A bucket that tells a queue of its objects is listed this often all the same, for events that were missed.
+RECONCILE_SECONDS = 3600
 #: Dagster looks at sensors every 5 s; an archive on this machine answers in milliseconds.
 INTERVAL_SECONDS = 5
 #: MAST is everybody's: its data change a few times a day, and each registered program costs it one question.
@@ -113,7 +119,8 @@ def default_sensors(refresh_job: "UnresolvedAssetJobDefinition", settings: Setti
     list of dagster.SensorDefinition
     """
     interval = _interval(settings)
-    return [_discover_programs(interval), _refresh_changed(interval, refresh_job)]
+    watching = [_watch_objects(settings)] if settings.watch_uri else []
+    return [_discover_programs(interval), _refresh_changed(interval, refresh_job), *watching]
 
 
 def _discover_programs(interval: int) -> dg.SensorDefinition:
@@ -162,3 +169,30 @@ def _refresh_changed(interval: int, refresh_job: "UnresolvedAssetJobDefinition")
         )
 
     return refresh_changed_sensor
+
+
+def _watch_objects(settings: Settings) -> dg.SensorDefinition:
+    @dg.sensor(
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Catalogues what appears, changes or vanishes in HWOSIM_WATCH_URI, where it lies. Requests no run.",
+    )
+    def watch_objects_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
+        from hwosim_assets.catalog.queue import Queue
+        from hwosim_assets.catalog.watch import Watcher
+        from hwosim_assets.lake.store import Lake
+
+        watcher = Watcher(Lake(settings.watch_uri), lake.tables(), settings.home, settings.watch_template)
+        listed = float(context.cursor or 0)
+        outcomes = []
+        if settings.watch_queue_url:
+            outcomes.append(watcher.drain(Queue(settings.watch_queue_url)))
+        if not settings.watch_queue_url or time.time() - listed > RECONCILE_SECONDS:
+            outcomes.append(watcher.reconcile(limit=WATCH_LIMIT))
+            listed = time.time() if outcomes[-1].complete else 0.0
+        for reason in (reason for outcome in outcomes for reason in outcome.later):
+            context.log.warning("left for the next look: %s", reason)
+        catalogued, deleted = (sum(getattr(one, name) for one in outcomes) for name in ("catalogued", "deleted"))
+        return dg.SensorResult(skip_reason=f"{catalogued} objects catalogued, {deleted} gone", cursor=str(listed))
+
+    return watch_objects_sensor

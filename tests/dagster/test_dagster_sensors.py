@@ -212,3 +212,31 @@ def test_a_failed_publication_is_tried_again(instance: dg.DagsterInstance) -> No
     instance.report_run_failed(run)
     (second,) = ticker.tick()
     assert second.run_key != first.run_key
+
+
+def test_a_watched_folder_is_catalogued_by_ticks(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from astropy.io import fits
+
+    from hwosim_assets.catalog.sources import SOURCE_OBJECTS
+    from hwosim_assets.definitions import build_defs
+    from hwosim_assets.lake.tables import Tables
+    from hwosim_assets.settings import Settings
+
+    place = tmp_path / "incoming"
+    place.mkdir()
+    monkeypatch.setenv("HWOSIM_WATCH_URI", place.as_uri())
+    definitions = build_defs()
+    sensor = definitions.get_sensor_def("watch_objects_sensor")
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def tick() -> Any:
+            with dg.build_sensor_context(instance, resources=definitions.resources) as context:
+                return sensor(context)
+
+        assert "0 objects catalogued" in str(tick().skip_reason)
+        fits.PrimaryHDU().writeto(place / "new.fits")
+        assert "1 objects catalogued" in str(tick().skip_reason)
+        (place / "new.fits").unlink()
+        assert "1 gone" in str(tick().skip_reason)
+    (row,) = Tables.from_settings(Settings()).scan(SOURCE_OBJECTS).to_pylist()
+    assert (row["state"], row["program"]) == ("deleted", "00000")
