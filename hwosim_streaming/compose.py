@@ -13,11 +13,12 @@ import uuid
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from hwosim_streaming.envelope import encode, headers, packed_arrays
+from hwosim_streaming.faults import damaged
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, instrument
 
@@ -25,6 +26,7 @@ __all__ = ["Composed", "Composer", "truth_messages"]
 
 #: MJD of 1970-01-01.
 EPOCH_MJD = 40587.0
+DAY_SECONDS = 86400.0
 #: Bounds of a truth message: characters of the record (up to four bytes each) and message ids.
 RECORD_CHARACTERS = 100_000
 IDS = 4096
@@ -44,8 +46,9 @@ class Composed:
         Within the key and topic, from 0.
     value : bytes
         Avro in Confluent wire format.
-    crc : int
-        CRC-32 of the value.
+    crc, stated_crc : int
+        CRC-32 of the value as it goes out, and of the value as it was made, which the headers state:
+        they differ where the transport damages it.
     headers : dict of str to str
         CloudEvents, without the due time.
     timestamp_ms : int or None
@@ -58,6 +61,7 @@ class Composed:
     sequence: int
     value: bytes
     crc: int
+    stated_crc: int
     headers: dict[str, str]
     timestamp_ms: int | None
 
@@ -89,7 +93,12 @@ class Composer:
             **self._common(row, product),
             **(self._frame(row) if row["family"] == "frame" else self._product(product)),
         }
-        return _composed(self._plan, row["family"], row["message_id"], row["key"], row["sequence"], record)
+        made = _composed(self._plan, row["family"], row["message_id"], row["key"], row["sequence"], record)
+        if row["damage"] is None:
+            return made
+        bits = self._plan.scenario_content.transport.corruption.bits
+        value = damaged(made.value, row["damage"], self._plan.seed, row["message_id"], bits)
+        return replace(made, value=value, crc=zlib.crc32(value))
 
     def _common(self, row: Mapping[str, Any], product: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -101,7 +110,7 @@ class Composer:
             "product_type": product["product_type"] or "",
             "instrument": instrument(dict(product)),
             "detector": product["detector"] or None,
-            "exposed_mjd": row["exposed_mjd"],
+            "exposed_mjd": _on_its_clock(row),
         }
 
     def _frame(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,14 +192,26 @@ def truth_messages(plan: StreamPlan, truth: Iterable[Mapping[str, Any]]) -> Iter
 
 
 def _faults(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    lost, stale = message["copies"] == 0, message["stale_displacement"]
     amounts = {
-        "loss": int(message["copies"] == 0),
-        "duplicate": max(0, message["copies"] - 1),
+        "loss": int(lost and not message["gap"]),
+        "gap": int(message["gap"]),
+        "duplicate": max(0, message["copies"] - 1 - (stale > 0)),
+        "stale": stale,
         "reorder": message["overtaken"],
+        "delay": 0 if lost else round(message["delay_ns"] / 1e6),
+        "clock_skew": round(message["clock_skew_s"] * 1000),
+        **({message["damage"]: 1} if message["damage"] else {}),
     }
     for fault, amount in amounts.items():
         if amount:
             yield {"message_id": message["message_id"], "fault": fault, "amount": amount}
+
+
+def _on_its_clock(row: Mapping[str, Any]) -> float | None:
+    """Return the exposure time as the clock of the message's key tells it, MJD."""
+    exposed = row["exposed_mjd"]
+    return None if exposed is None else float(exposed + row["clock_skew_s"] / DAY_SECONDS)
 
 
 def _composed(
@@ -209,7 +230,7 @@ def _composed(
         sequence=sequence,
         crc=crc,
     )
-    return Composed(family, message_id, key, sequence, value, crc, said, milliseconds)
+    return Composed(family, message_id, key, sequence, value, crc, crc, said, milliseconds)
 
 
 def _milliseconds(mjd: float | None) -> int | None:

@@ -28,6 +28,7 @@ from hwosim_streaming.checkpoint import (
 from hwosim_streaming.clients import Place, end_offsets
 from hwosim_streaming.compose import Composed, Composer, truth_messages
 from hwosim_streaming.envelope import Header
+from hwosim_streaming.faults import label_delay_ns
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan
 from hwosim_streaming.publisher import Delivery, KafkaSink, MonotonicClock, Outgoing, Publisher, PublishFailedError
@@ -164,7 +165,7 @@ def _attempt(
             # Before the first message: without it a later attempt would not know where to look.
             _confirm(sink, state_record(topics, state))
         progress = _Progress(state, items, todo)
-        publisher = Publisher(sink, MonotonicClock())
+        publisher = Publisher(sink, MonotonicClock(), stretches=plan.scenario_content.schedule.overload == "stretch")
         publisher.on_checkpoint = lambda certain: sink.send(
             state_record(topics, progress.at(certain, publisher.deliveries)), _ignore
         )
@@ -189,10 +190,13 @@ def _items(plan: StreamPlan, truth: Sequence[Mapping[str, Any]], files: Delivere
         place = (topics.names[family], partition_of(row["key"], topics.partitions[family]))
         items.append(_Item(row["message_id"], send.due_ns, place, partial(composer.compose, send.index)))
     end = max((item.due_ns for item in items), default=0)
+    late = plan.scenario_content.transport.late_label
+    labels = []
     for composed in truth_messages(plan, truth):
         place = (topics.names["truth"], partition_of(composed.key, topics.partitions["truth"]))
-        items.append(_Item(composed.message_id, end, place, partial(_same, composed)))
-    return items
+        due = end + label_delay_ns(plan.seed, composed.key, late)
+        labels.append(_Item(composed.message_id, due, place, partial(_same, composed)))
+    return items + sorted(labels, key=lambda label: label.due_ns)
 
 
 def _same(composed: Composed) -> Composed:
@@ -228,7 +232,8 @@ def _records(
     start = items[todo[0]].due_ns if todo else 0
     for number, item in enumerate(items):
         composed = item.compose()
-        expected.append(Expected(composed.message_id, composed.family, item.place, composed.sequence, composed.crc))
+        told = (composed.sequence, composed.crc, composed.stated_crc)
+        expected.append(Expected(composed.message_id, composed.family, item.place, *told))
         if number in missing:
             yield item.due_ns - start, partial(_outgoing, item.place, composed)
 

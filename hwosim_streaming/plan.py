@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hwosim_assets.errors import BadInputError
-from hwosim_streaming.faults import PLAIN, Fate, fate, overtakings, send_order
-from hwosim_streaming.schedule import due_times
+from hwosim_streaming.faults import PLAIN, Fate, clock_skew, fate, in_gap, overtakings, send_order
+from hwosim_streaming.schedule import Message, timeline
 from hwosim_streaming.tiling import Piece, pieces
 
 if TYPE_CHECKING:
@@ -31,13 +31,18 @@ if TYPE_CHECKING:
 __all__ = ["MESSAGES", "Send", "StreamPlan", "make_plan"]
 
 #: Grows when the same manifest and scenario would give another plan.
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 #: Namespace of the run ids.
 NAMESPACE = uuid.UUID("0f5b9d1e-5c5e-5d0c-9a53-2f1f6f1f7a11")
+#: What of a message's fate stands in its row, in the order of :class:`Fate`.
+FATE = ("copies", "displacement", "copy_displacement", "stale_displacement", "delay_ns", "damage")
 #: Key of products that name neither detector nor instrument.
 NO_DETECTOR = "UNKNOWN"
 
-#: The messages of a plan, one row each, in the order in which they would come on a faultless link.
+#: The messages of a plan, one row each, in the order in which they would come on a faultless link. Of the
+#: clocks, exposed_mjd is also when the recorder has a message (it keeps up with the instruments),
+#: received_mjd when the ground has it, due_ns when it is published; the fourth, when it really was, is in
+#: the receipt.
 MESSAGES = pa.schema(
     [
         pa.field("message_id", pa.string(), nullable=False),
@@ -46,10 +51,16 @@ MESSAGES = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("sequence", pa.int64(), nullable=False),
         pa.field("exposed_mjd", pa.float64()),
+        pa.field("received_mjd", pa.float64()),
         pa.field("due_ns", pa.int64(), nullable=False),
         pa.field("copies", pa.int32(), nullable=False),
         pa.field("displacement", pa.int32(), nullable=False),
         pa.field("copy_displacement", pa.int32(), nullable=False),
+        pa.field("stale_displacement", pa.int32(), nullable=False),
+        pa.field("delay_ns", pa.int64(), nullable=False),
+        pa.field("damage", pa.string()),
+        pa.field("gap", pa.bool_(), nullable=False),
+        pa.field("clock_skew_s", pa.float64(), nullable=False),
         pa.field("kind", pa.string()),
         pa.field("hdu", pa.int32()),
         pa.field("extname", pa.string()),
@@ -77,7 +88,7 @@ class Send:
     index : int
         Row in the plan's messages.
     copy : int
-        0 the message, 1 its duplicate.
+        0 the message, 1 and 2 its copies.
     due_ns : int
         Nanoseconds after the start of the run.
     """
@@ -103,6 +114,8 @@ class StreamPlan:
         Scenario id, and the hash of its content.
     seed : int
         Root seed.
+    scenario_content : Scenario
+        What it was made by.
     messages : pyarrow.Table
         Of the schema ``MESSAGES``.
     products : dict of str to dict
@@ -115,6 +128,7 @@ class StreamPlan:
     scenario: str
     scenario_sha256: str
     seed: int
+    scenario_content: Scenario
     messages: pa.Table
     products: dict[str, dict[str, Any]]
 
@@ -127,9 +141,12 @@ class StreamPlan:
     @cached_property
     def sends(self) -> list[Send]:
         """Every send in order, lost messages left out, duplicates put in."""
-        fates = [Fate(row["copies"], row["displacement"], row["copy_displacement"]) for row in self.rows]
+        fates = [Fate(*(row[name] for name in FATE)) for row in self.rows]
         order = send_order(self._lanes, fates)
-        return [Send(index, copy, self.rows[place]["due_ns"]) for place, index, copy in order]
+        sends = [
+            Send(index, copy, self.rows[place]["due_ns"] + self.rows[index]["delay_ns"]) for place, index, copy in order
+        ]
+        return sorted(sends, key=lambda send: send.due_ns)
 
     @cached_property
     def overtaken(self) -> list[int]:
@@ -196,6 +213,7 @@ def make_plan(manifest: pa.Table, scenario: Scenario) -> StreamPlan:
         scenario=scenario.id,
         scenario_sha256=scenario.sha256,
         seed=scenario.seed,
+        scenario_content=scenario,
         messages=pa.table(columns, schema=MESSAGES),
         products={row["product_name"]: row for row in products},
     )
@@ -228,17 +246,32 @@ def _columns(run: uuid.UUID, products: list[dict[str, Any]], scenario: Scenario)
         for piece in (None, *pieces(json.loads(row["layout_json"]), row["product_type"] or "")):
             family = "frame" if piece else "product"
             address = _address(name, piece)
-            # What the ground writes about a product is not sent over the link: only frames suffer.
-            lot = fate(scenario.seed, address, scenario.transport) if piece else PLAIN
             sequence = sequences[family, key]
             sequences[family, key] += 1
-            fated = (lot.copies, lot.displacement, lot.copy_displacement)
-            # In the order of the schema; the due time is filled in below, when all messages are known.
-            known = (str(uuid.uuid5(run, address)), family, name, key, sequence, exposed, 0, *fated)
-            rows.append((*known, *_piece_values(piece)))
+            # In the order of the schema; the times are filled in below, when all messages are known.
+            known = (str(uuid.uuid5(run, address)), family, name, key, sequence, exposed, None, 0)
+            rows.append((*known, *_fated(scenario, address, key, piece, len(rows)), *_piece_values(piece)))
     columns = dict(zip(MESSAGES.names, map(list, zip(*rows, strict=True)), strict=True))
-    columns["due_ns"] = due_times(scenario.schedule, scenario.seed, columns["exposed_mjd"])
+    messages = [Message(*each) for each in zip(columns["exposed_mjd"], map(_size, columns["size"]), strict=True)]
+    times = timeline(scenario.schedule, scenario.seed, messages)
+    columns["due_ns"], columns["received_mjd"] = times.due_ns, times.received
     return columns
+
+
+def _size(size: int | None) -> int:
+    return size or 0
+
+
+def _fated(scenario: Scenario, address: str, key: str, piece: Piece | None, number: int) -> tuple[Any, ...]:
+    """Return the columns of ``MESSAGES`` from ``copies`` to ``clock_skew_s``."""
+    transport = scenario.transport
+    skew = clock_skew(scenario.seed, key, transport.clock_skew)
+    lot, missed = PLAIN, False
+    # What the ground writes about a product is not sent over the link: only frames suffer.
+    if piece:
+        missed = in_gap(scenario.seed, number, transport.gap)
+        lot = Fate(copies=0) if missed else fate(scenario.seed, address, transport)
+    return (*(getattr(lot, name) for name in FATE), missed, skew)
 
 
 def instrument(row: dict[str, Any]) -> str | None:

@@ -339,6 +339,8 @@ class Publisher:
         What to wait by.
     on_checkpoint : callable
         Called now and then with how many of the first deliveries are certain.
+    stretches : bool
+        Whether a delay shifts all that follows, instead of being caught up with.
     on_sent : callable
         Called with the number of each record that went out.
     deliveries : list of Delivery
@@ -349,6 +351,7 @@ class Publisher:
 
     sink: Sink
     clock: Clock
+    stretches: bool = False
     on_checkpoint: Callable[[int], None] = lambda _certain: None
     on_sent: Callable[[int], None] = lambda _number: None
     deliveries: list[Delivery] = field(default_factory=list)
@@ -390,6 +393,8 @@ class Publisher:
             record = make(start_wall + due)
             self._wait(start + due)
             self.deliveries.append(Delivery(due, self.clock.now_ns() - start))
+            if self.stretches:
+                start += max(0, self.clock.now_ns() - start - due)
             self.sink.send(record, self._reporter(number))
             self.on_sent(number)
             if self._failed:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -26,7 +27,7 @@ from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.claims import fetch
 from hwosim_streaming.clients import ANSWER_SECONDS, MEND, READING, answer_or_absent, client_config, watermarks
-from hwosim_streaming.envelope import TOPICS, Decoded, Frame, Header, decode
+from hwosim_streaming.envelope import TOPICS, Decoded, Frame, Header, UnreadableMessageError, decode
 from hwosim_streaming.gaps import Gaps
 
 if TYPE_CHECKING:
@@ -284,6 +285,7 @@ class Stream:
             self.duplicates += 1
             return None
         try:
+            _check(message.value(), said.get(Header.CRC))
             decoded = decode(message.value())
             found = Frame.from_record(decoded.record) if decoded.family == "frame" else decoded
         except BadInputError as error:
@@ -320,3 +322,15 @@ class Stream:
 
         if error.code() == KafkaError._ALL_BROKERS_DOWN and self._down_since is None:  # noqa: SLF001 - its public name
             self._down_since = time.monotonic()
+
+
+def _check(value: bytes | None, stated_crc: str | None) -> None:
+    """Refuse a value that was damaged on the way.
+
+    Raises
+    ------
+    UnreadableMessageError
+        If its CRC-32 is not the one its headers state.
+    """
+    if value is not None and stated_crc is not None and f"{zlib.crc32(value):08x}" != stated_crc:
+        raise UnreadableMessageError("message", f"was damaged on the way (its CRC is not {stated_crc})", "skip it")

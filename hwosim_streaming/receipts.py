@@ -37,6 +37,7 @@ RECEIPT = pa.schema(
         pa.field("offset", pa.int64()),
         pa.field("sequence", pa.int64(), nullable=False),
         pa.field("crc32", pa.int64(), nullable=False),
+        pa.field("stated_crc32", pa.int64(), nullable=False),
         pa.field("size", pa.int64()),
         pa.field("due_ns", pa.int64()),
         pa.field("sent_ns", pa.int64()),
@@ -102,6 +103,7 @@ def write_receipt(lake: Lake, plan: StreamPlan, delivered: Delivered) -> str:
                 "offset": arrival.offset if arrival else None,
                 "sequence": send.sequence,
                 "crc32": send.crc,
+                "stated_crc32": send.stated_crc,
                 "size": arrival.size if arrival else None,
                 "due_ns": sent.due_ns if sent else None,
                 "sent_ns": sent.sent_ns if sent else None,
@@ -125,7 +127,14 @@ def read_receipt(lake: Lake, plan_key: str, receipt_key: str) -> Receipt:
     """
     table, messages = _read(lake, receipt_key), _read(lake, plan_key)
     expected = [
-        Expected(row["message_id"], row["family"], (row["topic"], row["partition"]), row["sequence"], row["crc32"])
+        Expected(
+            row["message_id"],
+            row["family"],
+            (row["topic"], row["partition"]),
+            row["sequence"],
+            row["crc32"],
+            row.get("stated_crc32", row["crc32"]),  # earlier receipts knew no damage
+        )
         for row in table.to_pylist()
     ]
     lost = frozenset(

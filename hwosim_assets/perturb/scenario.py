@@ -23,8 +23,9 @@ from hwosim_assets.perturb.parameters import SCALE, Value, at_severity
 from hwosim_assets.perturb.profiles import PROFILES, Constant, Profile
 from hwosim_assets.perturb.quantities import parse_number
 from hwosim_assets.perturb.registry import spec_of, suggestion
+from hwosim_assets.perturb.schedule import Schedule
 from hwosim_assets.perturb.spec import EffectSpec
-from hwosim_assets.perturb.transport import Schedule, Transport
+from hwosim_assets.perturb.transport import Transport
 
 __all__ = [
     "SHIPPED",

@@ -126,7 +126,7 @@ def test_a_severity_replaces_explicit_numbers_and_reaches_the_transport() -> Non
     ).with_overrides(severity=2)
     assert chosen.effects[0].severity == 2
     assert chosen.effects[0].parameters == {"burst": 3.0}
-    assert chosen.transport.loss.probability == TRANSPORT_SEVERITIES["loss"][1]
+    assert chosen.transport.loss.probability == TRANSPORT_SEVERITIES["loss"]["probability"][1]
     assert chosen.transport.reorder.probability == 0
     assert chosen.with_overrides(severity=0).transport == Transport()
 

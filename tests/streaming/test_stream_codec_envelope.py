@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from fastavro import parse_schema, schemaless_reader
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -17,6 +17,7 @@ from hwosim_assets.errors import BadInputError
 from hwosim_streaming import envelope
 from hwosim_streaming.codec import LARGEST_ARRAY, pack, unpack
 from hwosim_streaming.envelope import Frame, Header, UnreadableMessageError, decode, encode, headers, packed_arrays
+from hwosim_streaming.faults import damaged
 
 DTYPES = st.one_of(
     hnp.boolean_dtypes(),
@@ -138,7 +139,7 @@ def test_wire_format_is_readable_without_hwosim() -> None:
 
 
 def test_schemas_have_numbers_and_documents() -> None:
-    assert sorted(envelope.schemas()) == [100, 10100, 20100, 30100, 40100]
+    assert sorted(envelope.schemas()) == [100, 10100, 20100, 20101, 30100, 40100]
     for schema in envelope.schemas().values():
         assert schema["doc"]
         assert all(field["doc"] for field in schema["fields"])
@@ -173,3 +174,35 @@ def test_headers_are_cloudevents() -> None:
     assert said[Header.TYPE] == "hwosim.frame.v1"
     assert said[Header.CRC] == "000000ab"
     assert Header.TIME not in said
+
+
+def test_every_schema_of_a_major_version_reads_every_other_ones_messages() -> None:
+    """Forward and backward transitive: a reader of any age understands a writer of any age."""
+    from fastavro.utils import generate_one
+
+    by_major: dict[int, list[int]] = {}
+    for number in sorted(envelope.schemas()):
+        by_major.setdefault(number // 100, []).append(number)
+    pairs = [(writer, reader) for numbers in by_major.values() for writer in numbers for reader in numbers]
+    assert any(writer != reader for writer, reader in pairs)
+    for writer, reader in pairs:
+        written, read = (parse_schema(json.loads(json.dumps(envelope.schemas()[each]))) for each in (writer, reader))
+        body = io.BytesIO()
+        schemaless_writer(body, written, generate_one(written))
+        body.seek(0)
+        assert isinstance(schemaless_reader(body, written, read), dict)
+
+
+def test_damage_leaves_what_it_says() -> None:
+    value = bytes(range(256)) * 4
+    assert damaged(value, None, 1, "m", 3) == value
+    assert len(damaged(value, "truncation", 1, "m", 3)) < len(value)
+    assert value.startswith(damaged(value, "truncation", 1, "m", 3))
+    changed = damaged(value, "corruption", 1, "m", 3)
+    assert sum((one ^ two).bit_count() for one, two in zip(value, changed, strict=True)) == 3
+    assert changed[:5] == value[:5]
+    words = {"run_id": "r", "event": "started", "program": "0", "plan_sha256": "", "at": ""}
+    control = {**words, "position": 0, "sends": 0, "offsets": []}
+    ahead = damaged(encode("control", control), "schema_change", 1, "m", 3)
+    with pytest.raises(UnreadableMessageError, match="unknown schema 40199"):
+        decode(ahead)

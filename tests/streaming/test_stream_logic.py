@@ -128,7 +128,7 @@ def test_what_is_queued_is_dropped_when_a_record_cannot_be_made() -> None:
 
 
 def expected(number: int, **changes: object) -> Expected:
-    return replace(Expected(f"m{number}", "frame", PLACE, number, 100 + number), **changes)
+    return replace(Expected(f"m{number}", "frame", PLACE, number, 100 + number, 100 + number), **changes)
 
 
 def arrival(number: int, offset: int | None = None, **changes: object) -> Arrival:

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from stream_data import FAULTY, PART, scenario
 
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES, Schedule, Transport
+from hwosim_assets.perturb.schedule import Schedule
+from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES, Transport
 from hwosim_streaming.compose import truth_messages
 from hwosim_streaming.envelope import decode
-from hwosim_streaming.faults import Fate, fate, send_order
+from hwosim_streaming.faults import Fate, clock_skew, fate, in_gap, label_delay_ns, send_order
 from hwosim_streaming.plan import MESSAGES, make_plan
-from hwosim_streaming.schedule import due_times
+from hwosim_streaming.schedule import Message, timeline
 from hwosim_streaming.tiling import LARGEST_PIECE, pieces
 
 
@@ -66,8 +67,11 @@ def plan(manifest: list[dict], **sections: object):
     return make_plan(pa.Table.from_pylist(manifest), scenario(**sections))
 
 
+#: Draws for rates; the goal of 100 000 messages holds for the slowest test too.
+COUNT = 20_000
+MODES = ["constant", "bandwidth", "poisson", "bursts", "visits", "as_exposed", "downlink", "trace"]
 severity = st.fixed_dictionaries({"severity": st.floats(0, 5)})
-transports = st.fixed_dictionaries({"loss": severity, "duplicate": severity, "reorder": severity})
+transports = st.fixed_dictionaries({}, optional=dict.fromkeys(TRANSPORT_SEVERITIES, severity))
 
 
 @settings(max_examples=25, deadline=None)
@@ -75,11 +79,13 @@ transports = st.fixed_dictionaries({"loss": severity, "duplicate": severity, "re
     st.randoms(use_true_random=False),
     transports,
     st.integers(0, 2**62),
-    st.sampled_from(["constant", "poisson", "as_exposed"]),
+    st.sampled_from(MODES),
+    st.sampled_from([0.0, 0.5]),
 )
-def test_plan_is_pure_and_adds_up(random, transport, seed, mode) -> None:
+def test_plan_is_pure_and_adds_up(random, transport, seed, mode, jitter) -> None:
     manifest = rows()
-    sections = {"transport": transport, "seed": seed, "schedule": {"mode": mode}}
+    schedule = {"mode": mode, "jitter_s": jitter, "trace_s": [0, 0.5, 0.5, 3]}
+    sections = {"transport": transport, "seed": seed, "schedule": schedule}
     first = plan(manifest, **sections)
     random.shuffle(manifest)
     second = plan(manifest, **sections)
@@ -94,7 +100,8 @@ def test_plan_is_pure_and_adds_up(random, transport, seed, mode) -> None:
 
 
 def test_severity_zero_is_the_identity() -> None:
-    still = plan(rows(), transport={name: {"severity": 0} for name in ("loss", "duplicate", "reorder")})
+    still = plan(rows(), transport={name: {"severity": 0} for name in TRANSPORT_SEVERITIES})
+    assert still.plan_sha256 == plan(rows()).plan_sha256
     assert [(send.index, send.copy) for send in still.sends] == [(index, 0) for index in range(still.planned)]
     assert still.lost == still.duplicated == 0
     due = still.messages["due_ns"].to_pylist()
@@ -154,19 +161,54 @@ def test_a_time_that_is_none_is_no_time() -> None:
     assert set(plan(manifest).messages["exposed_mjd"].to_pylist()) == {None}
 
 
-def test_fault_rates_are_within_three_sigma() -> None:
-    count = 20_000
-    for name in ("loss", "duplicate", "reorder"):
-        for level, probability in enumerate(TRANSPORT_SEVERITIES[name], start=1):
-            transport = Transport.model_validate({name: {"severity": level}})
-            lots = [fate(1, f"{name}/{number}", transport) for number in range(count)]
-            hit = {
-                "loss": lambda lot: lot.copies == 0,
-                "duplicate": lambda lot: lot.copies == 2,
-                "reorder": lambda lot: lot.displacement > 0,
-            }
-            found = sum(map(hit[name], lots))
-            assert abs(found - count * probability) <= 3 * math.sqrt(count * probability * (1 - probability))
+HIT = {
+    "loss": lambda lot: lot.copies == 0,
+    "duplicate": lambda lot: lot.copy_displacement > 0,
+    "reorder": lambda lot: lot.displacement > 0,
+    "delay": lambda lot: lot.delay_ns > 0,
+    "stale": lambda lot: lot.stale_displacement > 0,
+    "corruption": lambda lot: lot.damage == "corruption",
+    "truncation": lambda lot: lot.damage == "truncation",
+    "schema_change": lambda lot: lot.damage == "schema_change",
+}
+
+
+@pytest.mark.parametrize("name", HIT)
+def test_fault_rates_are_within_three_sigma_and_sets_are_nested(name: str) -> None:
+    before: set[int] = set()
+    for level, probability in enumerate(TRANSPORT_SEVERITIES[name]["probability"], start=1):
+        transport = Transport.model_validate({name: {"severity": level}})
+        hit = {number for number in range(COUNT) if HIT[name](fate(1, f"{name}/{number}", transport))}
+        assert abs(len(hit) - COUNT * probability) <= 3 * math.sqrt(COUNT * probability * (1 - probability))
+        assert before <= hit
+        before = hit
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
+def test_gaps_clocks_and_labels_meet_their_rates(level: int) -> None:
+    gap = Transport.model_validate({"gap": {"severity": level}}).gap
+    blocks = [in_gap(3, number * gap.length, gap) for number in range(COUNT)]
+    assert abs(sum(blocks) - COUNT * gap.probability) <= 3 * math.sqrt(COUNT * gap.probability * (1 - gap.probability))
+    if True in blocks:
+        first = blocks.index(True) * gap.length
+        assert all(in_gap(3, number, gap) for number in range(first, first + gap.length))
+        assert first == 0 or not in_gap(3, first - 1, gap)
+    late = Transport.model_validate({"late_label": {"severity": level}}).late_label
+    delays = np.array([label_delay_ns(3, str(number), late) for number in range(COUNT)]) / 1e9
+    assert abs((delays > 0).mean() - late.probability) < 3 / math.sqrt(COUNT)
+    assert abs(delays[delays > 0].mean() / late.mean_s - 1) < 3 / math.sqrt(COUNT * late.probability)
+    skew = Transport.model_validate({"clock_skew": {"severity": level}}).clock_skew
+    skews = np.array([clock_skew(3, str(number), skew) for number in range(COUNT)])
+    assert abs((skews != 0).mean() - skew.probability) < 3 / math.sqrt(COUNT)
+    assert np.abs(skews).max() <= skew.skew_s
+    assert np.abs(skews).max() > 0.99 * skew.skew_s
+
+
+def test_delays_are_log_normal_about_their_median() -> None:
+    transport = Transport.model_validate({"delay": {"probability": 1, "median_s": 2}})
+    logs = np.log([fate(1, str(number), transport).delay_ns / 2e9 for number in range(COUNT)])
+    assert abs(logs.mean()) < 3 / math.sqrt(COUNT)
+    assert abs(logs.std() - 1) < 3 / math.sqrt(2 * COUNT)
 
 
 def test_a_message_lost_at_one_severity_is_lost_at_the_next() -> None:
@@ -217,16 +259,76 @@ def test_truth_tells_every_fault_as_it_can_be_seen() -> None:
     assert {fault for fault, _name in seen} == {"loss", "duplicate", "reorder"}
 
 
+def due(count: int, *, exposed: list[float | None] | None = None, size: int = 1000, **numbers: object) -> np.ndarray:
+    """Return due times in seconds."""
+    messages = [Message(time, size) for time in exposed or [None] * count]
+    return np.array(timeline(Schedule.model_validate(numbers), 1, messages).due_ns) / 1e9
+
+
 def test_constant_poisson_and_exposed_schedules() -> None:
-    constant = due_times(Schedule(mode="constant", rate_per_s=1000), 1, [None] * 5001)
-    assert constant[-1] == 5_000_000_000
-    poisson = np.diff(due_times(Schedule(mode="poisson", rate_per_s=100), 1, [None] * 20_001)) / 1e9
+    assert due(5001, mode="constant", rate_per_s=1000)[-1] == 5
+    assert due(1001, mode="bandwidth", megabytes_per_s=2, size=4000)[-1] == pytest.approx(2)
+    poisson = np.diff(due(20_001, mode="poisson", rate_per_s=100))
     assert abs(poisson.mean() - 0.01) < 3 * 0.01 / math.sqrt(20_000)
     assert abs(poisson.std() - 0.01) < 5e-4
     minute = 1 / 1440
     times = [59800.0, 59800.0, 59800 + minute, 59900.0, None]
-    exposed = due_times(Schedule(mode="as_exposed", rate_per_s=10, time_scale=60, max_gap_s=5), 1, times)
-    assert [round(each / 1e9, 3) for each in exposed] == [0.0, 0.1, 1.0, 6.0, 6.1]
+    exposed = due(5, exposed=times, mode="as_exposed", rate_per_s=10, time_scale=60, max_gap_s=5)
+    assert exposed.round(3).tolist() == [0.0, 0.1, 1.0, 6.0, 6.1]
+
+
+def test_bursts_keep_the_mean_rate_and_come_together() -> None:
+    moments = due(60_000, mode="bursts", rate_per_s=100, burst_messages=50)
+    sizes = np.unique(moments, return_counts=True)[1]
+    assert abs(sizes.mean() / 50 - 1) < 3 / math.sqrt(len(sizes))
+    assert abs(moments[-1] / 600 - 1) < 4 / math.sqrt(len(sizes))
+
+
+def test_visits_are_rubins() -> None:
+    moments = due(25_000, mode="visits")
+    first = moments[:10_000]
+    assert len(np.unique(first)) == 189
+    assert 2.9 < first[-1] < 3
+    assert (moments[10_000], moments[20_000]) == (37, 74)
+
+
+def test_a_trace_is_repeated_with_its_own_gaps() -> None:
+    assert due(7, mode="trace", trace_s=[5, 6, 6, 11]).tolist() == [0, 1, 1, 6, 8, 9, 9]
+
+
+def test_jitter_moves_by_its_deviation_and_keeps_order() -> None:
+    plain, moved = due(20_000, rate_per_s=1), due(20_000, rate_per_s=1, jitter_s=0.01)
+    assert (np.diff(moved) >= 0).all()
+    assert abs((moved - plain)[1:].std() / 0.01 - 1) < 3 / math.sqrt(40_000)
+
+
+def test_the_downlink_is_silent_between_contacts_and_full_within() -> None:
+    """A day of 60 GB at JWST's 3.5 MB/s needs both contacts, to the last byte."""
+    day = [59800 + number / 6000 for number in range(6000)]
+    schedule = Schedule.model_validate({"mode": "downlink", "time_scale": 1e5, "max_gap_s": 1e9, "rate_per_s": 1e6})
+    times = timeline(schedule, 1, [Message(time, 10_000_000) for time in day])
+    received = np.array(times.received)
+    assert (np.diff(received) >= 0).all()
+    assert (received >= day).all()
+    hours = (received - 5 / 86400) % 0.5 * 24
+    assert hours.max() <= 4 + 1e-6
+    rate = 10 / np.diff(received).min() / 86400
+    assert rate == pytest.approx(3.5, rel=1e-3)
+    assert np.diff(times.due_ns).max() / 1e9 == pytest.approx(8 * 3600 / 1e5, rel=0.01)
+    missed = timeline(schedule.model_copy(update={"contacts": schedule.contacts.model_copy(update={"missed": 0.9})}), 1,
+                      [Message(time, 10_000_000) for time in day])  # fmt: skip
+    assert np.mean(missed.received) > received.mean() + 0.1
+    assert (np.array(missed.received) >= received - 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [{"mode": "trace"}, {"mode": "trace", "trace_s": [2, 1]}, {"contacts": {"per_day": 7, "hours": 4}},
+     {"visit_spread_s": 40}, {"overload": "give up"}, {"jitter_s": -1}],
+)  # fmt: skip
+def test_an_impossible_schedule_is_refused(schedule: dict) -> None:
+    with pytest.raises(BadInputError, match="schedule"):
+        scenario(schedule=schedule)
 
 
 shapes = st.one_of(

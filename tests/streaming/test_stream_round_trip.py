@@ -21,6 +21,7 @@ from stream_data import FAULTY, files, manifest, scenario, truth
 
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.lake.store import Lake
+from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES
 from hwosim_assets.settings import Settings
 from hwosim_streaming import connect, delivery
 from hwosim_streaming.arrivals import text_headers
@@ -401,3 +402,29 @@ def test_the_embedded_broker_of_another_home_is_not_ours(stream_settings: Settin
 
     assert running(stream_settings.home) is None
     assert embedded.servers == stream_settings.kafka_bootstrap_servers
+
+
+def test_every_fault_of_the_transport_arrives_as_planned(stream_settings: Settings, lake: Lake) -> None:
+    faults = {name: {"severity": 5} for name in TRANSPORT_SEVERITIES}
+    faults |= {"delay": {"probability": 0.3, "median_s": 0.01}, "late_label": {"probability": 1, "mean_s": 0.1}}
+    faults |= {"gap": {"probability": 0.2, "length": 2}, "stale": {"probability": 0.3}}
+    faults |= {name: {"probability": 0.25} for name in ("corruption", "truncation", "schema_change")}
+    bench = Bench(stream_settings, lake, manifest(lake), transport=faults, seed=3)
+    proof = bench.deliver().verification
+    assert proof.verified, proof.discrepancies
+    told = [decode(message.value()).record for message in bench.messages("truth")]
+    befallen = {fault["message_id"]: fault["fault"] for each in told for fault in each["faults"]}
+    by_kind = {fault["fault"] for each in told for fault in each["faults"]}
+    assert by_kind >= {"loss", "gap", "duplicate", "stale", "delay", "corruption", "truncation", "schema_change"}
+    with connect("hwosim.frames.v1", idle=0.5) as stream:
+        frames = {frame.message_id: frame for frame in stream}
+    damaged = {row["message_id"] for row in bench.plan.rows if row["damage"] and row["copies"]}
+    whole = {row["message_id"] for row in bench.plan.rows if row["family"] == "frame" and row["copies"]} - damaged
+    assert set(frames) == whole
+    assert stream.refused == sum(row["copies"] for row in bench.plan.rows if row["damage"])
+    assert befallen
+    for row in bench.plan.rows:
+        if row["message_id"] in frames and row["exposed_mjd"] is not None:
+            off = (frames[row["message_id"]].exposed_mjd - row["exposed_mjd"]) * 86400
+            assert off == pytest.approx(row["clock_skew_s"], abs=1e-5)
+    assert bench.deliver().verification.verified  # nothing is published twice
