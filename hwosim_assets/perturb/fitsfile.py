@@ -36,6 +36,8 @@ class Hdu:
         Where it lies in the input.
     removed : list of bytes
         Card images that were taken out.
+    new_data : bytes or None
+        Data of another size in place of its own, without padding; the header must say so too.
     """
 
     index: int
@@ -46,6 +48,7 @@ class Hdu:
     edited: bool = False
     touched: bool = False
     removed: list[bytes] = field(default_factory=list)
+    new_data: bytes | None = None
 
     def keywords(self) -> list[str]:
         """Return the keyword of each card (``""`` for blank cards)."""
@@ -154,6 +157,9 @@ class FitsFile:
         for hdu in self.hdus:
             end = self.hdus[hdu.index + 1].header_offset if hdu.index + 1 < len(self.hdus) else len(body)
             data = body[hdu.data_offset : end]
+            if hdu.new_data is not None:
+                data = memoryview(hdu.new_data.ljust(-(-len(hdu.new_data) // BLOCK) * BLOCK, b"\0"))
+                hdu.data_bytes = len(hdu.new_data)
             if hdu.edited or hdu.touched:
                 _set_sums(hdu, data[: -(-hdu.data_bytes // BLOCK) * BLOCK])
             parts += [header_bytes(hdu.cards) if hdu.edited else body[hdu.header_offset : hdu.data_offset], data]

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["effect_class", "effect_specs", "register", "spec_of", "suggestion"]
 
 #: The modules whose import registers the effects.
-_MODULES = ("noise", "optics", "calibration", "telemetry", "headers")
+_MODULES = (
+    *("noise", "optics", "calibration", "telemetry", "headers"),
+    *("references", "signals", "losses", "clock", "schema"),
+)
 
 
 _REGISTRY: dict[str, type[Effect]] = {}

@@ -19,6 +19,6 @@ def registered() -> list[EffectSpec]:
     --------
     >>> from hwosim_assets.perturb import effects
     >>> [spec.name for spec in effects.registered()][:2]
-    ['background', 'throughput']
+    ['companion', 'eclipse']
     """
     return effect_specs()

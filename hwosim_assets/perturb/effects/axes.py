@@ -1,0 +1,175 @@
+"""Where a pixel lies: on its detector, in wavelength, in time; and how noisy it is.
+
+Holds: pure look-ups in a product that several families of effects share, and a cosine of basic
+arithmetic, which is the same on every processor. Keep out what an effect does with them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwosim_assets.perturb.effect import NotApplicableError
+from hwosim_assets.perturb.parameters import rounded
+from hwosim_assets.perturb.rng import TILE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.effect import Task
+    from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.product import Product
+    from hwosim_assets.perturb.rng import Stream
+
+    Floats = NDArray[np.float64]
+
+__all__ = [
+    "cosine_of_turns",
+    "detector_normal",
+    "detector_stream",
+    "detector_xy",
+    "frame_times",
+    "noise_level",
+    "on_detector",
+    "wavelengths",
+]
+
+#: Width of the address space of a detector: no JWST detector is wider; wider frames have a wider one.
+DETECTOR_WIDTH = 2048
+#: Coefficients of the Taylor series of cos(x) in x^2, to x^20: below 1e-14 for |x| <= pi/2.
+_COSINE = [1.0]
+for _order in range(1, 11):
+    _COSINE.append(-_COSINE[-1] / ((2 * _order - 1) * (2 * _order)))
+
+
+def cosine_of_turns(turns: Floats) -> Floats:
+    """Return cos(2 pi turns) with +, - and x only, good to 1e-13; numpy's own differs between processors."""
+    part = np.abs(turns - np.floor(turns + 0.5))
+    folded = np.where(part > 0.25, 0.5 - part, part)
+    square = folded * folded * (4 * np.pi * np.pi)
+    total = np.full_like(square, _COSINE[-1])
+    for coefficient in reversed(_COSINE[:-1]):
+        total = total * square + coefficient
+    return np.where(part > 0.25, -total, total)
+
+
+def on_detector(product: Product, measurement: Measurement) -> str:
+    """Return the detector whose pixels these are.
+
+    Raises
+    ------
+    NotApplicableError
+        When they are not the pixels of one known detector.
+    """
+    if measurement.sci.column or len(measurement.frame) < 2:
+        raise NotApplicableError("a spectrum in a table has no detector pixels")
+    if measurement.resampled:
+        raise NotApplicableError("its pixels are resampled and lie on no detector")
+    detector = product.keyword("DETECTOR")
+    if not isinstance(detector, str) or not detector.strip() or detector.strip() == "MULTIPLE":
+        raise NotApplicableError("the header names no one DETECTOR to which the pattern belongs")
+    return detector.strip()
+
+
+def detector_xy(product: Product, measurement: Measurement, start: int, count: int) -> tuple[Any, Any]:
+    """Return the x and y of consecutive pixels of a frame, from 0, on the detector (SUBSTRT1, SUBSTRT2).
+
+    Cut-out slits carry their own corner in XSTART and YSTART, which this does not read: their patterns are
+    fixed to the slit.
+    """
+    x0, y0 = (int(product.number(name) or 1) - 1 for name in ("SUBSTRT1", "SUBSTRT2"))
+    y, x = np.divmod(np.arange(start, start + count), measurement.frame[1])
+    return x + max(x0, 0), y + max(y0, 0)
+
+
+def detector_stream(task: Task, detector: str, name: str) -> Stream:
+    """Return a stream that belongs to a detector and not to a product: the same pattern in all its frames."""
+    return task.stream_of(f"detector {detector}", name)
+
+
+def detector_normal(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the fixed normal deviates of detector pixels given row by row; a subarray sees its part."""
+    width = max(DETECTOR_WIDTH, -(-(int(x.max()) + 1) // DETECTOR_WIDTH) * DETECTOR_WIDTH)
+    breaks = np.flatnonzero(np.diff(y * width + x) != 1) + 1
+    firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks, [x.size]])
+    pieces = [
+        stream.normal(0, int(y[first]) * width + int(x[first]), int(last - first))
+        for first, last in zip(firsts, lasts, strict=True)
+    ]
+    return np.concatenate(pieces)
+
+
+def wavelengths(product: Product, measurement: Measurement) -> Floats:
+    """Return the wavelength of each pixel, um or as the product has it.
+
+    Returns
+    -------
+    float64 array, (frames, pixels) or (frames, 1)
+        From the wavelength column of a table, the WAVELENGTH plane of an image, or the third axis of a cube.
+
+    Raises
+    ------
+    NotApplicableError
+        When the product tells none.
+    """
+    for plane in product.planes:
+        if plane.shape != measurement.sci.shape:
+            continue
+        in_table = plane.hdu == measurement.sci.hdu and plane.column.upper() in ("WAVELENGTH", "WAVE")
+        image = plane.extname.upper() == "WAVELENGTH" and plane.extver == measurement.sci.extver and not plane.column
+        if in_table or image:
+            values = plane.read(product.payload).astype(np.float64)
+            return values.reshape(measurement.frames, measurement.pixels)
+    first, step, pixel = (product.number(name) for name in ("CRVAL3", "CDELT3", "CRPIX3"))
+    if measurement.resampled and len(measurement.sci.shape) == 3 and first and step and pixel is not None:
+        return np.asarray(first + (np.arange(measurement.frames) + 1.0 - pixel) * step, np.float64)[:, None]
+    raise NotApplicableError("the product tells no wavelengths: no column, no WAVELENGTH plane, no third axis")
+
+
+def frame_times(product: Product, measurement: Measurement) -> Floats:
+    """Return the mid time of each frame as a share of the exposure (0 start, 1 end).
+
+    From INT_TIMES where its rows are those of the frames, else evenly. Frames of a cube are wavelengths
+    and share one time; so is the one frame of an image; a spectrum in an HDU of its own has the time of its
+    place among those of its kind.
+
+    Returns
+    -------
+    float64 array, (frames,)
+    """
+    if measurement.resampled:
+        return np.full(measurement.frames, 0.5)
+    places = np.arange(measurement.frames, dtype=np.float64)
+    total = float(measurement.frames)
+    if measurement.sci.column and measurement.frames == 1:
+        alike = [item for item in product.measurements if item.sci.column == measurement.sci.column]
+        if product.name.lower().split(".")[0].endswith("x1dints") and len(alike) > 1:
+            places, total = np.array([float(alike.index(measurement))]), float(len(alike))
+    for plane in product.planes:
+        if plane.extname == "INT_TIMES" and plane.column == "int_mid_MJD_UTC" and plane.size == total > 1:
+            mid = plane.read(product.payload).astype(np.float64).reshape(-1)
+            span = (mid[-1] - mid[0]) * total / (total - 1)
+            if np.isfinite(mid).all() and span > 0:
+                return np.asarray(((mid - mid[0]) / span + 0.5 / total)[places.astype(np.intp)])
+    return (places + 0.5) / total
+
+
+def noise_level(product: Product, measurement: Measurement, budget: Budget) -> float:
+    """Return the noise of a typical pixel in science units: the median of ERR, else the read noise.
+
+    Raises
+    ------
+    NotApplicableError
+        When neither is known.
+    """
+    if measurement.err is not None:
+        flat = measurement.err.raw(product.payload).reshape(-1)
+        sample = measurement.err.decode(flat[:: max(1, flat.size // TILE)]).astype(np.float64)
+        sample = sample[np.isfinite(sample) & (sample > 0)]
+        if sample.size:
+            return rounded(float(np.median(sample)))
+    if budget.read_sigma:
+        return rounded(budget.read_sigma)
+    raise NotApplicableError("its noise is not known: no positive ERR and no read noise")

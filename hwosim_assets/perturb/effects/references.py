@@ -1,0 +1,369 @@
+"""Reference data that no longer describe the instrument: flat, photometry, wavelengths, dark, fringes.
+
+Holds: the effects of calibration drift E1 and E3 to E6. Keep out light that is really lost; that is
+``calibration``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb.effect import Effect, NotApplicableError
+from hwosim_assets.perturb.effects.axes import (
+    cosine_of_turns,
+    detector_normal,
+    detector_stream,
+    detector_xy,
+    noise_level,
+    on_detector,
+    wavelengths,
+)
+from hwosim_assets.perturb.parameters import Parameter, rounded
+from hwosim_assets.perturb.registry import register
+from hwosim_assets.perturb.spec import EffectSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.block import Block
+    from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.effect import Task
+    from hwosim_assets.perturb.fitsfile import FitsFile
+    from hwosim_assets.perturb.measurements import Measurement
+
+__all__ = ["DarkReferenceDrift", "FlatDrift", "Fringing", "PhotomStep", "WavelengthShift"]
+
+_SCALED = ("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
+_HEADER = Parameter(
+    "header",
+    "whether keywords tell of the change (honest) or stay (stale)",
+    default="honest",
+    choices=("honest", "stale"),
+    source="the honesty switches, for headers",
+)
+
+
+def scale(block: Block, factor: NDArray[Any] | float, honest: float) -> None:
+    """Multiply by a calibration factor c: SCI and ERR by c, all variances by c^2."""
+    block.sci *= factor
+    for kind in ("poisson", "read"):
+        block.scale_variance(kind, factor * factor, honest)
+    block.scale_flat_variance(factor * factor, honest)
+
+
+def _calibrated(measurement: Measurement, what: str) -> None:
+    if measurement.ramp:
+        raise NotApplicableError(f"a ramp is not corrected for {what} yet")
+
+
+@register(
+    EffectSpec(
+        name="flat_drift",
+        title="Flat-field drift",
+        code="E1",
+        stage="calibration",
+        model="S -> c S with c = 1 + rms (sqrt(1-w^2) z + w L(x,y)), z white and L a quadratic, both of unit rms, "
+        "fixed for each detector",
+        planes=(*_SCALED, "DQ"),
+        parameters=(
+            Parameter(
+                "rms",
+                "standard deviation of the error of the flat",
+                severities=(0.002, 0.005, 0.01, 0.03, 0.1),
+                high=0.2,
+                source="severity table 2026.1; PRNU 3 % rms, flat known to 0.5 % (JexoSim)",
+            ),
+            Parameter(
+                "smooth",
+                "share w of the standard deviation that is smooth over the detector (L-flat)",
+                default=0.5,
+                source="a proposal",
+            ),
+        ),
+        source="a wrong calibration factor c: SCI and ERR by c, variances by c^2",
+        test="standard deviation of the ratio; the same in all frames of a detector",
+        err=True,
+        dq=True,
+    )
+)
+class FlatDrift(Effect):
+    """A flat field that is not that of the detector any more; every frame of a detector has the same error."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._detector = ""
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Refuse what has no flat or no detector."""
+        _calibrated(measurement, "the flat field")
+        self._detector = on_detector(self.task.product, measurement)
+        return {"detector": self._detector}
+
+    def on_chunk(self, block: Block) -> None:
+        """Multiply by the pattern of the detector."""
+        x, y = detector_xy(self.task.product, block.measurement, block.start, block.size)
+        factor = flat_pattern(self.task, self._detector, x, y).astype(block.sci.dtype)
+        scale(block, factor, self.task.err_honest)
+        block.flag(self.use, 0, slice(None), DQ.UNRELIABLE_FLAT, self.task.dq_honest)
+
+
+def flat_pattern(task: Task, detector: str, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the factors c of detector pixels, float64 of the shape of x."""
+    smooth = task.number("smooth")
+    white = detector_normal(detector_stream(task, detector, "pixels"), x, y).astype(np.float64)
+    u, v = ((np.asarray(axis, np.float64) + 0.5) / 1024.0 - 1.0 for axis in (x, y))
+    shapes = (u * 3**0.5, v * 3**0.5, u * v * 3.0, (3 * u * u - 1) * 1.25**0.5, (3 * v * v - 1) * 1.25**0.5)
+    weights = [float(value) for value in detector_stream(task, detector, "smooth").normal(0, 0, len(shapes))]
+    total = sum(weight * weight for weight in weights) ** 0.5
+    curve = sum((weight / total * shape for weight, shape in zip(weights, shapes, strict=True)), np.zeros(x.shape))
+    return np.asarray(1.0 + task.number("rms") * ((1.0 - smooth * smooth) ** 0.5 * white + smooth * curve))
+
+
+@register(
+    EffectSpec(
+        name="photom_step",
+        title="Step of the photometric calibration",
+        code="E3",
+        stage="calibration",
+        model="S -> (1 + step) S; an honest header has PHOTMJSR and PHOTUJA2 scaled too",
+        planes=(*_SCALED, "header"),
+        parameters=(
+            Parameter(
+                "step",
+                "change of the calibration factor",
+                severities=(0.005, 0.02, 0.05, 0.1, 0.5),
+                high=1.0,
+                source="severity table 2026.1; levels are a proposal",
+            ),
+            _HEADER,
+        ),
+        source="a wrong calibration factor c; keywords of the JWST photom step",
+        test="the ratio is 1 + step, from the MJD of the step on; PHOTMJSR follows where honest",
+        err=True,
+    )
+)
+class PhotomStep(Effect):
+    """Another photometric reference file; a ``when`` of the profile ``step`` gives the time it came."""
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Refuse ramps."""
+        _calibrated(measurement, "photometry")
+        return {"factor": rounded(1.0 + self.task.number("step"))}
+
+    def on_chunk(self, block: Block) -> None:
+        """Multiply by the factor."""
+        scale(block, 1.0 + self.task.number("step"), self.task.err_honest)
+
+    def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
+        """Scale the conversion keywords of every header that has them."""
+        if self.task.word("header") == "stale":
+            return []
+        wanted = {item.sci.hdu for item in self.task.product.measurements if not item.ramp}
+        return [
+            event
+            for hdu in file.hdus
+            if hdu.index in wanted or (hdu.index == 0 and wanted)
+            for keyword in ("PHOTMJSR", "PHOTUJA2")
+            if (event := scale_card(file, hdu.index, keyword, 1.0 + self.task.number("step")))
+        ]
+
+
+def scale_card(file: FitsFile, hdu: int, keyword: str, factor: float) -> dict[str, Any] | None:
+    """Multiply the number in a card; return the event, or ``None`` when there is no such number."""
+    card = file.hdus[hdu].find(keyword)
+    before = None if card is None else card_number(card)
+    if card is None or before is None:
+        return None
+    return set_card(file, hdu, keyword, rounded(before * factor))
+
+
+def card_number(card: bytes) -> float | None:
+    """Return the finite number in a card image, or ``None``."""
+    try:
+        value = float(card[10:80].split(b"/")[0].strip().replace(b"D", b"E"))
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def set_card(file: FitsFile, hdu: int, keyword: str, value: float) -> dict[str, Any]:
+    """Set the number in a card that is there; return the event for the truth record."""
+    card = file.hdus[hdu].find(keyword) or b""
+    text = repr(float(value)).upper()
+    file.hdus[hdu].replace_value(keyword, text)
+    return {"hdu": hdu, "keyword": keyword, "before": card.decode("latin-1").rstrip(), "value": float(value)}
+
+
+@register(
+    EffectSpec(
+        name="wavelength_shift",
+        title="Drift of the wavelength solution",
+        code="E4",
+        stage="header",
+        model="lambda -> lambda + shift dlambda/dpx in the wavelength column; CRVAL3 + shift CDELT3 of a cube",
+        planes=("WAVELENGTH", "header"),
+        parameters=(
+            Parameter(
+                "shift",
+                "shift along the dispersion",
+                unit="px",
+                severities=(0.02, 0.1, 0.3, 1.0, 3.0),
+                high=100.0,
+                source="severity table 2026.1; levels are a proposal",
+            ),
+        ),
+        source="a dispersion solution that is off by a shift; fluxes stay where they are",
+        test="cross-correlation of the spectra on one wavelength grid gives the shift",
+    )
+)
+class WavelengthShift(Effect):
+    """Wavelengths that are off; fluxes stay with their pixels."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._chosen: list[Measurement] = []
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Refuse what tells no wavelengths."""
+        values = wavelengths(self.task.product, measurement)
+        if measurement.sci.column == "" and values.shape[1] > 1:
+            raise NotApplicableError("the wavelengths of a spectral image follow from its WCS, which is not edited")
+        if max(values.shape) < 3:
+            raise NotApplicableError("fewer than three wavelengths have no dispersion")
+        self._chosen.append(measurement)
+        return {"shift_px": self.task.number("shift")}
+
+    def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
+        """Shift every wavelength column once, and CRVAL3 of cubes."""
+        events: list[dict[str, Any]] = []
+        for item in self._chosen:
+            if not item.sci.column:
+                step = self.task.product.number("CDELT3") or 0.0
+                first = self.task.product.number("CRVAL3") or 0.0
+                if file.hdus[item.sci.hdu].find("CRVAL3") is not None:
+                    moved = rounded(first + self.task.number("shift") * step)
+                    events.append(set_card(file, item.sci.hdu, "CRVAL3", moved))
+                continue
+            for plane in self.task.product.planes:
+                known = {(event.get("hdu"), event.get("column")) for event in events}
+                named = plane.column.upper() in ("WAVELENGTH", "WAVE")
+                if plane.hdu != item.sci.hdu or not named or (plane.hdu, plane.column) in known:
+                    continue
+                if plane.dtype.startswith("float") and plane.shape[-1] > 2:
+                    values = plane.read(self.task.product.payload)
+                    moved_values = shifted_wavelengths(values.astype(np.float64), self.task.number("shift"))
+                    plane.raw(file.data)[...] = plane.encode(moved_values.astype(values.dtype))
+                    file.hdus[plane.hdu].touched = True
+                    events.append({"hdu": plane.hdu, "column": plane.column, "shift_px": self.task.number("shift")})
+        return events
+
+
+def shifted_wavelengths(values: NDArray[np.float64], shift: float) -> NDArray[np.float64]:
+    """Return wavelengths moved by ``shift`` pixels of their own local step; invalid ones (0, NaN) stay."""
+    with np.errstate(invalid="ignore"):
+        moved = values + shift * np.gradient(values, axis=-1)
+    return np.where(np.isfinite(moved) & (values > 0) & (moved > 0), moved, values)
+
+
+@register(
+    EffectSpec(
+        name="dark_reference_drift",
+        title="Drift of the dark reference",
+        code="E5",
+        stage="calibration",
+        model="S += amplitude sigma T with T white of unit rms, fixed for each detector; sigma the median of ERR",
+        planes=("SCI", "DQ"),
+        parameters=(
+            Parameter(
+                "amplitude",
+                "rms of the residual pattern, in units of the noise of a typical pixel",
+                severities=(0.1, 0.3, 1.0, 3.0, 10.0),
+                high=1000.0,
+                source="no published table; levels are a proposal",
+            ),
+        ),
+        source="an additive reference pattern that the pipeline did not take away; a `when` gives a(t)",
+        test="regression of the difference on the template gives the amplitude",
+        dq=True,
+    )
+)
+class DarkReferenceDrift(Effect):
+    """A dark reference that is out of date; uncertainties say nothing of it, as in the pipeline."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._levels: dict[str, float] = {}
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Find the noise that the amplitude is relative to."""
+        _calibrated(measurement, "the dark current")
+        detector = on_detector(self.task.product, measurement)
+        level = noise_level(self.task.product, measurement, budget)
+        self._levels[measurement.key] = rounded(level * self.task.number("amplitude"))
+        return {"detector": detector, "rms": self._levels[measurement.key]}
+
+    def on_chunk(self, block: Block) -> None:
+        """Add the pattern of the detector."""
+        detector = on_detector(self.task.product, block.measurement)
+        x, y = detector_xy(self.task.product, block.measurement, block.start, block.size)
+        pattern = detector_normal(detector_stream(self.task, detector, "pixels"), x, y)
+        block.sci += pattern * np.float32(self._levels[block.measurement.key])
+        block.flag(self.use, 0, slice(None), DQ.UNRELIABLE_DARK, self.task.dq_honest)
+
+
+@register(
+    EffectSpec(
+        name="fringing",
+        title="Fringing residual",
+        code="E6",
+        stage="calibration",
+        model="S -> S (1 + A cos(2 pi (D / lambda + phase))), D the optical path of one round trip",
+        planes=_SCALED,
+        parameters=(
+            Parameter(
+                "amplitude",
+                "relative amplitude A",
+                severities=(0.005, 0.01, 0.02, 0.05, 0.1),
+                high=0.9,
+                source="0.5 to 5 % remain after correction (MIRI; not checked); level 5 is a proposal",
+            ),
+            Parameter(
+                "path",
+                "optical path D of one round trip, in the unit of the wavelengths (um)",
+                low=1.0,
+                high=1e6,
+                default=3500.0,
+                source="2 n d of a MIRI detector substrate: n = 3.4, d = 0.5 mm; an assumption",
+            ),
+        ),
+        source="interference in a plane-parallel layer; MIRI MRS fringes",
+        test="the period in 1/lambda is 1/D; the amplitude of the ratio is A",
+        err=True,
+    )
+)
+class Fringing(Effect):
+    """Fringes that the correction left; the phase belongs to the product."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._factors: dict[int, NDArray[np.float64]] = {}
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Compute the factor at each wavelength."""
+        values = wavelengths(self.task.product, measurement)
+        phase = rounded(float(self.task.stream("phase").bits(0, 0, 1)[0]) / 2**32)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            turns = np.where(values > 0, self.task.number("path") / values + phase, np.nan)
+        factors = 1.0 + self.task.number("amplitude") * cosine_of_turns(turns)
+        self._factors[id(measurement)] = np.where(np.isfinite(factors), factors, 1.0)
+        return {"phase_turns": phase}
+
+    def on_chunk(self, block: Block) -> None:
+        """Multiply by the factor of each pixel's wavelength."""
+        factors = self._factors[id(block.measurement)][block.frame]
+        if factors.size > 1:
+            factors = factors[block.start : block.start + block.size]
+        scale(block, factors.astype(block.sci.dtype), self.task.err_honest)

@@ -1,0 +1,568 @@
+"""Injected signals: what a model is to find, with the photon noise that belongs to it.
+
+Holds: the effects of family G that follow the light of a whole frame or a spectrum (transit, eclipse, flare,
+spectral line), those at a place (point source, moving object, companion) and the stuck value. Light that is
+added has its Poisson noise, light that is taken away leaves the noise of what remains. Keep out damage.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwosim_assets.perturb.effect import Effect, NotApplicableError
+from hwosim_assets.perturb.effects.axes import frame_times, noise_level, wavelengths
+from hwosim_assets.perturb.effects.calibration import lose_light
+from hwosim_assets.perturb.effects.shapes import box, flare_curve, gaussian, limb_darkened, stamp, trapezoid
+from hwosim_assets.perturb.parameters import Parameter, rounded
+from hwosim_assets.perturb.registry import register
+from hwosim_assets.perturb.rng import poisson
+from hwosim_assets.perturb.spec import EffectSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.block import Block
+    from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.effect import Task
+    from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.rng import Stream
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["Companion", "Eclipse", "Flare", "MovingObject", "PointSource", "SpectralLine", "StuckValue", "Transit"]
+
+_LIGHT = ("SCI", "ERR", "VAR_POISSON", "VAR_FLAT")
+_ADDED = ("SCI", "ERR", "VAR_POISSON")
+_PROPOSAL = "levels are a proposal"
+
+
+def add_light(block: Block, stream: Stream, index: NDArray[np.intp], amount: Floats, honest: float) -> None:
+    """Add a mean signal with its Poisson noise to pixels of a block.
+
+    Parameters
+    ----------
+    block : Block
+        Changed in place; its electrons per unit are known.
+    stream : Stream
+        Random bits.
+    index : int array
+        Positions in the block.
+    amount : float64 array
+        Mean signal at each, science units (of a ramp, in one group), not negative.
+    honest : float
+        Share of it that uncertainties say: ``task.err_honest``.
+    """
+    k = float(block.budget.k or 1.0)
+    first = 1 if block.measurement.ramp else 0
+    for group in range(first, block.groups):
+        bits = stream.bits(block.plane(group), block.start, block.size)[index]
+        counts = poisson(bits, amount * k)
+        block.sci[group:, index] += (counts / k).astype(block.sci.dtype)[None, :]
+    if not block.measurement.ramp:
+        variance = np.zeros_like(block.sci)
+        variance[0, index] = amount / k
+        block.add_variance("poisson", variance, honest)
+
+
+def _parameter(name: str, doc: str, **more: Any) -> Parameter:
+    return Parameter(name, doc, **{"source": "a proposal", **more})
+
+
+_MID = _parameter("mid", "mid time as a share of the exposure (0 start, 1 end)", default=0.5)
+_DURATION = _parameter("duration", "duration as a share of the exposure", default=0.4, low=1e-6, high=10.0)
+
+
+class _Dip(Effect):
+    """Light that is missing for a while, in products with several frames in time."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._kept: dict[int, Floats] = {}
+
+    def curve(self, phase: Floats) -> Floats:
+        """Return the missing share of the light at times in durations from the middle."""
+        raise NotImplementedError
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Find what each frame loses; refuse what has no course in time."""
+        times = frame_times(self.task.product, measurement)
+        _require_time(measurement, times, self.task)
+        if measurement.ramp and measurement.groups < 2:
+            raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
+        missing = self.curve((times - self.task.number("mid")) / self.task.number("duration"))
+        self._kept[id(measurement)] = 1.0 - missing
+        found = np.flatnonzero(missing)
+        return {
+            "frames": [int(found[0]), int(found[-1]) + 1] if found.size else [],
+            "frame_times": [rounded(float(time)) for time in times[found[[0, -1]]]] if found.size else [],
+            "largest": rounded(float(missing.max(initial=0.0))),
+            "noise_from": budget.read_method,
+        }
+
+    def on_chunk(self, block: Block) -> None:
+        """Take the share of this frame away."""
+        q = float(self._kept[id(block.measurement)][block.frame])
+        if q < 1.0:
+            lose_light(block, self.task.stream(block.measurement.key), q, self.task.err_honest)
+
+
+def _require_time(measurement: Measurement, times: Floats, task: Task) -> None:
+    alone = measurement.frames < 2 and times[0] == 0.5 and len(task.product.measurements) < 3
+    if measurement.resampled or alone:
+        raise NotApplicableError("the product has one moment in time; it needs integrations")
+
+
+@register(
+    EffectSpec(
+        name="transit",
+        title="Transit",
+        code="G1",
+        stage="signal",
+        kind="signal",
+        model="S -> (1 - depth f(t)) S with the noise of a true loss; f a box, a trapezoid, or a small disc over a "
+        "star with quadratic limb darkening",
+        planes=_LIGHT,
+        parameters=(
+            _parameter(
+                "depth",
+                "share of the light that is missing: (Rp/Rs)^2 for the limb-darkened shape",
+                severities=(1e-4, 1e-3, 5e-3, 0.02, 0.1),
+                high=0.9,
+                source="Earth 84 ppm, Jupiter 1 % of the Sun; " + _PROPOSAL,
+            ),
+            _parameter("shape", "course in time", default="trapezoid", choices=("box", "trapezoid", "limb_darkened")),
+            _MID,
+            _DURATION,
+            _parameter("ingress", "ingress as a share of the duration (trapezoid)", default=0.1, low=0.001, high=0.5),
+            _parameter("impact", "impact parameter in stellar radii (limb-darkened)", default=0.0, high=0.95),
+            _parameter("u1", "linear limb-darkening coefficient", default=0.3),
+            _parameter("u2", "quadratic limb-darkening coefficient", default=0.2),
+        ),
+        source="the true-loss rule; quadratic limb darkening as in Mandel & Agol (2002)",
+        test="depth and mid time of the light curve",
+        err=True,
+    )
+)
+class Transit(_Dip):
+    """A planet before its star. The whole frame is taken to be the star's light."""
+
+    def curve(self, phase: Floats) -> Floats:
+        """Return depth times the chosen shape."""
+        depth, shape = self.task.number("depth"), self.task.word("shape")
+        if shape == "box":
+            return depth * box(phase)
+        if shape == "trapezoid":
+            return depth * trapezoid(phase, self.task.number("ingress"))
+        numbers = [self.task.number(name) for name in ("impact", "u1", "u2")]
+        return limb_darkened(phase, depth, *numbers)
+
+
+@register(
+    EffectSpec(
+        name="eclipse",
+        title="Secondary eclipse",
+        code="G2",
+        stage="signal",
+        kind="signal",
+        model="S -> (1 - depth f(t)) S with the noise of a true loss; f a trapezoid with a flat bottom",
+        planes=_LIGHT,
+        parameters=(
+            _parameter(
+                "depth",
+                "share of the light that the planet gave",
+                severities=(3e-5, 1e-4, 5e-4, 2e-3, 1e-2),
+                high=0.9,
+                source="hot Jupiters: 0.1 to 0.5 % in the infrared; " + _PROPOSAL,
+            ),
+            _MID,
+            _DURATION,
+            _parameter("ingress", "ingress as a share of the duration", default=0.1, low=0.001, high=0.5),
+        ),
+        source="the true-loss rule",
+        test="depth and mid time of the light curve",
+        err=True,
+    )
+)
+class Eclipse(_Dip):
+    """A planet behind its star: a flat bottom, no limb darkening."""
+
+    def curve(self, phase: Floats) -> Floats:
+        """Return depth times a trapezoid."""
+        return self.task.number("depth") * trapezoid(phase, self.task.number("ingress"))
+
+
+@register(
+    EffectSpec(
+        name="flare",
+        title="Stellar flare",
+        code="G3",
+        stage="signal",
+        kind="signal",
+        model="S += Poisson(k S A f(t)) / k with f a linear rise and an exponential decay",
+        planes=_ADDED,
+        parameters=(
+            _parameter(
+                "amplitude", "peak relative to the quiet light", severities=(1e-3, 5e-3, 0.02, 0.1, 1.0), high=100.0
+            ),
+            _parameter("peak", "time of the peak as a share of the exposure", default=0.4),
+            _parameter("rise", "length of the rise as a share of the exposure", default=0.02, low=1e-6),
+            _parameter("decay", "e-folding time of the decay as a share of the exposure", default=0.1, low=1e-6),
+        ),
+        source="the shape of stellar flares: a fast rise and an exponential decay; mean signal with its Poisson noise",
+        test="peak and decay time of the light curve",
+        err=True,
+    )
+)
+class Flare(Effect):
+    """A star that flares. The whole frame is taken to be the star's light; pixels below zero get none."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._curves: dict[int, Floats] = {}
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Find the course in time."""
+        if budget.k is None:
+            raise NotApplicableError("electrons per science unit are not known")
+        if measurement.ramp:
+            raise NotApplicableError("in a raw ramp the star's light cannot be told from bias")
+        times = frame_times(self.task.product, measurement)
+        _require_time(measurement, times, self.task)
+        numbers = [self.task.number(name) for name in ("peak", "rise", "decay")]
+        curve = self.task.number("amplitude") * flare_curve(times, *numbers)
+        self._curves[id(measurement)] = curve
+        return {"largest": rounded(float(curve.max())), "frame": int(curve.argmax())}
+
+    def on_chunk(self, block: Block) -> None:
+        """Add light in proportion to what is there."""
+        share = float(self._curves[id(block.measurement)][block.frame])
+        index = np.flatnonzero(block.sci[0] > 0)
+        if share > 0 and index.size:
+            stream = self.task.stream(block.measurement.key)
+            add_light(block, stream, index, block.sci[0, index].astype(np.float64) * share, self.task.err_honest)
+
+
+@register(
+    EffectSpec(
+        name="spectral_line",
+        title="Spectral line",
+        code="G8",
+        stage="signal",
+        kind="signal",
+        model="emission: S += Poisson(k P g(lambda)) / k with P = strength sigma; absorption: S -> (1 - depth g) S "
+        "with the noise of a true loss; g a Gaussian",
+        planes=_LIGHT,
+        parameters=(
+            _parameter(
+                "strength",
+                "peak of an emission line, in units of the noise of a typical pixel",
+                severities=(1.0, 3.0, 5.0, 10.0, 50.0),
+                high=1e6,
+                source="detection at 3 to 5 sigma; " + _PROPOSAL,
+            ),
+            _parameter("depth", "depth of an absorption line relative to the continuum", default=0.2, high=0.99),
+            _parameter("kind", "emission or absorption", default="emission", choices=("emission", "absorption")),
+            _parameter("place", "centre as a share of the wavelength range", default=0.5),
+            _parameter("fwhm", "full width at half maximum", unit="px", default=6.0, low=0.5, high=1e4),
+        ),
+        source="mean signal with its Poisson noise; the true-loss rule",
+        test="flux and centre of the line",
+        err=True,
+    )
+)
+class SpectralLine(Effect):
+    """A line in a spectrum or in every pixel of a cube or a spectral image with wavelengths."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._profiles: dict[int, tuple[Floats, float]] = {}
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Find centre and width in wavelength."""
+        emission = self.task.word("kind") == "emission"
+        if emission and budget.k is None:
+            raise NotApplicableError("electrons per science unit are not known")
+        values = wavelengths(self.task.product, measurement)
+        known = np.sort(np.unique(values[np.isfinite(values) & (values > 0)]))
+        if known.size < 3:
+            raise NotApplicableError("fewer than three wavelengths")
+        place = self.task.number("place") * (known.size - 1)
+        centre = rounded(float(np.interp(place, np.arange(known.size), known)))
+        near = min(max(round(place), 1), known.size - 2)
+        columns = measurement.frame[1] if len(measurement.frame) > 1 and values.shape[1] > 1 else known.size
+        step = float(known[near + 1] - known[near - 1]) / 2 * (known.size / columns)
+        width = rounded(step * self.task.number("fwhm"))
+        profile = np.nan_to_num(gaussian((values - centre) / width))
+        height = self.task.number("strength") * noise_level(self.task.product, measurement, budget) if emission else 0.0
+        self._profiles[id(measurement)] = profile, height
+        return {"wavelength": centre, "fwhm": width, "peak": rounded(height)}
+
+    def on_chunk(self, block: Block) -> None:
+        """Add or take away light at the wavelengths of the line."""
+        profile, height = self._profiles[id(block.measurement)]
+        row = profile[block.frame]
+        part = row[block.start : block.start + block.size] if row.size > 1 else np.full(block.size, row[0])
+        stream = self.task.stream(block.measurement.key)
+        if not part.any():
+            return
+        if self.task.word("kind") == "absorption":
+            q = (1.0 - self.task.number("depth") * part).astype(block.sci.dtype)
+            lose_light(block, stream, q, self.task.err_honest)
+            return
+        index = np.flatnonzero(part)
+        add_light(block, stream, index, part[index] * height, self.task.err_honest)
+
+
+@register(
+    EffectSpec(
+        name="stuck_value",
+        title="Stuck value",
+        code="G9",
+        stage="digitization",
+        kind="signal",
+        model="in each frame a run of consecutive pixels repeats the value of the pixel where it begins",
+        planes=("SCI",),
+        parameters=(
+            _parameter(
+                "length", "share of the frame that is stuck", severities=(1e-4, 1e-3, 5e-3, 0.02, 0.1), high=1.0
+            ),
+        ),
+        source="a register that is not read out anew; telemetry anomaly benchmarks call it a stuck value",
+        test="the run of equal values has the recorded place and length",
+    )
+)
+class StuckValue(Effect):
+    """A value that repeats; the place is the same in all frames, and flags say nothing."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._runs: dict[int, tuple[int, int]] = {}
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Choose where it begins: at a valid pixel of the first frame."""
+        word = int(self.task.stream(measurement.key).bits(0, 0, 1)[0])
+        length = max(2, int(self.task.number("length") * measurement.pixels))
+        if measurement.pixels < 4:
+            raise NotApplicableError("fewer than four pixels")
+        start = (word * measurement.pixels) >> 32
+        end = min(start + length, measurement.pixels)
+        self._runs[id(measurement)] = start, end
+        return {"start": start, "end": end}
+
+    def on_frame(self, block: Block) -> None:
+        """Repeat the first valid value of the run."""
+        start, end = self._runs[id(block.measurement)]
+        run = block.sci[:, start:end]
+        for group in range(block.groups):
+            valid = np.flatnonzero(np.isfinite(run[group]))
+            if valid.size:
+                run[group, valid] = run[group, valid[0]]
+
+
+def place_of(stream: Stream, frame: tuple[int, ...]) -> tuple[float, float]:
+    """Return a place (y, x) in pixels in the middle 80 % of a frame, drawn uniformly."""
+    words = stream.bits(0, 0, 2)
+    y, x = ((0.1 + 0.8 * int(word) / 2**32) * (length - 1) for word, length in zip(words, frame, strict=True))
+    return rounded(y), rounded(x)
+
+
+class _Placed(Effect):
+    """Light at places in an image: a list of stamps for each frame, found before anything changes."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._stamps: dict[int, list[tuple[NDArray[np.int64], Floats]]] = {}
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Find where the light falls and how much."""
+        if budget.k is None:
+            raise NotApplicableError("electrons per science unit are not known")
+        if measurement.sci.column or len(measurement.frame) < 2 or min(measurement.frame) < 8:
+            raise NotApplicableError("it needs an image of at least 8 x 8 pixels")
+        stamps, found = self.scene(measurement, budget)
+        self._stamps[id(measurement)] = stamps
+        return found
+
+    def scene(
+        self, measurement: Measurement, budget: Budget
+    ) -> tuple[list[tuple[NDArray[np.int64], Floats]], dict[str, Any]]:
+        """Return (for each frame, flat places and mean signal there), and numbers for the record."""
+        raise NotImplementedError
+
+    def on_chunk(self, block: Block) -> None:
+        """Add the light that falls into this chunk."""
+        places, amount = self._stamps[id(block.measurement)][block.frame]
+        low, high = np.searchsorted(places, [block.start, block.start + block.size])
+        if high > low:
+            stream = self.task.stream(block.measurement.key)
+            add_light(block, stream, places[low:high] - block.start, amount[low:high], self.task.err_honest)
+
+
+_PSF = _parameter("fwhm", "full width at half maximum of the Gaussian PSF", unit="px", default=2.0, low=0.3, high=100.0)
+_BRIGHT = _parameter(
+    "peak",
+    "mean signal of the brightest pixel of a centred source, in units of the noise of a typical pixel",
+    severities=(1.0, 3.0, 5.0, 10.0, 50.0),
+    high=1e6,
+    source="detection at 3 to 5 sigma; " + _PROPOSAL,
+)
+
+
+@register(
+    EffectSpec(
+        name="point_source",
+        title="Point source, transient or variable",
+        code="G4",
+        stage="signal",
+        kind="signal",
+        model="S += Poisson(k F(t) PSF) / k, PSF a Gaussian integrated over pixels; F steady, from an onset on, or "
+        "triangular with a period",
+        planes=_ADDED,
+        parameters=(
+            _BRIGHT,
+            _PSF,
+            _parameter("light", "course in time", default="steady", choices=("steady", "transient", "variable")),
+            _parameter("onset", "onset of a transient as a share of the exposure", default=0.5),
+            _parameter("period", "period of a variable as a share of the exposure", default=0.5, low=1e-3, high=1e3),
+        ),
+        source="mean signal with its Poisson noise; the PSF is a Gaussian, not the telescope's",
+        test="flux, centroid and width of the difference; frames before the onset do not change",
+        err=True,
+    )
+)
+class PointSource(_Placed):
+    """A star at a random place. Across products, a ``when`` of the scenario gives the course in time."""
+
+    def scene(
+        self, measurement: Measurement, budget: Budget
+    ) -> tuple[list[tuple[NDArray[np.int64], Floats]], dict[str, Any]]:
+        """Return one stamp, weighted frame by frame."""
+        y, x = place_of(self.task.stream("place"), measurement.frame)
+        flux = _flux(self.task, measurement, budget)
+        places, shape = stamp(measurement.frame, y, x, self.task.number("fwhm"))
+        weights = self._weights(frame_times(self.task.product, measurement))
+        found = {"y": y, "x": x, "flux": flux, "weights": [rounded(float(w)) for w in weights[:64]]}
+        return [(places, shape * flux * weight) for weight in weights], found
+
+    def _weights(self, times: Floats) -> Floats:
+        light = self.task.word("light")
+        if light == "steady":
+            return np.ones(times.shape)
+        if light == "transient":
+            return (times >= self.task.number("onset")).astype(np.float64)
+        turns = times / self.task.number("period")
+        return np.abs(2.0 * (turns - np.floor(turns)) - 1.0)
+
+
+def _flux(task: Task, measurement: Measurement, budget: Budget) -> float:
+    """Return the total flux that gives the wanted brightest pixel."""
+    places, shape = stamp((9, 9), 4.0, 4.0, task.number("fwhm"))
+    return rounded(task.number("peak") * noise_level(task.product, measurement, budget) / float(shape[places == 40][0]))
+
+
+@register(
+    EffectSpec(
+        name="moving_object",
+        title="Moving object",
+        code="G5",
+        stage="signal",
+        kind="signal",
+        model="a point source that crosses a part of the frame in a straight line; within a frame its light is "
+        "spread along its way",
+        planes=_ADDED,
+        parameters=(
+            _BRIGHT,
+            _PSF,
+            _parameter("path", "length of the way during the exposure", unit="px", default=20.0, low=0.0, high=1e4),
+        ),
+        source="mean signal with its Poisson noise; asteroids cross JWST fields at up to 30 mas/s",
+        test="centroids of the frames lie on the recorded line; flux is kept",
+        err=True,
+    )
+)
+class MovingObject(_Placed):
+    """An asteroid: in one image a trail, in integrations a source that moves."""
+
+    def scene(
+        self, measurement: Measurement, budget: Budget
+    ) -> tuple[list[tuple[NDArray[np.int64], Floats]], dict[str, Any]]:
+        """Return stamps along the way."""
+        stream, length = self.task.stream("place"), self.task.number("path")
+        y, x = place_of(stream, measurement.frame)
+        dy, dx = direction(stream)
+        flux = _flux(self.task, measurement, budget)
+        times = frame_times(self.task.product, measurement)
+        span = 1.0 if times.size == 1 or times[0] == times[-1] else float(times[1] - times[0])
+        steps = max(1, math.ceil(2 * length * span))
+        frames = []
+        for time in times:
+            total: dict[int, float] = {}
+            for step in range(steps):
+                way = (time + span * ((step + 0.5) / steps - 0.5) - 0.5) * length
+                places, shape = stamp(measurement.frame, y + dy * way, x + dx * way, self.task.number("fwhm"))
+                for place, value in zip(places.tolist(), (shape * (flux / steps)).tolist(), strict=True):
+                    total[place] = total.get(place, 0.0) + value
+            keys = sorted(total)
+            frames.append((np.array(keys, np.int64), np.array([total[key] for key in keys])))
+        return frames, {"y": y, "x": x, "dy": dy * length, "dx": dx * length, "flux": flux}
+
+
+def direction(stream: Stream) -> tuple[float, float]:
+    """Return a random unit vector (y, x)."""
+    angle = 2 * math.pi * int(stream.bits(1, 0, 1)[0]) / 2**32
+    return rounded(math.sin(angle)), rounded(math.cos(angle))
+
+
+@register(
+    EffectSpec(
+        name="companion",
+        title="Companion",
+        code="G6",
+        stage="signal",
+        kind="signal",
+        model="a point source of contrast c times the brightest pixel's star at a separation, at a random angle",
+        planes=_ADDED,
+        parameters=(
+            _parameter(
+                "contrast",
+                "flux relative to the star",
+                severities=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2),
+                high=1.0,
+                source="JWST coronagraphy reaches 1e-5 beyond 1 arcsec; " + _PROPOSAL,
+            ),
+            _parameter("separation", "distance from the star", unit="px", default=10.0, low=0.0, high=1e4),
+            _PSF,
+        ),
+        source="mean signal with its Poisson noise; a star masked by a coronagraph shows less light than it has",
+        test="flux relative to the star and distance from it",
+        err=True,
+    )
+)
+class Companion(_Placed):
+    """A planet next to the brightest star of the image."""
+
+    def scene(
+        self, measurement: Measurement, budget: Budget
+    ) -> tuple[list[tuple[NDArray[np.int64], Floats]], dict[str, Any]]:
+        """Return one stamp in all frames."""
+        shape = (measurement.frames, measurement.groups, *measurement.frame)
+        if measurement.ramp:
+            raise NotApplicableError("in a raw ramp the star's light cannot be told from bias")
+        raw = measurement.sci.raw(self.task.product.payload).reshape(shape)[0, 0]
+        image = np.nan_to_num(measurement.sci.decode(raw).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        star_y, star_x = (int(place) for place in np.unravel_index(int(image.argmax()), image.shape))
+        dy, dx = direction(self.task.stream("place"))
+        y, x = (rounded(a + b * self.task.number("separation")) for a, b in ((star_y, dy), (star_x, dx)))
+        if not (0 <= y < image.shape[0] and 0 <= x < image.shape[1]):
+            y, x = 2 * star_y - y, 2 * star_x - x
+        if not (0 <= y < image.shape[0] and 0 <= x < image.shape[1]):
+            raise NotApplicableError("at this separation it lies outside the image")
+        places, core = stamp((9, 9), 4.0, 4.0, self.task.number("fwhm"))
+        star = rounded(max(float(image[star_y, star_x]), 0.0) / float(core[places == 40][0]))
+        flux = rounded(star * self.task.number("contrast"))
+        spots, profile = stamp(measurement.frame, y, x, self.task.number("fwhm"))
+        found = {"y": y, "x": x, "star_y": star_y, "star_x": star_x, "star_flux": star, "flux": flux}
+        return [(spots, profile * flux)] * measurement.frames, found
