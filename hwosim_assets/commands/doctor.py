@@ -11,6 +11,7 @@ from hwosim_assets.console import json_option, print_json, print_table
 from hwosim_assets.errors import HwosimError
 
 if TYPE_CHECKING:
+    from hwosim_assets.lake.tables import Tables
     from hwosim_assets.settings import Settings
 
 __all__ = ["doctor"]
@@ -79,6 +80,7 @@ def _findings() -> list[Finding]:
             redacted(settings.catalog_uri.get_secret_value()),
             lambda: Tables.from_settings(settings).check(),
         ),
+        _tried("tables", settings.lake_uri + "/tables", lambda: _find_tables(Tables.from_settings(settings))),
     ]
     known = find_scenarios(settings.scenario_folders())
     findings.append(Finding("scenarios", ", ".join(sorted(known.found)), True))
@@ -88,6 +90,25 @@ def _findings() -> list[Finding]:
         name, value, check = point.load()(settings)
         findings.append(_tried(name, value, check))
     return findings
+
+
+def _find_tables(tables: "Tables") -> None:
+    """Look whether every table lies where the catalog says.
+
+    Raises
+    ------
+    HwosimError
+        If some do not; tells a lake that was moved from one that is lost.
+    """
+    from hwosim_assets.lake.moved import whereabouts
+
+    places = whereabouts(tables)
+    named = {state: sorted(name for name, place in places.items() if place == state) for state in ("moved", "lost")}
+    if named["moved"]:
+        raise HwosimError("tables", "the lake was moved, the catalog names the old place", "hwosim lake moved --mend")
+    if named["lost"]:
+        reason = f"{', '.join(named['lost'])}: lost, here and where the catalog says"
+        raise HwosimError("tables", reason, "restore the lake's folder tables/ from a copy")
 
 
 def _ask_archive(settings: "Settings") -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hwosim_assets.commands.sources import backfill, watch
+from hwosim_assets.commands.upkeep import compact, expire, moved, reconcile
 from hwosim_assets.console import json_option, print_json, print_table, progress, say
 from hwosim_assets.errors import HwosimError
 
@@ -25,8 +26,8 @@ def lake() -> None:
     """Look after what lies in the lake: objects and tables."""
 
 
-lake.add_command(backfill)
-lake.add_command(watch)
+for command in (backfill, watch, compact, expire, moved, reconcile):
+    lake.add_command(command)
 
 
 @lake.command(epilog="Example:  hwosim lake verify --program 1345 --mend")
