@@ -80,8 +80,10 @@ def _findings() -> list[Finding]:
             redacted(settings.catalog_uri.get_secret_value()),
             lambda: Tables.from_settings(settings).check(),
         ),
-        _tried("tables", settings.lake_uri + "/tables", lambda: _find_tables(Tables.from_settings(settings))),
     ]
+    if findings[-1].is_well:
+        where = redacted(settings.lake_uri) + "/tables"
+        findings.append(_tried("tables", where, lambda: _find_tables(Tables.from_settings(settings))))
     known = find_scenarios(settings.scenario_folders())
     findings.append(Finding("scenarios", ", ".join(sorted(known.found)), True))
     findings += [Finding(f"scenario {item.name}", str(item.path), False, item.reason) for item in known.broken]
