@@ -22,22 +22,28 @@ class Detector:
         Electrons per DN.
     read_noise : float
         Of one read, electrons.
+    pixel_mas : float
+        Side of a pixel on the sky, milliarcseconds (JDox, instrument pages).
+    pitch_um : float
+        Side of a pixel on the detector, micrometres: 18 (HAWAII-2RG), 25 (MIRI's Si:As).
     source : str
-        Where the numbers come from.
+        Where gain and read noise come from.
     """
 
     gain: float
     read_noise: float
+    pixel_mas: float
+    pitch_um: float
     source: str
 
 
 _PYNRC = "pyNRC (flight gains of PID 1538: 2.00-2.25 short, 1.88-1.90 long; read noise 11.5 and 10.0 e-)"
 _DETECTORS = {
-    "NIRCAM SHORT": Detector(2.1, 11.5, _PYNRC),
-    "NIRCAM LONG": Detector(1.89, 10.0, _PYNRC),
-    "NIRISS": Detector(1.6, 11.55, "read noise: JexoSim; gain: commonly quoted, not checked"),
-    "NIRSPEC": Detector(1.0, 9.8, "JDox: gain near unity in full frame, 9.8 e- in traditional readout"),
-    "MIRI": Detector(4.0, 24.0, "JDox: gain about 4 e-/DN, read noise about 6 DN"),
+    "NIRCAM SHORT": Detector(2.1, 11.5, 31.0, 18.0, _PYNRC),
+    "NIRCAM LONG": Detector(1.89, 10.0, 63.0, 18.0, _PYNRC),
+    "NIRISS": Detector(1.6, 11.55, 65.6, 18.0, "read noise: JexoSim; gain: commonly quoted, not checked"),
+    "NIRSPEC": Detector(1.0, 9.8, 100.0, 18.0, "JDox: gain near unity in full frame, 9.8 e- in traditional readout"),
+    "MIRI": Detector(4.0, 24.0, 110.0, 25.0, "JDox: gain about 4 e-/DN, read noise about 6 DN"),
 }
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwosim_assets.errors import HwosimError
+from hwosim_assets.perturb.exact import log
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,6 +105,20 @@ class Stream:
     def normal(self, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.float32]:
         """Return standard normal deviates of consecutive pixels, float32; see :meth:`bits`."""
         return normal(self.bits(plane, start, count, sub))
+
+    def uniform(self, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.float64]:
+        """Return numbers between 0 and 1, neither included, float64; see :meth:`bits`."""
+        return (self.bits(plane, start, count, sub).astype(np.float64) + 0.5) / 4294967296.0
+
+    def exponential(self, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.float64]:
+        """Return exponential deviates of mean 1, float64; see :meth:`bits`."""
+        return -log(self.uniform(plane, start, count, sub))
+
+    def poisson(
+        self, mean: float | NDArray[np.float64], plane: int, start: int, count: int, sub: int = 0
+    ) -> NDArray[np.float32]:
+        """Return Poisson counts of one mean or of each its own, float32; see :meth:`bits`."""
+        return poisson(self.bits(plane, start, count, sub), mean)
 
 
 def threshold(probability: float) -> int:
