@@ -29,6 +29,8 @@ from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.lake.place import Place, store_errors
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
+
     from hwosim_assets.settings import Settings
 
 __all__ = ["AlreadyStoredError", "Lake", "NotStoredError", "Stored"]
@@ -204,7 +206,9 @@ class Lake:
         import obstore
         from obstore.exceptions import GenericError, PreconditionError
 
-        options: dict[str, Any] = {"range": (start, start + length)} | ({"if_match": etag} if etag else {})
+        options: GetOptions = {"range": (start, start + length)}
+        if etag:
+            options["if_match"] = etag
         with self._reading(key):
             try:
                 found = obstore.get(self._store, key, options=options)
