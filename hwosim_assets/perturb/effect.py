@@ -169,7 +169,7 @@ class Effect:
         return {}
 
     def on_chunk(self, block: Block) -> None:
-        """Change a chunk of at most 16 384 pixels (of all groups of a ramp) in place."""
+        """Change a chunk of at most 32 768 pixels (of all groups of a ramp) in place."""
 
     def on_frame(self, block: Block) -> None:
         """Change a whole frame in place, for effects that need a pixel's neighbours."""

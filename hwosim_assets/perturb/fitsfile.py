@@ -8,8 +8,10 @@ mean (``perturb.planes``, ``perturb.measurements``).
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -135,35 +137,65 @@ class FitsFile:
             Hdu(block.index, _cards(block), block.header_offset, block.data_offset, block.data_bytes)
             for block in found.blocks
         ]
-        self._new: bytearray | None = None
+        offsets = [hdu.header_offset for hdu in self.hdus[1:]] + [len(content)]
+        self._ends = {hdu.index: end for hdu, end in zip(self.hdus, offsets, strict=True)}
+        self._new: io.BytesIO | None = None
+        self._dropped = False
 
-    @property
-    def data(self) -> bytearray:
+    @cached_property
+    def data(self) -> memoryview:
         """The bytes to write arrays into: a copy of the input, made on first use."""
-        if self._new is None:
-            self._new = bytearray(self.content)
-        return self._new
+        self._new = io.BytesIO(self.content)
+        return self._new.getbuffer()
+
+    def insert(self, place: int, cards: list[bytes], data: bytes) -> Hdu:
+        """Add an HDU before place ``place`` of ``hdus``; its header must describe ``data``, END comes by itself."""
+        new = Hdu(-1 - len(self.hdus), cards, 0, 0, len(data), edited=True, new_data=data)
+        self.hdus.insert(place, new)
+        return new
+
+    def drop(self, hdu: Hdu) -> None:
+        """Take out an HDU."""
+        self.hdus.remove(hdu)
+        self._dropped = True
 
     def changed(self) -> bool:
         """Return whether any array may have been written or any card was edited."""
-        return self._new is not None or any(hdu.edited for hdu in self.hdus)
+        return self._new is not None or self._dropped or any(hdu.edited for hdu in self.hdus)
 
     def assemble(self) -> bytes:
         """Return the edited file; CHECKSUM and DATASUM are set anew where they stood and no longer hold."""
         if not self.changed():
             return self.content
-        body = memoryview(self._new if self._new is not None else self.content)
+        body = memoryview(self.content) if self._new is None else self.data
         parts: list[bytes | memoryview] = []
         for hdu in self.hdus:
-            end = self.hdus[hdu.index + 1].header_offset if hdu.index + 1 < len(self.hdus) else len(body)
-            data = body[hdu.data_offset : end]
+            data = body[hdu.data_offset : self._ends.get(hdu.index, hdu.data_offset)]
             if hdu.new_data is not None:
                 data = memoryview(hdu.new_data.ljust(-(-len(hdu.new_data) // BLOCK) * BLOCK, b"\0"))
                 hdu.data_bytes = len(hdu.new_data)
             if hdu.edited or hdu.touched:
                 _set_sums(hdu, data[: -(-hdu.data_bytes // BLOCK) * BLOCK])
             parts += [header_bytes(hdu.cards) if hdu.edited else body[hdu.header_offset : hdu.data_offset], data]
-        return b"".join(parts)
+        if self._new is None or not self._in_place(parts):
+            return b"".join(parts)
+        # Without views of it, the stream gives its bytes away instead of a copy of them.
+        del body, data, parts
+        self.data.release()
+        return self._new.getvalue()
+
+    def _in_place(self, parts: list[bytes | memoryview]) -> bool:
+        """Write edited headers over the old ones, where every HDU is as long as it was."""
+        plain = not self._dropped and all(hdu.index >= 0 and hdu.new_data is None for hdu in self.hdus)
+        headers = parts[::2]
+        if not plain or any(
+            len(header) != hdu.data_offset - hdu.header_offset for hdu, header in zip(self.hdus, headers, strict=True)
+        ):
+            return False
+        for hdu, header in zip(self.hdus, headers, strict=True):
+            if hdu.edited:
+                self.data[hdu.header_offset : hdu.data_offset] = header
+        return True
 
 
 def _set_sums(hdu: Hdu, data: memoryview) -> None:

@@ -7,6 +7,7 @@ scaling anything twice. Keep out which planes belong together; that is ``perturb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,14 +57,14 @@ class Plane:
         """``SCI,1`` for an image, ``EXTRACT1D,1/FLUX`` for a column."""
         return f"{self.extname},{self.extver}" + (f"/{self.column}" if self.column else "")
 
-    @property
+    @cached_property
     def stored(self) -> np.dtype[Any]:
         """Big-endian type of the stored elements (signed where FITS stores an offset)."""
         native = np.dtype(self.dtype)
         kind = "i" if native.kind == "u" and native.itemsize > 1 else native.kind
         return np.dtype(f">{kind}{native.itemsize}")
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements."""
         return int(np.prod(self.shape, dtype=np.int64))
@@ -85,12 +86,18 @@ class Plane:
         signed = raw.astype(f"=i{native.itemsize}")
         return np.asarray(signed.view(native) ^ _sign_bit(native))
 
-    def encode(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return native numbers as they are stored."""
+    def put(self, values: NDArray[Any], target: NDArray[Any]) -> None:
+        """Write native numbers into stored elements of the same shape."""
         native = np.dtype(self.dtype)
-        if self.stored.kind == native.kind:
-            return values.astype(self.stored)
-        return np.asarray((values.astype(native) ^ _sign_bit(native)).view(f"=i{native.itemsize}").astype(self.stored))
+        if self.stored.kind != native.kind:
+            values = (values.astype(native) ^ _sign_bit(native)).view(f"=i{native.itemsize}")
+        target[...] = values
+
+    def encode(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return native numbers as they are stored, in a new array."""
+        stored = np.empty(values.shape, self.stored)
+        self.put(values, stored)
+        return stored
 
     def read(self, content: bytes | bytearray | memoryview) -> NDArray[Any]:
         """Return the whole array as native numbers."""

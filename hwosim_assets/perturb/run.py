@@ -25,7 +25,7 @@ from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.rng import CHUNK
 from hwosim_assets.perturb.scenario import Scenario, load_scenario
 from hwosim_assets.perturb.side import Findings, find_events, find_runs
-from hwosim_assets.perturb.transfer import load, store
+from hwosim_assets.perturb.transfer import Views, load, store
 from hwosim_assets.perturb.truth import Truth, make_truth
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _perturb_measurement(
     lots = {effect.use: effect.task.stream(f"{item.key} flags") for effect in effects if 0 < effect.task.dq_honest < 1}
     whole = any(_needs_frames(effect) for effect in effects)
     length = item.pixels if whole else CHUNK
-    content, original = file.data, file.content
+    content, original = Views(file.data, item), Views(file.content, item)
     parts = [
         (frame, slice(start, min(start + length, item.pixels)))
         for frame in range(item.frames)

@@ -21,21 +21,36 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.measurements import Measurement
     from hwosim_assets.perturb.planes import Plane
 
-__all__ = ["load", "store"]
+__all__ = ["Views", "load", "store"]
 
 
-def _view(plane: Plane, content: Any, measurement: Measurement) -> NDArray[Any]:
-    """Return the stored elements as (frames, groups, pixels)."""
-    return plane.raw(content).reshape(measurement.frames, measurement.groups, measurement.pixels)
-
-
-def load(content: Any, measurement: Measurement, budget: Budget, frame: int, part: slice, *, apart: bool) -> Block:
-    """Load a run of pixels.
+class Views:
+    """The stored elements of a measurement's planes as arrays of (frames, groups, pixels).
 
     Parameters
     ----------
     content : buffer
-        The plain FITS bytes.
+        The plain FITS bytes; writable for :func:`store`.
+    measurement : Measurement
+        What is measured.
+    """
+
+    def __init__(self, content: bytes | bytearray | memoryview, measurement: Measurement) -> None:
+        shape = (measurement.frames, measurement.groups, measurement.pixels)
+        self._arrays = {plane.offset: plane.raw(content).reshape(shape) for plane in measurement.planes()}
+
+    def __getitem__(self, plane: Plane) -> NDArray[Any]:
+        """Return the array of a plane."""
+        return self._arrays[plane.offset]
+
+
+def load(views: Views, measurement: Measurement, budget: Budget, frame: int, part: slice, *, apart: bool) -> Block:
+    """Load a run of pixels.
+
+    Parameters
+    ----------
+    views : Views
+        The file.
     measurement, budget : Measurement, Budget
         What is measured, and its noise.
     frame : int
@@ -47,7 +62,7 @@ def load(content: Any, measurement: Measurement, budget: Budget, frame: int, par
     """
 
     def read(plane: Plane) -> NDArray[Any]:
-        return plane.decode(_view(plane, content, measurement)[frame, :, part])
+        return plane.decode(views[plane][frame, :, part])
 
     sci = read(measurement.sci)
     if sci.dtype.kind != "f":
@@ -56,8 +71,8 @@ def load(content: Any, measurement: Measurement, budget: Budget, frame: int, par
     claimed = {name: read(plane).astype(sci.dtype, copy=False) for name, plane in measurement.variances.items()}
     dq = None if measurement.dq is None else read(measurement.dq)
     zeroed = [read(plane) for plane in measurement.weights]
+    summed = budget.sums and err is not None and _summed(err, claimed)
     true = _true_variance(sci, err, claimed, budget, apart)
-    summed = budget.sums and all(np.isfinite(plane.sum()) for plane in claimed.values())
     return Block(
         measurement=measurement,
         budget=budget,
@@ -74,6 +89,22 @@ def load(content: Any, measurement: Measurement, budget: Budget, frame: int, par
         blanked=[read(plane) for plane in measurement.blanked],
         inert=_inert(dq, zeroed),
     )
+
+
+def _summed(err: NDArray[Any], claimed: dict[str, NDArray[Any]]) -> bool:
+    """Return whether ERR is a number nowhere but where the sum of the VAR planes is one."""
+    total = _total(claimed)
+    lacking = np.isfinite(err)
+    lacking &= ~np.isfinite(total)
+    return not lacking.any()
+
+
+def _total(claimed: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return the sum of the VAR planes."""
+    total = claimed["VAR_POISSON"] + claimed["VAR_RNOISE"]
+    if "VAR_FLAT" in claimed:
+        total += claimed["VAR_FLAT"]
+    return total
 
 
 def _inert(dq: NDArray[Any] | None, weights: list[NDArray[Any]]) -> NDArray[np.bool_] | None:
@@ -110,26 +141,26 @@ def _true_variance(
 
 
 def _clean(variance: NDArray[Any], apart: bool) -> NDArray[Any]:
-    """Return a variance without NaN, infinities and negative numbers; the same array when it has none.
+    """Return a variance without NaN, infinities and negative numbers; the same array when it has none."""
+    low = variance.min(initial=np.inf)
+    if low >= 0 and variance.max(initial=0.0) < np.inf:
+        return variance.copy() if apart else variance
+    zero = np.zeros((), variance.dtype)
+    clean = np.fmax(variance, zero)
+    return clean if clean.max() < np.inf else np.where(np.isinf(clean), zero, clean)
 
-    Its sum tells whether there are any; the sum itself is not used.
-    """
-    if not np.isfinite(variance.sum()) or variance.min(initial=0.0) < 0:
-        return np.where(np.isfinite(variance) & (variance > 0), variance, np.zeros((), variance.dtype))
-    return variance.copy() if apart else variance
 
-
-def store(block: Block, content: Any, original: Any) -> None:
+def store(block: Block, views: Views, original: Views) -> None:
     """Write a block back.
 
     Parameters
     ----------
     block : Block
         With everything that effects did.
-    content : writable buffer
-        The bytes of the output file.
-    original : buffer
-        The bytes of the input file, for pixels that hold no data.
+    views : Views
+        The output file.
+    original : Views
+        The input file, for pixels that hold no data.
     """
     measurement = block.measurement
     if "variance" in block.dirty and block.err is not None:
@@ -137,11 +168,10 @@ def store(block: Block, content: Any, original: Any) -> None:
     part = slice(block.start, block.start + block.size)
 
     def write(plane: Plane, values: NDArray[Any]) -> None:
-        target = _view(plane, content, measurement)[block.frame, :, part]
-        stored = plane.encode(_as_stored(values, plane))
+        target = views[plane][block.frame, :, part]
+        plane.put(_as_stored(values, plane), target)
         if block.inert is not None:
-            stored[:, block.inert] = _view(plane, original, measurement)[block.frame, :, part][:, block.inert]
-        target[...] = stored
+            target[:, block.inert] = original[plane][block.frame, :, part][:, block.inert]
 
     write(measurement.sci, block.sci)
     if block.dirty & {"variance", "invalid"}:
@@ -166,10 +196,8 @@ def _update_err(block: Block) -> None:
         np.maximum(square, 0.0, out=square)
         np.sqrt(square, out=block.err, where=square >= 0)
     if block.budget.sums:
-        total = block.claimed["VAR_POISSON"] + block.claimed["VAR_RNOISE"]
-        if "VAR_FLAT" in block.claimed:
-            total += block.claimed["VAR_FLAT"]
-        np.sqrt(total, out=block.err, where=np.isfinite(total) & (total >= 0))
+        root = np.sqrt(_total(block.claimed))
+        np.copyto(block.err, root, where=np.isfinite(root))
 
 
 def _as_stored(values: NDArray[Any], plane: Plane) -> NDArray[Any]:

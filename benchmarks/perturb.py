@@ -1,0 +1,233 @@
+"""What perturbing costs: compute, reading and writing, memory; beside what one would take instead, and the floor.
+
+Holds: ``python -m benchmarks.perturb``, on a generated 2048 x 2048 ``cal`` product of seven planes (117 MB), one
+core. Figures are the best of a few runs, in milliseconds, and ratios to copying the file. The peers are measured
+where they are installed (``uv sync --group bench``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SIDE = 2048
+NAME = "jw01234001001_02101_00001_nrca1_cal.fits"
+SEVERAL = 5
+EFFECTS = ("read_noise", "background", "throughput", "flat_drift", "pink_noise", "cosmic_rays", "jitter", "ipc")
+
+
+def product_file(path: Path, side: int = SIDE) -> None:
+    """Write a product with SCI, ERR, DQ, AREA and three variances."""
+    from astropy.io import fits
+
+    rng = np.random.default_rng(1)
+    shape = (side, side)
+    k, sky = np.float32(150), np.float32(2)
+    signal = np.full(shape, sky)
+    signal[:, : side // 8] *= 20
+    poisson, read = signal / k, np.full(shape, 0.02, np.float32)
+    flat = np.float32(9e-6) * signal * signal
+    sci = signal + np.sqrt(poisson + read) * rng.standard_normal(shape, np.float32)
+    bad = rng.random(shape, np.float32) < 0.005
+    dq = bad.astype(np.uint32)
+    area = np.ones(shape, np.float32)
+    planes = {"SCI": sci, "ERR": np.sqrt(poisson + read + flat), "DQ": dq, "AREA": area}
+    planes |= {"VAR_POISSON": poisson, "VAR_RNOISE": read, "VAR_FLAT": flat}
+    primary = fits.PrimaryHDU()
+    cards = {
+        "TELESCOP": "JWST", "INSTRUME": "NIRCAM", "CHANNEL": "SHORT", "DETECTOR": "NRCA1", "FILTER": "F200W",
+        "EXPSTART": 60000.0, "EXPMID": 60000.005, "EXPEND": 60000.01, "EFFINTTM": 900.0, "EFFEXPTM": 900.0,
+        "FASTAXIS": -1, "SLOWAXIS": 2, "NOUTPUTS": 4, "DATAPROB": False,
+    }  # fmt: skip
+    primary.header.update(cards)
+    hdus = [primary]
+    for name, data in planes.items():
+        if name not in ("DQ", "AREA"):
+            data[bad] = np.nan
+        hdus.append(fits.ImageHDU(data, name=name))
+        if name in ("SCI", "ERR"):
+            hdus[-1].header["BUNIT"] = "MJy/sr"
+    fits.HDUList(hdus).writeto(path)
+
+
+def best(work: Callable[[], object], times: int = SEVERAL) -> float:
+    """Return the shortest of some runs in milliseconds."""
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return 1000 * min(found)
+
+
+def pixels_only(source: bytes, scenario: object) -> Callable[[], object]:
+    """Return the work of computing alone: the product is read, its noise budget known, no hash and no truth."""
+    from hwosim_assets.perturb import run
+    from hwosim_assets.perturb.budget import infer_budget
+    from hwosim_assets.perturb.effect import Task
+    from hwosim_assets.perturb.fitsfile import FitsFile
+    from hwosim_assets.perturb.plan import make_plan
+    from hwosim_assets.perturb.product import Product
+    from hwosim_assets.perturb.registry import effect_class
+
+    product = Product(NAME, source)
+    plan = make_plan(scenario, NAME, product.stream_time)  # type: ignore[arg-type]
+    (item,) = product.measurements
+    budget = infer_budget(product, item)
+    effects = [effect_class(step.effect)(Task(step, product, plan.seed, plan.uid)) for step in plan.effects]
+    effects = [effect for effect in effects if run._prepared(effect, item, {item.sci: budget}, [])]  # noqa: SLF001
+    effects = [effect for effect in effects if run._touches_pixels(effect)]  # noqa: SLF001
+    file = FitsFile(product.payload, product.scan)
+    _ = file.data
+
+    def work() -> None:
+        run._perturb_measurement(file, item, budget, effects, 1)  # noqa: SLF001
+
+    return work
+
+
+def chosen(*effects: object) -> object:
+    """Return a scenario of some effects."""
+    from hwosim_assets.perturb.scenario import Scenario
+
+    return Scenario.from_mapping("bench", {"version": 1, "effects": list(effects)})
+
+
+def from_disk(source: Path, target: Path, scenario: object, truth: bool) -> Callable[[], object]:
+    """Return the work of reading a product, perturbing it and writing it, with its truth or without."""
+    from hwosim_assets.perturb import run
+    from hwosim_assets.perturb.budget import infer_budget
+    from hwosim_assets.perturb.effect import Task
+    from hwosim_assets.perturb.plan import make_plan
+    from hwosim_assets.perturb.product import Product
+    from hwosim_assets.perturb.registry import effect_class
+
+    plan = make_plan(scenario, NAME, 60000.005)  # type: ignore[arg-type]
+
+    def work() -> None:
+        product = Product.open(source, NAME)
+        if truth:
+            out, record = run.perturb_product(product, plan)
+            out.write(target)
+            record.write(target.with_suffix(".jsonl"))
+        else:
+            budgets = {item.sci: infer_budget(product, item) for item in product.measurements}
+            effects = [effect_class(step.effect)(Task(step, product, plan.seed, plan.uid)) for step in plan.effects]
+            content, _, _ = run._perturbed(product, effects, budgets, 1)  # noqa: SLF001
+            Product(NAME, content).write(target)
+
+    return work
+
+
+def memory(source: Path, code: str) -> float:
+    """Return the peak resident memory of a fresh process that runs a code, MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(source)], capture_output=True, text=True, check=True, env={**os.environ}
+    )
+    return float(done.stdout.split()[-1])
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from hwosim_assets.perturb import Product, apply
+import hwosim_assets.perturb.effects as effects, pyarrow.parquet, astropy.io.fits
+effects.registered()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+out, truth = apply(Product.open(Path(sys.argv[1]), "NAME"), "nominal_l2")
+out.write(Path(sys.argv[1] + ".out"))
+print(before / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+""".replace("NAME", NAME)
+
+
+def peers(frame: np.ndarray) -> list[tuple[str, float]]:
+    """Return what others take for a frame of this size, where they are installed."""
+    found = []
+    rng = np.random.default_rng(1)
+    found.append(("numpy: one plane of float32 normals", best(lambda: rng.standard_normal(frame.shape, np.float32))))
+    found.append(
+        ("numpy: normals added to SCI, VAR and ERR redone", best(lambda: _plain(frame, rng))),
+    )
+    for module, name, work in (
+        ("galsim", "GalSim Roman: all detector effects", _galsim),
+        ("imagecorruptions", "imagecorruptions: gaussian noise, RGB", _imagecorruptions),
+    ):
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            found.append((f"{name}: not installed (uv sync --group bench)", float("nan")))
+            continue
+        found.append((name, best(lambda work=work: work(frame), 1)))  # type: ignore[misc]
+    return found
+
+
+def _plain(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    variance = np.full(frame.shape, 0.02, np.float32)
+    noisy = frame + np.sqrt(variance * np.float32(0.2)) * rng.standard_normal(frame.shape, np.float32)
+    return noisy + np.sqrt(variance * np.float32(1.2))
+
+
+def _galsim(frame: np.ndarray) -> None:
+    import galsim
+    from galsim import roman
+
+    image = galsim.ImageF(np.nan_to_num(np.abs(frame)).astype(np.float32) * 100)
+    roman.allDetectorEffects(image, prev_exposures=[], rng=galsim.BaseDeviate(1), exptime=140.0)
+
+
+def _imagecorruptions(frame: np.ndarray) -> None:
+    from imagecorruptions import corrupt
+
+    image = np.clip(np.nan_to_num(frame), 0, 255).astype(np.uint8)
+    corrupt(np.dstack([image] * 3), corruption_name="gaussian_noise", severity=3)
+
+
+def line(name: str, value: float, floor: float, aim: str = "") -> None:
+    """Print one figure, its ratio to the floor, and what it should reach."""
+    print(f"{name:62s} {value:9.1f} {value / floor:8.2f}   {aim}")
+
+
+def main() -> None:
+    """Measure and print."""
+    from hwosim_assets.perturb.registry import effect_specs
+    from hwosim_assets.perturb.scenario import load_scenario
+
+    nominal = load_scenario("nominal_l2")
+    known = {spec.name for spec in effect_specs()}
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / NAME, Path(folder) / "out.fits"
+        product_file(source)
+        content = source.read_bytes()
+        floor = best(lambda: shutil.copyfile(source, target))
+        print(f"{'2048 x 2048 cal, ' + format(len(content) / 1e6, '.0f') + ' MB':62s} {'ms':>9s} {'/ copy':>8s}   aim")
+        line("copying the file", floor, floor)
+        line("nominal_l2, compute", best(pixels_only(content, nominal)), floor, "<= 60 ms")
+        line(
+            "nominal_l2, read + perturb + write", best(from_disk(source, target, nominal, False), 3), floor, "<= 120 ms"
+        )
+        line("  the same with hashes and truth", best(from_disk(source, target, nominal, True), 3), floor)
+        for name in (name for name in EFFECTS if name in known):
+            aim = "<= 5 ms with 10 000 hits" if name == "cosmic_rays" else "<= 20 ms"
+            body = {name: {"severity": 3}}
+            line(f"  {name} alone, compute", best(pixels_only(content, chosen(body)), 3), floor, aim)
+        frame = np.random.default_rng(0).normal(50, 5, (SIDE, SIDE)).astype(np.float32)
+        for name, value in peers(frame):
+            line(name, value, floor)
+        peak = memory(source, PEAK)
+        print(f"{'peak memory of a process that perturbs and writes, MB':62s} {peak:9.0f}")
+        print(f"{'  of it per MB of the product':62s} {peak * 1048576 / len(content):9.2f}            <= 2.2")
+
+
+if __name__ == "__main__":
+    main()
