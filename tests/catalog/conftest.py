@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from astropy.io import fits
 
 CAL_NAME = "jw01093012001_03102_00001_nis_cal.fits"
+#: Two of one program, one of another.
+THREE_NAMES = [f"jw0109{program}0{visit}2001_03102_00001_nis_cal.fits" for program, visit in ((3, 1), (3, 2), (4, 1))]
 
 
 def cal_exposure() -> fits.HDUList:
@@ -112,3 +115,46 @@ def put_into() -> Callable[..., dict[str, Any]]:
 def ingested(lake: Any, put_into: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """Return the same for the lake of this test."""
     return partial(put_into, lake)
+
+
+@pytest.fixture(scope="module")
+def three_products(
+    tmp_path_factory: pytest.TempPathFactory,
+    put_into: Callable[..., dict[str, Any]],
+    make_cal: Callable[[], fits.HDUList],
+    packed: Any,
+) -> Path:
+    """Return a home with three products: two of one program, one at the pole."""
+    from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS
+    from hwosim_assets.catalog.build import catalog_program
+    from hwosim_assets.lake.ingest import RAW_FILES
+    from hwosim_assets.lake.store import Lake
+    from hwosim_assets.lake.tables import Tables
+
+    home = tmp_path_factory.mktemp("command")
+    lake = Lake((home / "lake").as_uri())
+    tables = Tables(f"sqlite:///{home / 'catalog.db'}", (home / "lake" / "tables").as_uri())
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for number, name in enumerate(THREE_NAMES):
+        cal, program = make_cal(), name[2:7]
+        cal[0].header["PROGRAM"], cal[0].header["FILENAME"], cal[0].header["OBSERVTN"] = program, name, name[7:10]
+        cal[0].header["EFFEXPTM"] = 100.0 * (number + 1)
+        cal["SCI"].header["S_REGION"] = (
+            "POLYGON ICRS 0 89.9 90 89.9 180 89.9 270 89.9" if number == 2 else f"CIRCLE ICRS {10 * number} 0 0.1"
+        )
+        rows.setdefault(program, []).append(put_into(lake, program, name, packed(cal)))
+    for program, files in rows.items():
+        done = catalog_program(program, pa.Table.from_pylist(files, schema=RAW_FILES.schema), lake, tables)
+        assert done.rejections == []
+        listed = [
+            {"program": program, "dataURI": file["data_uri"], "dataRights": "PUBLIC" if number else "EXCLUSIVE_ACCESS"}
+            for number, file in enumerate(files)
+        ]
+        tables.replace(ARCHIVE_PRODUCTS, {"program": program}, pa.Table.from_pylist(listed))
+    return home
+
+
+@pytest.fixture(scope="session")
+def three_names() -> list[str]:
+    """File names of :func:`three_products`."""
+    return THREE_NAMES
