@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hwosim_assets.console import json_option, print_json, say
 from hwosim_assets.errors import BadInputError
+
+if TYPE_CHECKING:
+    from hwosim_assets.perturb.effect import Earlier
+    from hwosim_assets.perturb.plan import Plan
+    from hwosim_assets.perturb.product import Product
 
 __all__ = ["perturb", "replay", "truth"]
 
@@ -17,20 +23,28 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.argument("source", metavar="IN.fits", type=_FILE)
-@click.argument("target", metavar="OUT.fits", type=_FILE)
-@click.option("--scenario", required=True, help="Name of a scenario, or a YAML file.")
+@click.argument("target", metavar="[OUT.fits]", type=_FILE, required=False)
+@click.option("--scenario", help="Name of a scenario, or a YAML file.")
 @click.option("--severity", type=float, help="0 to 5, instead of the scenario's.")
 @click.option("--seed", type=int, help="Root seed, instead of the scenario's.")
+@click.option(
+    "--plan", "plan_file", type=_FILE, help="Apply this plan, saved and perhaps edited, instead of a scenario."
+)
+@click.option("--save-plan", type=_FILE, help="Write the resolved plan here; without OUT.fits nothing else is done.")
 @click.option("--truth", "truth_file", type=_FILE, help="Write the truth record here (JSON lines).")
+@click.option("--earlier", type=_FILE, multiple=True, help="Earlier exposures of the same detector, the latest first.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
 @json_option
 def perturb(
     source: Path,
-    target: Path,
-    scenario: str,
+    target: Path | None,
+    scenario: str | None,
     severity: float | None,
     seed: int | None,
+    plan_file: Path | None,
+    save_plan: Path | None,
     truth_file: Path | None,
+    earlier: tuple[Path, ...],
     threads: int,
     as_json: bool,
 ) -> None:
@@ -39,15 +53,23 @@ def perturb(
     \b
     Example:
       hwosim perturb x_cal.fits out.fits --scenario nominal_l2 --severity 3 --seed 7 --truth out.jsonl
+      hwosim perturb x_cal.fits --scenario nominal_l2 --save-plan plan.json
+      hwosim perturb x_cal.fits out.fits --plan plan.json
     """
     from hwosim_assets.perturb.product import Product
-    from hwosim_assets.perturb.run import apply
-    from hwosim_assets.perturb.scenario import load_scenario
-    from hwosim_assets.settings import Settings
+    from hwosim_assets.perturb.run import perturb_product
 
+    product = Product.open(source)
+    plan = _plan(product, scenario, plan_file, severity, seed)
+    if save_plan is not None:
+        plan.write(save_plan)
+    if target is None:
+        if save_plan is None:
+            raise BadInputError("OUT.fits", "is not given", "give an output file, or --save-plan")
+        say(f"{save_plan}: {len(plan.effects)} effects")
+        return
     _apart(source, target)
-    chosen = load_scenario(scenario, Settings().scenario_folders())
-    out, record = apply(Product.open(source), chosen, severity=severity, seed=seed, threads=threads)
+    out, record = perturb_product(product, plan, threads=threads, earlier=_earlier(earlier))
     out.write(target)
     if truth_file is not None:
         record.write(truth_file)
@@ -62,12 +84,47 @@ def perturb(
                 say(f"{step['effect']} left {item['name']} alone: {item['not_applicable']}")
 
 
+def _plan(
+    product: Product, scenario: str | None, plan_file: Path | None, severity: float | None, seed: int | None
+) -> Plan:
+    """Return the plan of a scenario for a product, or the one of a file."""
+    from hwosim_assets.perturb.plan import make_plan, read_plan
+    from hwosim_assets.perturb.scenario import load_scenario
+    from hwosim_assets.settings import Settings
+
+    if (scenario is None) == (plan_file is None):
+        raise BadInputError("hwosim perturb", "needs a scenario or a plan", "give --scenario or --plan")
+    if plan_file is not None:
+        if severity is not None or seed is not None:
+            raise BadInputError("--plan", "has its own severity and seed", "edit the plan")
+        return read_plan(plan_file)
+    chosen = load_scenario(str(scenario), Settings().scenario_folders())
+    chosen = chosen.with_overrides(severity=severity, seed=seed)
+    return make_plan(chosen, product.name, product.stream_time if chosen.effects else None)
+
+
+def _earlier(files: tuple[Path, ...]) -> list[Earlier]:
+    """Return earlier exposures with the time they ended."""
+    from hwosim_assets.perturb.effect import Earlier
+    from hwosim_assets.perturb.product import Product
+
+    found = []
+    for path in files:
+        product = Product.open(path)
+        end = product.number("EXPEND")
+        if end is None:
+            raise BadInputError(str(path), "does not say when it ended (EXPEND)", "leave it out")
+        found.append(Earlier(product, end))
+    return found
+
+
 @click.command()
 @click.argument("record", metavar="TRUTH.jsonl", type=_FILE)
 @click.argument("source", metavar="IN.fits", type=_FILE)
 @click.argument("target", metavar="OUT.fits", type=_FILE)
+@click.option("--earlier", type=_FILE, multiple=True, help="Earlier exposures that the record names.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True)
-def replay(record: Path, source: Path, target: Path, threads: int) -> None:
+def replay(record: Path, source: Path, target: Path, earlier: tuple[Path, ...], threads: int) -> None:
     """Make the same bytes again from an input and its truth.
 
     \b
@@ -80,7 +137,8 @@ def replay(record: Path, source: Path, target: Path, threads: int) -> None:
 
     _apart(source, target)
     product = Product.open(source)
-    replayed(read_truth(record, product.sha256), product, threads=threads).write(target)
+    again = replayed(read_truth(record, product.sha256), product, threads=threads, earlier=_earlier(earlier))
+    again.write(target)
     say(f"{target}: the same bytes as recorded")
 
 
@@ -98,8 +156,9 @@ def truth() -> None:
 @click.argument("before", metavar="IN.fits", type=_FILE)
 @click.argument("after", metavar="OUT.fits", type=_FILE)
 @click.option("--truth", "truth_file", type=_FILE, required=True, help="The truth record.")
+@click.option("--earlier", type=_FILE, multiple=True, help="Earlier exposures that the record names.")
 @json_option
-def diff(before: Path, after: Path, truth_file: Path, as_json: bool) -> None:
+def diff(before: Path, after: Path, truth_file: Path, earlier: tuple[Path, ...], as_json: bool) -> None:
     """Say whether the truth accounts for every difference between two files; exit status 1 if not.
 
     \b
@@ -111,7 +170,7 @@ def diff(before: Path, after: Path, truth_file: Path, as_json: bool) -> None:
     from hwosim_assets.perturb.truth import read_truth
 
     product = Product.open(before)
-    verdict = compared(product, Product.open(after), read_truth(truth_file, product.sha256))
+    verdict = compared(product, Product.open(after), read_truth(truth_file, product.sha256), earlier=_earlier(earlier))
     if as_json:
         print_json({"accounted": verdict.accounted, "findings": list(verdict.findings)})
     elif verdict.accounted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -134,6 +135,31 @@ def show(name: str, severity: float | None, seed: int | None, as_json: bool) -> 
     print_table("schedule", ["key", "value"], list(chosen.schedule.model_dump().items()))
     faults = [(fault, _numbers(numbers)) for fault, numbers in chosen.transport.model_dump().items()]
     print_table("transport", ["fault", "numbers"], faults)
+
+
+@scenario.command()
+@click.argument("name")
+@click.option("--write", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write a YAML file for each.")
+@json_option
+def sweep(name: str, folder: Path | None, as_json: bool) -> None:
+    """List the scenarios that the section ``sweep`` of one stands for; write them for HWOSIM_SCENARIO_PATH.
+
+    \b
+    Example:
+      hwosim scenario sweep my_sweep.yaml --write scenarios
+    """
+    from hwosim_assets.perturb.scenario import load_scenario
+    from hwosim_assets.settings import Settings
+
+    derived = load_scenario(name, Settings().scenario_folders()).swept()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in derived:
+            item.write(folder / f"{item.name}.yaml")
+    if as_json:
+        print_json([{"name": item.name, "sha256": item.sha256, **_content(item)} for item in derived])
+        return
+    print_table("", ["scenario", "seed", "effects"], [(x.name, x.seed, len(x.effects)) for x in derived])
 
 
 def _content(item: Scenario) -> dict[str, Any]:

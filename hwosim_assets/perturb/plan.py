@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hwosim_assets.errors import BadInputError, HwosimError
+from hwosim_assets.perturb.choice import EffectChoice
+from hwosim_assets.perturb.parameters import SCALE
 from hwosim_assets.perturb.profiles import Constant
 from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.rng import RNG, Stream
-from hwosim_assets.perturb.scenario import EffectChoice, Scenario
+from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.perturb.spec import STAGES, PlannedEffect
+from hwosim_assets.perturb.stories import told
 
-__all__ = ["LeftOut", "Plan", "make_plan"]
+__all__ = ["LeftOut", "Plan", "make_plan", "read_plan"]
 
 
 class _Model(BaseModel):
@@ -61,11 +66,62 @@ class Plan(_Model):
     effects: tuple[PlannedEffect, ...]
     left_out: tuple[LeftOut, ...] = ()
 
+    def write(self, path: Path) -> None:
+        """Write the plan to a file of JSON that can be edited and applied (:func:`read_plan`).
+
+        Raises
+        ------
+        HwosimError
+            When the file cannot be written.
+        """
+        try:
+            path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise HwosimError(str(path), error.strerror or "cannot be written", "check path and free space") from error
+
     @property
     def sha256(self) -> str:
         """Hash of the plan."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_plan(path: Path) -> Plan:
+    """Return a plan that was saved, and perhaps edited, with every number checked.
+
+    Raises
+    ------
+    BadInputError
+        When the file cannot be read, is no plan, or has an effect or a number that is not possible.
+    """
+    try:
+        plan = Plan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadInputError(str(path), error.strerror or "cannot be read", "check the path") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInputError(str(path), f"is no plan: {where}: {first['msg']}", "use one as saved") from error
+    if (plan.rng, plan.scale) != (RNG, SCALE):
+        made = f"is of {plan.rng}, scale {plan.scale}; this is {RNG}, {SCALE}"
+        raise BadInputError(str(path), made, "make it again")
+    for step in plan.effects:
+        _check_step(str(path), step)
+    order = [STAGES.index(step.stage) for step in plan.effects]
+    if order != sorted(order):
+        raise BadInputError(str(path), "its effects do not stand in the order of their stages", "keep their order")
+    return plan
+
+
+def _check_step(thing: str, step: PlannedEffect) -> None:
+    spec = effect_class(step.effect).spec
+    if step.stage != spec.stage or set(step.parameters) != {parameter.name for parameter in spec.parameters}:
+        raise BadInputError(thing, f"{step.effect} has other parameters or another stage", "see `hwosim effects`")
+    for parameter in spec.parameters:
+        try:
+            parameter.parse(step.parameters[parameter.name])
+        except ValueError as wrong:
+            raise BadInputError(thing, f"{step.effect}.{parameter.name} {wrong}", "see `hwosim effects`") from None
 
 
 def make_plan(scenario: Scenario, uid: str, stream_time: float | None) -> Plan:
@@ -92,7 +148,7 @@ def make_plan(scenario: Scenario, uid: str, stream_time: float | None) -> Plan:
             reason = "its profile needs an exposure time, which the product does not have"
             left_out.append(LeftOut(effect=choice.effect, label=choice.label, reason=reason))
             continue
-        planned = _planned(choice, 0.0 if stream_time is None else stream_time, scenario.seed)
+        planned = _planned(choice, 0.0 if stream_time is None else stream_time, scenario)
         if planned is not None:
             effects.append(planned)
     effects.sort(key=lambda planned: STAGES.index(planned.stage))
@@ -107,14 +163,14 @@ def make_plan(scenario: Scenario, uid: str, stream_time: float | None) -> Plan:
     )
 
 
-def _planned(choice: EffectChoice, time: float, seed: int) -> PlannedEffect | None:
+def _planned(choice: EffectChoice, time: float, scenario: Scenario) -> PlannedEffect | None:
     """Return an effect with final numbers, or ``None`` when it does nothing."""
     kind = effect_class(choice.effect)
-    amplitude = choice.when.amplitude(time, Stream(seed, choice.effect, choice.label, "", "when"))
+    amplitude = choice.when.amplitude(time, Stream(scenario.seed, choice.effect, choice.label, "", "when"))
     parameters: dict[str, Any] = {}
     full: dict[str, Any] = {}
     acts = False
-    for parameter in kind.spec.parameters:
+    for parameter in (told(scenario.content.profile, choice.effect, item) for item in kind.spec.parameters):
         value = choice.parameters.get(parameter.name, parameter.default)
         if parameter.severities is not None:
             if parameter.name not in choice.parameters:

@@ -184,8 +184,7 @@ def _bridge(walk: Stream, share: Decimal) -> Decimal:
 
 def _sine_of_turns(turns: Decimal) -> Decimal:
     """Return sin(2 pi turns) by its Taylor series in decimal arithmetic."""
-    part = turns % 1
-    x = _TWO_PI * (part if abs(part) <= Decimal("0.5") else part - part.copy_sign(1))
+    x = _TWO_PI * (turns - turns.to_integral_value())
     term, total = x, x
     for order in range(1, 25):
         term = -term * x * x / ((2 * order) * (2 * order + 1))

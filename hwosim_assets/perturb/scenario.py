@@ -8,29 +8,29 @@ scenario against a product; that is ``perturb.plan``.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.perturb.parameters import SCALE, Value, at_severity
-from hwosim_assets.perturb.profiles import PROFILES, Constant, Profile
-from hwosim_assets.perturb.quantities import parse_number
-from hwosim_assets.perturb.registry import spec_of, suggestion
+from hwosim_assets.perturb.choice import EffectChoice, nearest
+from hwosim_assets.perturb.parameters import SCALE
+from hwosim_assets.perturb.profiles import PROFILES
+from hwosim_assets.perturb.registry import spec_of
 from hwosim_assets.perturb.schedule import Schedule
-from hwosim_assets.perturb.spec import EffectSpec
+from hwosim_assets.perturb.stories import StoryName
 from hwosim_assets.perturb.transport import Transport
 
 __all__ = [
     "SHIPPED",
     "BrokenScenario",
-    "EffectChoice",
     "Scenario",
     "ScenarioError",
     "ScenarioFile",
@@ -44,10 +44,6 @@ SHIPPED = Path(__file__).parents[1] / "scenarios"
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _LARGEST_FILE = 256 * 1024
-_DEFAULT_SHARE = 0.5
-
-#: Claimed over true standard deviation at severity 1 to 5 (``err: biased``), severity table 2026.1; a proposal.
-ERR_BIAS = (0.95, 0.9, 0.75, 0.5, 0.2)
 
 
 class ScenarioError(BadInputError):
@@ -58,123 +54,25 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class EffectChoice(_Section):
-    """One effect as a scenario asks for it.
+class Sweep(_Section):
+    """Scenarios derived from one: every combination of the values given.
 
     Attributes
     ----------
-    effect, label : str
-        Name of the effect, and of this use of it; random numbers depend on both.
-    severity : float or None
-        0 to 5; sets the parameters that have a severity table and are not given.
-    parameters : dict
-        Parameters given explicitly, in their own units.
-    err : {"consistent", "stale", "biased"}
-        Whether ERR and VAR say what was added, nothing of it, or ``err_factor`` times its standard deviation.
-    err_factor : float or None
-        Of ``biased``; by default that of the severity table.
-    dq : {"flagged", "silent", "mixed"}
-        Whether DQ and the invalid planes say what was lost, or of a share of it.
-    dq_share : float
-        Share of the pixels that are flagged, of ``mixed``.
-    when : Profile
-        Profile in absolute stream time.
+    severity : tuple of float
+        0 to 5, for every effect and transport fault.
+    honesty : tuple of {"consistent", "stale", "biased"}
+        For every effect that has the switch ``err``.
+    flags : tuple of {"flagged", "silent"}
+        For every effect that has the switch ``dq``.
+    seed : tuple of int
+        Root seeds.
     """
 
-    effect: str
-    label: str
-    severity: float | None = Field(default=None, ge=0, le=5)
-    parameters: dict[str, Value] = Field(default_factory=dict)
-    err: Literal["consistent", "stale", "biased"] = "consistent"
-    err_factor: float | None = Field(default=None, ge=0, le=100)
-    dq: Literal["flagged", "silent", "mixed"] = "flagged"
-    dq_share: float = Field(default=0.5, ge=0, le=1)
-    when: Profile = Constant()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_file(cls, value: Any) -> Any:
-        """Take ``read_noise`` or ``read_noise: {severity: 2, ...}`` as a file has it."""
-        if isinstance(value, Mapping) and "effect" in value:
-            return value
-        name, body = _named(value)
-        spec = _known_effect(name)
-        out: dict[str, Any] = {"effect": name, "label": name}
-        parameters: dict[str, Value] = {}
-        for key, given in body.items():
-            parameter = spec.parameter(key)
-            if parameter is not None:
-                parameters[key] = _checked(name, key, parameter.parse, given)
-            elif key == "severity":
-                out[key] = _checked(name, key, lambda number: parse_number(number, ""), given)
-            elif key in _switches(spec):
-                out[key] = given
-            else:
-                known = [parameter.name for parameter in spec.parameters] + _switches(spec)
-                raise ValueError(f"{name}: unknown key {key!r}; {_mend(str(key), known)}")
-        if "severity" not in out and not any(_graded(spec, key) for key in parameters):
-            out["severity"] = 1.0
-        return {**out, "parameters": parameters}
-
-    @model_validator(mode="after")
-    def _switches_fit(self) -> EffectChoice:
-        if self.err_factor is not None and self.err != "biased":
-            raise ValueError(f"{self.effect}: `err_factor` goes with `err: biased`")
-        if "dq_share" in self.model_fields_set and self.dq != "mixed" and self.dq_share != _DEFAULT_SHARE:
-            raise ValueError(f"{self.effect}: `dq_share` goes with `dq: mixed`")
-        return self
-
-    def claimed_factor(self) -> float:
-        """Return claimed over true standard deviation of what the effect adds."""
-        if self.err != "biased":
-            return float(self.err == "consistent")
-        if self.err_factor is not None:
-            return self.err_factor
-        return at_severity(ERR_BIAS, 1.0 if self.severity is None else self.severity, identity=1.0)
-
-    def at(self, severity: float) -> EffectChoice:
-        """Return this effect at a severity; explicit values of graded parameters give way to it."""
-        spec = spec_of(self.effect)
-        kept = {name: value for name, value in self.parameters.items() if not _graded(spec, name)}
-        return self.model_copy(update={"severity": float(severity), "parameters": kept})
-
-
-def _graded(spec: EffectSpec, name: str) -> bool:
-    parameter = spec.parameter(name)
-    return parameter is not None and parameter.severities is not None
-
-
-def _switches(spec: EffectSpec) -> list[str]:
-    return ["severity", "label", "when"] + ["err", "err_factor"] * spec.err + ["dq", "dq_share"] * spec.dq
-
-
-def _named(value: Any) -> tuple[str, dict[str, Any]]:
-    if isinstance(value, str):
-        return value, {}
-    if isinstance(value, Mapping) and len(value) == 1:
-        ((name, body),) = value.items()
-        if isinstance(name, str) and (body is None or isinstance(body, Mapping)):
-            return name, dict(body or {})
-    raise ValueError(f"an effect is a name or `name: {{...}}`, not {value!r}")
-
-
-def _known_effect(name: str) -> EffectSpec:
-    try:
-        return spec_of(name)
-    except BadInputError as unknown:
-        raise ValueError(f"unknown effect {name!r}; {unknown.mend}") from None
-
-
-def _checked(effect: str, key: str, parse: Any, given: Any) -> Any:
-    try:
-        return parse(given)
-    except ValueError as wrong:
-        raise ValueError(f"{effect}.{key} {wrong}") from None
-
-
-def _mend(word: str, known: Iterable[str]) -> str:
-    names = list(known)
-    return suggestion(word, names) or f"known: {', '.join(names)}"
+    severity: tuple[Annotated[float, Field(ge=0, le=5)], ...] = ()
+    honesty: tuple[Literal["consistent", "stale", "biased"], ...] = ()
+    flags: tuple[Literal["flagged", "silent"], ...] = ()
+    seed: tuple[Annotated[int, Field(ge=0, lt=1 << 63)], ...] = ()
 
 
 class ScenarioFile(_Section):
@@ -194,14 +92,16 @@ class ScenarioFile(_Section):
         Whether perturbed files are kept in the lake, or made again when they are published.
     valid_only : bool
         Whether effects that make a file invalid FITS are refused.
-    profile : {"jwst"}
-        The instrument story that severities tell.
+    profile : {"jwst", "hwo-coronagraph", "hwo-hri"}
+        Whose instrument the severities are told of (``perturb.stories``).
     effects : tuple of EffectChoice
         What is done to the products.
     schedule : Schedule
         When messages are due.
     transport : Transport
         What happens to messages.
+    sweep : Sweep or None
+        Scenarios that are derived from this one, all combinations.
     """
 
     version: int = Field(ge=1)
@@ -210,10 +110,11 @@ class ScenarioFile(_Section):
     seed: int = Field(default=1, ge=0, lt=1 << 63)
     store: Literal["files", "none"] = "files"
     valid_only: bool = True
-    profile: Literal["jwst"] = "jwst"
+    profile: StoryName = "jwst"
     effects: tuple[EffectChoice, ...] = ()
     schedule: Schedule = Schedule()
     transport: Transport = Transport()
+    sweep: Sweep | None = None
 
     @field_validator("effects")
     @classmethod
@@ -356,6 +257,56 @@ class Scenario:
         changed = _validated(self.name, ScenarioFile, merged)
         return self if changed == content else Scenario(self.name, changed, self.named_sha256)
 
+    def swept(self) -> list[Scenario]:
+        """Return the scenarios of the section ``sweep``, under names that say how they differ; else this one.
+
+        Raises
+        ------
+        ScenarioError
+            When a combination is not possible.
+        """
+        sweep = self.content.sweep
+        if sweep is None:
+            return [self]
+        axes = [getattr(sweep, axis) or (None,) for axis in ("severity", "honesty", "flags", "seed")]
+        return [self._derived(*values) for values in itertools.product(*axes)]
+
+    def _derived(self, severity: float | None, honesty: str | None, flags: str | None, seed: int | None) -> Scenario:
+        marks = [
+            "" if severity is None else f"s{severity:g}".replace(".", "p"),
+            honesty or "",
+            flags or "",
+            "" if seed is None else f"seed{seed}",
+        ]
+        effects = []
+        for choice in self.content.effects:
+            spec, update = spec_of(choice.effect), dict[str, Any]()
+            if honesty is not None and spec.err:
+                update |= {"err": honesty, "err_factor": None}
+            if flags is not None and spec.dq:
+                update |= {"dq": flags, "dq_share": type(choice).model_fields["dq_share"].default}
+            effects.append(choice.model_copy(update=update))
+        plain = self.content.model_copy(update={"sweep": None, "effects": tuple(effects)})
+        name = "_".join([self.name, *(mark for mark in marks if mark)])
+        chosen = Scenario(self.name, plain).with_overrides(severity=severity, seed=seed)
+        return Scenario(name, chosen.content)
+
+    def write(self, path: Path) -> None:
+        """Write the scenario to a YAML file that says the same.
+
+        Raises
+        ------
+        ScenarioError
+            When the file cannot be written.
+        """
+        content = self.content.model_dump(mode="json", exclude={"effects"}, exclude_none=True)
+        effects = [{choice.effect: choice.body()} for choice in self.effects]
+        try:
+            path.write_text(yaml.safe_dump({**content, "effects": effects}, sort_keys=False), encoding="utf-8")
+        except OSError as error:
+            reason = error.strerror or "cannot be written"
+            raise ScenarioError(f"scenario file {path}", reason, "check path and free space") from error
+
     @classmethod
     def from_mapping(cls, name: str, content: Mapping[str, Any]) -> Scenario:
         """Return a scenario from what a file would say.
@@ -399,7 +350,7 @@ def _words(wrong: ValidationError) -> list[str]:
         where = ".".join(str(part) for part in error["loc"] if part not in PROFILES)
         if error["type"] == "extra_forbidden":
             key = str(error["loc"][-1])
-            sentences.append(f"unknown key {where!r} ({_mend(key, _keys_beside(error['loc']))})")
+            sentences.append(f"unknown key {where!r} ({nearest(key, _keys_beside(error['loc']))})")
         elif error["type"] == "value_error":
             sentences.append(f"{where}: {error['ctx']['error']}" if where else str(error["ctx"]["error"]))
         else:
@@ -523,4 +474,4 @@ def load_scenario(name_or_path: str, folders: Iterable[Path] = ()) -> Scenario:
     for item in known.broken:
         if item.name == name_or_path:
             raise ScenarioError(f"scenario file {item.path}", item.reason, "mend the file")
-    raise ScenarioError(f"scenario {name_or_path!r}", "is not known", _mend(name_or_path, sorted(known.found)))
+    raise ScenarioError(f"scenario {name_or_path!r}", "is not known", nearest(name_or_path, sorted(known.found)))

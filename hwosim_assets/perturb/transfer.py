@@ -104,7 +104,7 @@ def _total(claimed: dict[str, NDArray[Any]]) -> NDArray[Any]:
     total = claimed["VAR_POISSON"] + claimed["VAR_RNOISE"]
     if "VAR_FLAT" in claimed:
         total += claimed["VAR_FLAT"]
-    return total
+    return np.asarray(total)
 
 
 def _inert(dq: NDArray[Any] | None, weights: list[NDArray[Any]]) -> NDArray[np.bool_] | None:

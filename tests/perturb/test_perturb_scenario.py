@@ -206,3 +206,85 @@ sys.exit(str(heavy) if heavy else 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_sweep_stands_for_every_combination() -> None:
+    sweep = {"severity": [0, 2.5, 5], "honesty": ["consistent", "stale"], "flags": ["silent"]}
+    swept = of(effects=["read_noise", "missing_values"], sweep=sweep).swept()
+    assert [item.name for item in swept][:3] == ["test_s0_consistent_silent", "test_s0_stale_silent",
+                                                 "test_s2p5_consistent_silent"]  # fmt: skip
+    assert len({item.sha256 for item in swept}) == 6
+    last = swept[-1]
+    assert [(choice.severity, choice.err, choice.dq) for choice in last.effects] == [
+        (5, "stale", "flagged"), (5, "consistent", "silent")]  # fmt: skip
+    assert of(effects=["read_noise"]).swept()[0].name == "test"
+
+
+def test_a_derived_scenario_survives_its_file(tmp_path: Path) -> None:
+    body = {"severity": 2, "dq": "mixed", "dq_share": 0.25, "when": {"profile": "burst", "start": 60000, "length": 1}}
+    effects = [{"missing_values": {**body, "mechanism": "mar"}}, {"read_noise": {"factor": 3, "err": "biased"}}]
+    for item in of(effects=effects, sweep={"seed": [3, 4]}, transport={"loss": {"severity": 2}}).swept():
+        path = tmp_path / f"{item.name}.yaml"
+        item.write(path)
+        assert Scenario.from_file(path) == item
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"sweep": {"severty": [1]}}, "did you mean severity?"),
+        ({"sweep": {"severity": [6]}}, "5"),
+        ({"profile": "hwo-hri2"}, "hwo-hri"),
+        ({"effects": [{"read_noise": {"err_factor": 0.5}}]}, "err: biased"),
+        ({"effects": [{"missing_values": {"dq_share": 0.3}}]}, "dq: mixed"),
+        ({"effects": [{"missing_values": {"err": "stale"}}]}, "unknown key 'err'"),
+        ({"effects": [{"read_noise": {"when": {"profile": "random_walk", "start": 1}}}]}, "length"),
+    ],
+)
+def test_mistakes_in_sweeps_switches_and_profiles(content: dict[str, object], words: str) -> None:
+    with pytest.raises(ScenarioError, match=words):
+        of(**content)
+
+
+def test_a_profile_tells_severities_of_another_telescope() -> None:
+    from hwosim_assets.perturb.plan import make_plan
+    from hwosim_assets.perturb.registry import spec_of
+    from hwosim_assets.perturb.stories import STORIES
+
+    losses = {
+        story: make_plan(of(profile=story, effects=[{"throughput": {"severity": 2}}]), "x", None).effects[0].parameters
+        for story in STORIES
+    }
+    assert losses["jwst"]["loss"] == 0.05
+    assert losses["hwo-hri"]["loss"] == 0.02
+    for story in STORIES.values():
+        for (effect, name), (table, source) in story.tables.items():
+            parameter = spec_of(effect).parameter(name)
+            assert parameter is not None
+            assert len(table) == 5
+            assert all(parameter.low <= value <= parameter.high for value in table)
+            assert story.assumption == source.startswith("assumption")
+
+
+def test_profiles_in_time_are_functions_of_time_alone() -> None:
+    from hwosim_assets.perturb.profiles import Burst, Oscillation, RandomWalk
+    from hwosim_assets.perturb.rng import Stream
+
+    swing = Oscillation(profile="oscillation", start=60000, period=2)
+    assert [swing.amplitude(60000 + quarter / 2) for quarter in range(5)] == pytest.approx(
+        [0.5, 1, 0.5, 0, 0.5], abs=1e-12
+    )
+    burst = Burst(profile="burst", start=60000, length="6 h", every=1)
+    assert [burst.amplitude(60000 + hours / 24) for hours in (-1, 0, 5.9, 6.1, 24.1, 30.1)] == [0, 1, 1, 0, 1, 0]
+    walk = RandomWalk(profile="random_walk", start=60000, length=100, rms=0.2)
+    ends, steps = [], []
+    for seed in range(400):
+        stream = Stream(seed, "x", "x", "", "when")
+        values = {day: walk.amplitude(60000 + day, stream) for day in (100, 50, 25, 0, -5, 200)}
+        assert values == {day: walk.amplitude(60000 + day, stream) for day in sorted(values)}
+        assert (values[0], values[-5], values[200]) == (0, 0, values[100])
+        ends.append(values[100] ** 2)
+        steps.append(values[25] ** 2)
+    # The square of a folded walk is that of the walk: 0.04 at the end, a quarter of it after a quarter.
+    assert sum(ends) / 400 == pytest.approx(0.04, rel=4 * (2 / 400) ** 0.5)
+    assert sum(steps) / 400 == pytest.approx(0.01, rel=4 * (2 / 400) ** 0.5)
