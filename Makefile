@@ -58,6 +58,7 @@ bench: $(READY) ## Print time and memory of every stage
 	$(BIN)/python -m benchmarks.headers
 
 docs: $(READY) ## Make the generated pages and pictures of docs/
+	$(BIN)/python docs/make_effect_pictures.py
 	$(BIN)/python docs/make_pages.py
 
 lock: | $(UV) ## Resolve the dependencies anew

@@ -15,10 +15,12 @@ import click
 
 from hwosim_assets.perturb.registry import effect_specs
 from hwosim_assets.perturb.scenario import SHIPPED, find_scenarios
+from hwosim_assets.perturb.spec import EffectSpec
 
 __all__ = ["pages"]
 
 FOLDER = Path(__file__).parent / "reference"
+PICTURES = Path(__file__).parent / "images" / "effects"
 MADE = "<!-- made by `make docs`; edit the program instead -->"
 
 
@@ -38,22 +40,32 @@ def _help(command: click.Command, path: str) -> list[str]:
     return lines
 
 
-def _effects() -> str:
-    """Return every effect with physics, parameters, units and sources."""
+def _effects() -> dict[str, str]:
+    """Return the list of effects, and a page of each with physics, parameters, units, sources and its picture."""
     lines = [MADE, "# Effects", "", "Severity 0 is the identity, 1 nominal flight, 5 failure.", ""]
+    lines += [_row("effect", "what it is", "code", "stage", "touches"), "|---" * 5 + "|"]
+    made = {}
     for spec in effect_specs():
-        lines += [f"## `{spec.name}`: {spec.title}", "", f"{spec.model}.", ""]
-        lines += [f"Stage: {spec.stage}. Touches: {', '.join(spec.planes)}. Source: {spec.source}.", ""]
-        lines += [f"Acceptance test: {spec.test}.", ""]
-        lines += [
-            _row("parameter", "meaning", "unit", "bounds", "severity 1 to 5", "default", "source"),
-            "|---" * 7 + "|",
-        ]
-        for item in spec.parameters:
-            bounds = ", ".join(item.choices) if item.choices else f"{item.low:g} to {item.high:g}"
-            graded = ", ".join(f"{value:g}" for value in item.severities or ())
-            lines.append(_row(item.name, item.doc, item.unit, bounds, graded, item.default, item.source))
-        lines.append("")
+        link = f"[`{spec.name}`](effects/{spec.name}.md)"
+        lines.append(_row(link, spec.title, spec.code, spec.stage, ", ".join(spec.planes)))
+        made[f"effects/{spec.name}.md"] = _effect(spec)
+    return {"effects.md": "\n".join(lines), **made}
+
+
+def _effect(spec: EffectSpec) -> str:
+    lines = [MADE, f"# `{spec.name}`: {spec.title}", "", f"{spec.model}.", ""]
+    if (PICTURES / f"{spec.name}.png").exists():
+        lines += [f"![{spec.title} at severity 1, 3 and 5](../../images/effects/{spec.name}.png)", ""]
+    lines += [f"Stage: {spec.stage}. Touches: {', '.join(spec.planes)}. Source: {spec.source}.", ""]
+    lines += [f"Acceptance test: {spec.test}.", ""]
+    lines += [
+        _row("parameter", "meaning", "unit", "bounds", "severity 1 to 5", "default", "source"),
+        "|---" * 7 + "|",
+    ]
+    for item in spec.parameters:
+        bounds = ", ".join(item.choices) if item.choices else f"{item.low:g} to {item.high:g}"
+        graded = ", ".join(f"{value:g}" for value in item.severities or ())
+        lines.append(_row(item.name, item.doc, item.unit, bounds, graded, item.default, item.source))
     return "\n".join(lines)
 
 
@@ -72,11 +84,14 @@ def _scenarios() -> str:
 
 def pages() -> dict[Path, str]:
     """Return the made pages by path."""
-    made = {"commands.md": _commands(), "effects.md": _effects(), "scenarios.md": _scenarios()}
+    made = {"commands.md": _commands(), **_effects(), "scenarios.md": _scenarios()}
     return {FOLDER / name: text.rstrip() + "\n" for name, text in made.items()}
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for path, text in pages().items():
+    made = pages()
+    for path in set(FOLDER.rglob("*.md")) - set(made):
+        path.unlink()
+    for path, text in made.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -17,7 +17,7 @@ def test_a_made_page_is_up_to_date(path: Path) -> None:
     assert path.read_text() == PAGES[path], "run `make docs`"
 
 
-@pytest.mark.parametrize("page", [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))], ids=lambda page: page.name)
 def test_every_link_and_picture_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if not target.startswith(("http://", "https://")):
