@@ -1,8 +1,8 @@
 """The live page's messages, read from Kafka without joining any group.
 
-Holds: :func:`kafka_feed`. It looks at keys, headers and sizes only, on the data topics only, commits
-nothing and so disturbs no reader. Keep out what is shown (``hwosim_streaming.live``) and reading for
-a model (``hwosim_streaming.reader``).
+Holds: :func:`kafka_feed`, and :func:`group_lags` beside it. The feed looks at keys, headers and sizes
+only, on the data topics only, commits nothing and so disturbs no reader. Keep out what is shown
+(``hwosim_streaming.live``) and reading for a model (``hwosim_streaming.reader``).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from hwosim_assets.settings import Settings
 from hwosim_streaming.broker import bootstrap_servers, broker_id
 from hwosim_streaming.clients import Place, client_config, end_offsets, low_offsets, read_between
 from hwosim_streaming.envelope import Header
+from hwosim_streaming.lag import Lag, lags
 from hwosim_streaming.live import Feed, LiveMessage
 from hwosim_streaming.topics import existing_topics
 
-__all__ = ["kafka_feed"]
+__all__ = ["group_lags", "kafka_feed"]
 
 #: Seconds between two looks at the topics.
 LOOK_S = 1.0
@@ -56,6 +57,18 @@ def kafka_feed(settings: Settings) -> Feed:
             stop.wait(LOOK_S)
 
     return feed
+
+
+def group_lags(settings: Settings) -> list[Lag]:
+    """Return how far every consumer group is behind.
+
+    Raises
+    ------
+    BackendAbsentError
+        If no broker answers.
+    """
+    config = client_config(settings, bootstrap_servers(settings, start=False))
+    return lags(config, existing_topics(config, settings.topic_prefix))
 
 
 def _places(config: dict[str, Any], settings: Settings) -> list[Place]:

@@ -16,7 +16,8 @@ import json
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -36,10 +37,13 @@ from hwosim_assets.quality import pages
 from hwosim_assets.quality.report import QUALITY_REPORTS, summary, summary_page
 from hwosim_assets.settings import Settings
 from hwosim_streaming.live import Feed, LiveStream
-from hwosim_streaming.live_feed import kafka_feed
+from hwosim_streaming.live_feed import group_lags, kafka_feed
+from hwosim_streaming.metrics import CONTENT_TYPE, metrics_text
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from hwosim_streaming.lag import Lag
 
 __all__ = ["ReportServer"]
 
@@ -92,6 +96,8 @@ class ReportServer:
         Where the live page's messages come from; read once somebody looks.
     port : int
         Port on 127.0.0.1; 0 takes a free one.
+    lags : callable, optional
+        Says how far readers are behind, for the metrics.
     names : sequence of str, optional
         Further host names that requests may use (a proxy's in front of this server).
 
@@ -101,8 +107,16 @@ class ReportServer:
         If the port is taken.
     """
 
-    def __init__(self, lake: Lake, tables: Tables, feed: Feed, port: int, names: tuple[str, ...] = ()) -> None:
-        self._lake, self._tables = lake, tables
+    def __init__(
+        self,
+        lake: Lake,
+        tables: Tables,
+        feed: Feed,
+        port: int,
+        names: tuple[str, ...] = (),
+        lags: Callable[[], list[Lag]] = list,
+    ) -> None:
+        self._lake, self._tables, self._lags = lake, tables, lags
         self._live = LiveStream(feed)
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
@@ -121,9 +135,8 @@ class ReportServer:
         named = urlsplit(settings.report_url)
         names = (named.hostname,) if named.hostname else ()
         port = named.port if named.port is not None else _DEFAULT_PORT
-        return cls(
-            Lake.from_settings(settings), Tables.from_settings(settings), feed or kafka_feed(settings), port, names
-        )
+        lake, tables = Lake.from_settings(settings), Tables.from_settings(settings)
+        return cls(lake, tables, feed or kafka_feed(settings), port, names, partial(group_lags, settings))
 
     def __enter__(self) -> ReportServer:
         return self
@@ -154,6 +167,7 @@ class ReportServer:
             Route("/live", lambda _request: HTMLResponse(_live_page(), headers=_HEADERS)),
             Route("/live.js", lambda _request: Response(_LIVE_SCRIPT, media_type="text/javascript", headers=_HEADERS)),
             Route("/live/events", self._events),
+            Route("/metrics", self._metrics),
             Route("/{key:path}", self._report),
         ]
         app = Starlette(
@@ -193,6 +207,11 @@ class ReportServer:
             raise HTTPException(404, "No such report.") from error
         kind = "text/html" if named.group(1) == "html" else "application/json"
         return Response(content, media_type=kind, headers=_HEADERS)
+
+    def _metrics(self, _request: Request) -> Response:
+        """Answer Prometheus; the stream is watched from the first question on."""
+        self._live.start()
+        return Response(metrics_text(self._live.snapshot(), self._lags), media_type=CONTENT_TYPE)
 
     async def _events(self, request: Request) -> Response:
         self._live.start()

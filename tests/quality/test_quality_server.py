@@ -2,11 +2,13 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from hwosim_assets.errors import BackendAbsentError
 from hwosim_assets.lake.store import Lake
@@ -14,6 +16,7 @@ from hwosim_assets.lake.tables import Tables
 from hwosim_assets.quality.report import write_report
 from hwosim_assets.quality.run import RuleResult, SuiteResult
 from hwosim_assets.settings import Settings
+from hwosim_streaming.lag import Lag
 from hwosim_streaming.live import LiveMessage, LiveStream
 from hwosim_streaming.report_server import ReportServer
 
@@ -138,3 +141,31 @@ def test_a_broker_that_is_not_there_is_said_on_the_page(key: str) -> None:
             lines = (json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line)
             assert "embedded broker: does not run" in next(now["trouble"] for now in lines if now["trouble"])
         assert httpx.get(running.url).status_code == 200
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_prometheus_reads_totals_rates_and_lags(key: str) -> None:
+    settings = Settings()
+    lags = [Lag("model", "hwosim.frames.v1", partition, 5, 12, 7 - partition) for partition in (0, 1)]
+    lake, tables = Lake.from_settings(settings), Tables.from_settings(settings)
+    with ReportServer(lake, tables, feed, 0, lags=lambda: lags) as running:
+        until = time.monotonic() + 10
+        while (found := samples(httpx.get(f"{running.url}/metrics").text))["hwosim_stream_bytes_total",] < 30_000:
+            assert time.monotonic() < until
+    assert found["hwosim_stream_messages_total", "NRCA1"] == 30
+    assert found["hwosim_stream_up",] == 1
+    assert found["hwosim_stream_messages_per_second",] == 3
+    assert [found["hwosim_stream_lag", "model", number, "hwosim.frames.v1"] for number in "01"] == [7, 6]
+
+
+def test_prometheus_is_told_when_there_is_no_broker(server: ReportServer) -> None:
+    found = samples(httpx.get(f"{server.url}/metrics", timeout=30).text)
+    assert found["hwosim_stream_up",] == 0
+    assert not any(name[0] == "hwosim_stream_lag" for name in found)
