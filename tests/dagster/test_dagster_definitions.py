@@ -47,7 +47,10 @@ def test_the_graph_is_the_one_that_others_hold_on_to(state: Path) -> None:
     """A change of a key, job or sensor shows here and belongs in the changelog."""
     assets, streaming = _definitions()
     keys = {key.to_user_string() for part in (assets, streaming) for key in part.resolve_all_asset_keys()}
-    scenarios = {"clean", "nominal_l2", "ground_segment_bad_day"}
+    from hwosim_assets.perturb.scenario import find_scenarios
+
+    scenarios = set(find_scenarios().found)
+    assert scenarios >= {"clean", "nominal_l2", "ground_segment_bad_day"}
     per_scenario = {f"{group}/{name}" for group in ("perturbed", "truth", "stream") for name in scenarios}
     topics = {f"kafka/hwosim.{name}.v1" for name in ("frames", "products", "truth", "control", "predictions")}
     assert keys == per_scenario | topics | {

@@ -288,3 +288,10 @@ def test_profiles_in_time_are_functions_of_time_alone() -> None:
     # The square of a folded walk is that of the walk: 0.04 at the end, a quarter of it after a quarter.
     assert sum(ends) / 400 == pytest.approx(0.04, rel=4 * (2 / 400) ** 0.5)
     assert sum(steps) / 400 == pytest.approx(0.01, rel=4 * (2 / 400) ** 0.5)
+
+
+def test_everything_has_every_kind_of_damage() -> None:
+    from hwosim_assets.perturb.registry import effect_specs
+
+    named = {choice.effect for choice in load_scenario("everything_s3").effects}
+    assert named == {spec.name for spec in effect_specs() if spec.kind == "damage" and not spec.breaks_format}
