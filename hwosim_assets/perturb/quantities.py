@@ -25,6 +25,12 @@ UNITS: dict[str, tuple[str, Decimal]] = {
     "d": ("time", Decimal(86400)),
     "yr": ("time", Decimal(31557600)),
     "px": ("pixels", Decimal(1)),
+    "mas": ("angle", Decimal(1)),
+    "arcsec": ("angle", Decimal(1000)),
+    "nm": ("length", Decimal(1)),
+    "um": ("length", Decimal(1000)),
+    "e-": ("electrons", Decimal(1)),
+    "e-/s": ("electrons per second", Decimal(1)),
     "packets": ("packets", Decimal(1)),
     "cards": ("cards", Decimal(1)),
 }

@@ -12,7 +12,7 @@ import numpy as np
 
 from hwosim_assets.perturb.effect import NotApplicableError
 from hwosim_assets.perturb.parameters import rounded
-from hwosim_assets.perturb.rng import TILE
+from hwosim_assets.perturb.rng import TILE, normal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cosine_of_turns",
+    "detector_bits",
     "detector_normal",
     "detector_stream",
     "detector_xy",
@@ -89,16 +90,21 @@ def detector_stream(task: Task, detector: str, name: str) -> Stream:
     return task.stream_of(f"detector {detector}", name)
 
 
-def detector_normal(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the fixed normal deviates of detector pixels given row by row; a subarray sees its part."""
+def detector_bits(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64], sub: int = 0) -> NDArray[np.uint32]:
+    """Return the fixed random words of detector pixels given row by row; a subarray sees its part."""
     width = max(DETECTOR_WIDTH, -(-(int(x.max()) + 1) // DETECTOR_WIDTH) * DETECTOR_WIDTH)
     breaks = np.flatnonzero(np.diff(y * width + x) != 1) + 1
     firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks, [x.size]])
     pieces = [
-        stream.normal(0, int(y[first]) * width + int(x[first]), int(last - first))
+        stream.bits(0, int(y[first]) * width + int(x[first]), int(last - first), sub)
         for first, last in zip(firsts, lasts, strict=True)
     ]
     return np.concatenate(pieces)
+
+
+def detector_normal(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the fixed normal deviates of detector pixels given row by row; see :func:`detector_bits`."""
+    return normal(detector_bits(stream, x, y))
 
 
 def wavelengths(product: Product, measurement: Measurement) -> Floats:
