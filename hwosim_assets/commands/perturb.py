@@ -93,7 +93,7 @@ def _plan(
     from hwosim_assets.settings import Settings
 
     if (scenario is None) == (plan_file is None):
-        raise BadInputError("hwosim perturb", "needs a scenario or a plan", "give --scenario or --plan")
+        raise click.UsageError("give one of --scenario and --plan")
     if plan_file is not None:
         if severity is not None or seed is not None:
             raise BadInputError("--plan", "has its own severity and seed", "edit the plan")
