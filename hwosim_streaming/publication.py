@@ -201,8 +201,9 @@ def _make(scenario: Scenario, lake: Lake, tables: Tables, program: str, name: st
     from hwosim_assets.catalog.products import PRODUCTS
     from hwosim_assets.perturb.dataset import perturb_row
 
-    for row in tables.scan(PRODUCTS, {"program": program, "product_name": name}).to_pylist():
-        _before, after, _truth = perturb_row(row, scenario, lake)
+    products = tables.scan(PRODUCTS, {"program": program}).to_pylist()
+    for row in (row for row in products if row["product_name"] == name):
+        _before, after, _truth = perturb_row(row, scenario, lake, products)
         return bytes(after.content)
     raise HwosimError(name, "is no longer in the catalog", "materialize the program's perturbed products anew")
 

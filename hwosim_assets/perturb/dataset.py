@@ -9,26 +9,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from hwosim_assets.lake.rejections import Rejection
 from hwosim_assets.lake.spec import TableSpec
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
+    from hwosim_assets.perturb.plan import Plan
     from hwosim_assets.perturb.product import Product
     from hwosim_assets.perturb.scenario import Scenario
     from hwosim_assets.perturb.truth import Truth
     from hwosim_assets.quality.pictures import Picture
 
-__all__ = ["PERTURBED", "TRUTH", "PerturbResult", "perturb_program", "perturb_row"]
+__all__ = ["PERTURBED", "TRUTH", "Delivered", "PerturbResult", "deliver_row", "perturb_program", "perturb_row"]
+
+#: Rows of the tables ``perturbed`` and ``truth``, or why there are none.
+Delivered = tuple[dict[str, Any], dict[str, Any]] | Rejection
 
 
 def _fields(kind: pa.DataType, *names: str, nullable: bool = True) -> list[pa.Field]:
@@ -70,7 +79,7 @@ TRUTH = TableSpec(
     ),
     scope=("program", "scenario"),
     key=("product_name",),
-    doc="What was done to each product of a program under a scenario; side_key is the table of lost pixels.",
+    doc="What was done to each product of a program under a scenario; side_key is the table of pixels and events.",
 )
 
 
@@ -112,6 +121,7 @@ def perturb_program(
     *,
     on_file: Callable[[str], None] | None = None,
     threads: int = 1,
+    workers: int = 1,
 ) -> PerturbResult:
     """Perturb the validated products of a program and record the truth.
 
@@ -126,8 +136,8 @@ def perturb_program(
         Where products are read from and results go to.
     on_file : callable, optional
         Called with the name of each product when it is done.
-    threads : int
-        Threads for one product; bytes do not depend on it.
+    threads, workers : int
+        Threads for one product, and processes that take a product each; bytes do not depend on them.
 
     Raises
     ------
@@ -141,22 +151,28 @@ def perturb_program(
     before, known = (_by_name(tables.scan(spec, scope)) for spec in (PERTURBED, TRUTH))
     rows, truths, kept = list[dict[str, Any]](), list[dict[str, Any]](), 0
     rejections = list[Rejection]()
+    todo = list[dict[str, Any]]()
     for product in sorted(products, key=lambda row: str(row["product_name"])):
         name = product["product_name"]
-        if _is_kept(product, scenario, before.get(name), known.get(name), lake):
+        if _is_kept(product, scenario, before.get(name), known.get(name), lake, products):
             # The catalog may have learnt to read more out of the same bytes since.
             rows.append({**before[name], **{column: product[column] for column in _COPIED}})
             truths.append(known[name])
             kept += 1
+            if on_file is not None:
+                on_file(name)
         else:
-            made = _made(product, scenario, lake, threads)
-            if isinstance(made, Rejection):
-                rejections.append(made)
-            else:
-                rows.append(made[0])
-                truths.append(made[1])
+            todo.append(product)
+    for product, made in zip(todo, _each(todo, scenario, lake, products, threads, workers), strict=True):
+        if isinstance(made, Rejection):
+            rejections.append(made)
+        else:
+            rows.append(made[0])
+            truths.append(made[1])
         if on_file is not None:
-            on_file(name)
+            on_file(product["product_name"])
+    for found in (rows, truths):
+        found.sort(key=lambda row: str(row["product_name"]))
     table = pa.Table.from_pylist(rows, schema=PERTURBED.schema)
     truth = pa.Table.from_pylist(truths, schema=TRUTH.schema)
     tables.replace(TRUTH, scope, truth)
@@ -169,8 +185,31 @@ def _by_name(rows: pa.Table) -> dict[str, dict[str, Any]]:
     return {row["product_name"]: row for row in rows.to_pylist()}
 
 
+def _each(
+    todo: list[dict[str, Any]],
+    scenario: Scenario,
+    lake: Lake,
+    products: list[dict[str, Any]],
+    threads: int,
+    workers: int,
+) -> Iterator[Delivered]:
+    """Deliver products in order, in this process or in several."""
+    work = partial(deliver_row, scenario=scenario, lake=lake, products=products, threads=threads)
+    if workers <= 1 or len(todo) <= 1:
+        yield from map(work, todo)
+        return
+    # Started anew: a fork of a process with threads (object store, Arrow) may wait for ever.
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, todo)
+
+
 def perturb_row(
-    row: dict[str, Any], scenario: Scenario, lake: Lake, *, threads: int = 1
+    row: dict[str, Any],
+    scenario: Scenario,
+    lake: Lake,
+    products: Sequence[dict[str, Any]] = (),
+    *,
+    threads: int = 1,
 ) -> tuple[Product, Product, Truth]:
     """Perturb one catalogued product on the fly; the same bytes as the stored file of the dataset.
 
@@ -182,6 +221,10 @@ def perturb_row(
         What to do.
     lake : Lake
         Where the product lies.
+    products : sequence of dict
+        The rows of its program, for effects that remember the exposure before.
+    threads : int
+        Threads to use.
 
     Returns
     -------
@@ -195,6 +238,7 @@ def perturb_row(
     NotStoredError
         When the lake has lost it.
     """
+    from hwosim_assets.perturb.effect import Earlier
     from hwosim_assets.perturb.plan import make_plan
     from hwosim_assets.perturb.product import Product, RefusedProductError
     from hwosim_assets.perturb.run import perturb_product
@@ -205,12 +249,43 @@ def perturb_row(
         raise RefusedProductError(product.name, reason, "ingest it again", rule="checksum")
     _ = product.measurements  # refuses what holds none, under every scenario alike, the clean one included
     plan = make_plan(scenario, product.name, row["stream_time_mjd"])
-    out, truth = perturb_product(product, plan, threads=threads)
+    earlier = [
+        Earlier(Product(item["product_name"], lake.read(item["key"])), float(item["t_max"]))
+        for item in _remembered(row, plan, products)
+    ]
+    out, truth = perturb_product(product, plan, threads=threads, earlier=earlier)
     return product, out, truth
 
 
+def _remembered(row: dict[str, Any], plan: Plan, products: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the exposure of the same detector before this one, where an effect of the plan wants it.
+
+    One is enough: what a detector remembers of the one before that has decayed for an exposure more. It is a product
+    of the same type, so that both are in the same units.
+    """
+    from hwosim_assets.perturb.registry import effect_class
+
+    if row["detector"] is None or row["t_min"] is None:
+        return []
+    if not any(effect_class(step.effect).remembers for step in plan.effects):
+        return []
+    before = [
+        item
+        for item in products
+        if (item["detector"], item["product_type"]) == (row["detector"], row["product_type"])
+        and item["t_max"] is not None
+        and item["t_max"] <= row["t_min"]
+    ]
+    return sorted(before, key=lambda item: (item["t_max"], item["product_name"]))[-1:]
+
+
 def _is_kept(
-    product: dict[str, Any], scenario: Scenario, row: dict[str, Any] | None, truth: dict[str, Any] | None, lake: Lake
+    product: dict[str, Any],
+    scenario: Scenario,
+    row: dict[str, Any] | None,
+    truth: dict[str, Any] | None,
+    lake: Lake,
+    products: Sequence[dict[str, Any]],
 ) -> bool:
     """Return whether an earlier result still stands."""
     from hwosim_assets.perturb.plan import make_plan
@@ -220,17 +295,40 @@ def _is_kept(
         return False
     if any(row[name] != truth[name] for name in _HASHES):
         return False  # a run that died between the two tables left a truth of other bytes
-    if row["plan_sha256"] != make_plan(scenario, product["product_name"], product["stream_time_mjd"]).sha256:
+    plan = make_plan(scenario, product["product_name"], product["stream_time_mjd"])
+    if row["plan_sha256"] != plan.sha256:
+        return False
+    remembered = [item["sha256"] for item in _remembered(product, plan, products)]
+    if remembered and remembered != [item["sha256"] for item in json.loads(truth["record_json"])["earlier"]]:
         return False
     if (row["key"] is not None) != (scenario.store == "files"):
         return False
     return all(lake.head(key) is not None for key in (row["key"], truth["side_key"]) if key is not None)
 
 
-def _made(
-    product: dict[str, Any], scenario: Scenario, lake: Lake, threads: int
-) -> tuple[dict[str, Any], dict[str, Any]] | Rejection:
-    """Perturb one product, store it and its truth, and return their rows, or why it cannot be."""
+def deliver_row(
+    product: dict[str, Any],
+    scenario: Scenario,
+    lake: Lake,
+    products: Sequence[dict[str, Any]] = (),
+    *,
+    threads: int = 1,
+) -> Delivered:
+    """Perturb one catalogued product and store it and its truth: the one function of a fleet.
+
+    It needs nothing but its arguments, all of which can be pickled, so any scheduler may run it anywhere; who
+    gathers the rows writes them into the tables :data:`PERTURBED` and :data:`TRUTH`.
+
+    Parameters
+    ----------
+    product, scenario, lake, products, threads
+        As for :func:`perturb_row`.
+
+    Returns
+    -------
+    tuple of dict, or Rejection
+        Rows of both tables, or why the product cannot be perturbed.
+    """
     from hwosim_assets.fits.blocks import UnreadableFitsError
     from hwosim_assets.lake.layout import delivered_key
     from hwosim_assets.lake.store import NotStoredError
@@ -238,7 +336,7 @@ def _made(
 
     name = product["product_name"]
     try:
-        _, out, truth = perturb_row(product, scenario, lake, threads=threads)
+        _, out, truth = perturb_row(product, scenario, lake, products, threads=threads)
     except RefusedProductError as error:
         rule, reason = error.rule, error.reason
     except UnreadableFitsError as error:
@@ -259,7 +357,8 @@ def _row(
 ) -> dict[str, Any]:
     from hwosim_assets.fits.hdus import hdu_facts, layout
 
-    facts = tuple(hdu_facts(block) for block in out.scan.blocks)
+    # What was damaged on purpose has no layout that could be read.
+    facts = () if truth.record["damaged"] else tuple(hdu_facts(block) for block in out.scan.blocks)
     recorded = (*_HASHES, "seed", "scale", "engine")
     losses = [entry.get("snr_loss_median") for entry in truth.record["summary"]]
     return {
@@ -311,16 +410,22 @@ def _store_once(lake: Lake, key: str, content: bytes) -> None:
 def _picture(
     rows: list[dict[str, Any]], products: list[dict[str, Any]], scenario: Scenario, lake: Lake
 ) -> Picture | None:
-    """Return the first changed product (or the first) before and after."""
+    """Return the first changed product (or the first) before and after; none of a file damaged on purpose."""
     from hwosim_assets.quality.pictures import Picture
 
     if not rows:
         return None
     row = next((row for row in rows if row["changed"]), rows[0])
     product = next(item for item in products if item["product_name"] == row["product_name"])
-    before, after, _ = perturb_row(product, scenario, lake)
-    plane = before.measurements[0].sci
-    frame = before.measurements[0]
-    shape = (frame.frames, frame.groups, *frame.frame)
-    first, second = (plane.read(source.payload).reshape(shape)[0, -1] for source in (before, after))
-    return Picture(f"{before.name} {plane.name}", first, second)
+    before, after, truth = perturb_row(product, scenario, lake, products)
+    if truth.record["damaged"]:
+        return None
+    first, second = (_last_group(source) for source in (before, after))
+    return Picture(f"{before.name} {before.measurements[0].sci.name}", first, second)
+
+
+def _last_group(product: Product) -> NDArray[Any]:
+    """Return the first frame, of a ramp its last group."""
+    item = product.measurements[0]
+    shape = (item.frames, item.groups, *item.frame)
+    return np.asarray(item.sci.read(product.payload).reshape(shape)[0, -1])
