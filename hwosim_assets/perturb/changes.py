@@ -15,6 +15,8 @@ import numpy as np
 from hwosim_assets.perturb.fitsfile import FitsFile
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from hwosim_assets.fits.blocks import Block
     from hwosim_assets.perturb.product import Product
 
@@ -80,18 +82,18 @@ def compare(before: Product, after: Product) -> Difference:
     planes: list[PlaneChange] = []
     for index, (old, new) in enumerate(zip(before.scan.blocks, after.scan.blocks, strict=True)):
         first, second = _data(before, old), _data(after, new)
-        if first == second:
+        if first.size == second.size and np.array_equal(first, second):
             continue
         planes += _planes(before, after, index)
-        if len(first) != len(second):
+        if first.size != second.size:
             other.append(f"data of HDU {index} changed their size")
-        elif _rest(before, index, first) != _rest(before, index, second):
+        elif not _same_rest(before, index, first, second):
             other.append(f"data of HDU {index} differ outside the numeric arrays")
     return Difference(tuple(planes), _headers(before, after), tuple(other))
 
 
-def _data(product: Product, block: Block) -> memoryview:
-    return memoryview(product.payload)[block.data_offset : block.data_offset + block.data_bytes]
+def _data(product: Product, block: Block) -> NDArray[np.uint8]:
+    return np.frombuffer(product.payload, np.uint8, block.data_bytes, block.data_offset)
 
 
 def _planes(before: Product, after: Product, hdu: int) -> list[PlaneChange]:
@@ -111,11 +113,16 @@ def _planes(before: Product, after: Product, hdu: int) -> list[PlaneChange]:
     return found
 
 
-def _rest(product: Product, hdu: int, data: memoryview) -> bytes:
-    """Return the bytes of an HDU that lie in none of its numeric arrays."""
-    rest = np.ones(len(data), bool)
+def _same_rest(product: Product, hdu: int, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
+    """Return whether the bytes of an HDU that lie in none of its numeric arrays are the same."""
     start = product.scan.blocks[hdu].data_offset
-    for plane in (plane for plane in product.planes if plane.hdu == hdu):
+    planes = [plane for plane in product.planes if plane.hdu == hdu]
+    if len(planes) == 1 and not planes[0].row_stride:
+        low = planes[0].offset - start
+        high = low + planes[0].size * planes[0].stored.itemsize
+        return np.array_equal(first[:low], second[:low]) and np.array_equal(first[high:], second[high:])
+    rest = np.ones(first.size, bool)
+    for plane in planes:
         width = plane.stored.itemsize
         if not plane.row_stride:
             rest[plane.offset - start : plane.offset - start + plane.size * width] = False
@@ -123,7 +130,7 @@ def _rest(product: Product, hdu: int, data: memoryview) -> bytes:
         cell = plane.size // plane.shape[0] * width
         table = rest[: plane.shape[0] * plane.row_stride].reshape(plane.shape[0], plane.row_stride)
         table[:, plane.offset - start : plane.offset - start + cell] = False
-    return np.frombuffer(data, np.uint8)[rest].tobytes() if rest.any() else b""
+    return np.array_equal(first[rest], second[rest])
 
 
 def _headers(before: Product, after: Product) -> tuple[HeaderChange, ...]:
