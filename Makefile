@@ -56,6 +56,7 @@ bench: $(READY) ## Print time and memory of every stage
 	$(BIN)/python -m benchmarks.chain
 	$(BIN)/python -m benchmarks.queries
 	$(BIN)/python -m benchmarks.headers
+	$(BIN)/python -m benchmarks.perturb
 
 docs: $(READY) ## Make the generated pages and pictures of docs/
 	$(BIN)/python docs/make_effect_pictures.py

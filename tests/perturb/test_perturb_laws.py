@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from astropy.io import fits
+from golden import HASHES, program
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -199,40 +200,14 @@ def test_seed_and_name_and_nothing_else_choose_the_numbers(make: Make, name: str
     assert apply(Product("other.fits", product.content), name, severity=3)[0].content != out
 
 
-GOLDEN = """
-import hashlib, io
-import numpy as np
-from astropy.io import fits
-from hwosim_assets.perturb import Product, Scenario, apply
-
-ramp = (np.arange(300 * 400) * 7919 % 10007).reshape(300, 400).astype(np.float32)
-planes = {"SCI": 4 + ramp / 1024, "VAR_POISSON": (4 + ramp / 1024) / 256, "VAR_RNOISE": 0.03125 + ramp / 2**20}
-planes["ERR"] = np.sqrt(planes["VAR_POISSON"] + planes["VAR_RNOISE"])
-hdus = [fits.PrimaryHDU(), *(fits.ImageHDU(data.astype(np.float32), name=name) for name, data in planes.items())]
-hdus.append(fits.ImageHDU(np.zeros((300, 400), np.uint32), name="DQ"))
-buffer = io.BytesIO()
-fits.HDUList(hdus).writeto(buffer)
-effects = ["throughput", "background", "read_noise", {"missing_values": {"severity": 3, "mechanism": "mnar"}}]
-effects.append({"packet_loss": {"severity": 5, "packet": 100}})
-scenario = Scenario.from_mapping("golden", {"version": 1, "seed": 3, "effects": effects})
-scenario = scenario.with_overrides(severity=SEVERITY)
-out, _ = apply(Product("x_cal.fits", buffer.getvalue()), scenario)
-names = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE")
-little = [out.plane(name).astype(out.plane(name).dtype.newbyteorder("<")).tobytes() for name in names]
-print(hashlib.sha256(b"".join(little)).hexdigest()[:32])
-"""
-
-
-@pytest.mark.parametrize("features", ["", "X86_V4 X86_V3 AVX512_ICL AVX512_SPR"])
-@pytest.mark.parametrize(
-    ("severity", "golden"), [(2.5, "6db67c75cac3e793ae27035f11667658"), (5, "771b777f612be9c09a8e71ad0068a556")]
-)
-def test_bytes_are_those_of_every_machine(features: str, severity: float, golden: str) -> None:
-    """The same pixels with and without vector instructions; a changed hash needs a new ENGINE."""
+@pytest.mark.parametrize(("features", "threads"), [("", 1), ("", 2), ("X86_V4 X86_V3 AVX512_ICL AVX512_SPR", 1)])
+@pytest.mark.parametrize(("severity", "hash_"), HASHES)
+def test_bytes_are_those_of_every_machine(features: str, threads: int, severity: float, hash_: str) -> None:
+    """The same pixels with and without vector instructions; with the oldest numpy in the integration tests."""
     environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": features, "PYTHONWARNINGS": "ignore"}
-    code = GOLDEN.replace("SEVERITY", str(severity))
+    code = program(severity, threads)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
-    assert done.stdout.strip() == golden, done.stderr
+    assert done.stdout.strip() == hash_, done.stderr
 
 
 # ------------------------------------------------------------- 3 independence
