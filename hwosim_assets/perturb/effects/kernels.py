@@ -1,0 +1,148 @@
+"""Kernels of blur and shift, and their use on images and on ramps.
+
+Holds: pure functions from a width or a shift to the weights of a convolution, made of basic arithmetic, which is the
+same on every processor, and :func:`spread`, the convolution rule for both. Keep out which effect blurs and why.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hwosim_assets.perturb.convolve import convolve_signal
+from hwosim_assets.perturb.effect import NotApplicableError
+from hwosim_assets.perturb.parameters import rounded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.block import Block
+    from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.rng import Stream
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["gaussian_taps", "require_image", "shift_kernel", "shift_taps", "spread"]
+
+#: Standard deviations at which a blur ends (1e-8 of it lies beyond).
+_REACH = 5.7
+
+
+def gaussian_taps(sigma: float) -> list[float]:
+    """Return the discrete Gaussian: weights of sum 1 and of variance sigma^2, however small sigma is.
+
+    These are exp(-t) I_n(t) with t = sigma^2 (Lindeberg 1990): a sampled or pixel-integrated Gaussian has another
+    variance where sigma is below a pixel, as jitter is. The Bessel functions come from their backward recurrence.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation, pixels.
+
+    Returns
+    -------
+    list of float
+        Of odd length, the middle at shift 0.
+    """
+    t = sigma * sigma
+    if t <= 0:
+        return [1.0]
+    reach = 2 + math.ceil(_REACH * sigma)
+    start = 2 * reach + 20 + math.ceil(4 * sigma)
+    above, here, half = 0.0, 1e-300, [0.0] * (start + 1)
+    for order in range(start, 0, -1):
+        above, here = here, above + (2.0 * order / t) * here
+        half[order - 1] = here
+        if here > 1e250:
+            above, here = above * 1e-250, here * 1e-250
+            half = [value * 1e-250 for value in half]
+    total = half[0] + 2.0 * math.fsum(half[1:])
+    side = [rounded(value / total) for value in half[1 : reach + 1]]
+    while side and side[-1] < 1e-12:
+        side.pop()
+    return [*reversed(side), rounded(1.0 - 2.0 * math.fsum(side)), *side]
+
+
+def shift_taps(shift: float) -> dict[int, float]:
+    """Return weights that move a signal by a shift: Lagrange interpolation through five pixels.
+
+    Their sum is 1 and their first four moments are those of the shift, so a centroid moves exactly and no width grows.
+
+    Parameters
+    ----------
+    shift : float
+        Pixels, towards larger coordinates.
+
+    Returns
+    -------
+    dict of int to float
+        Weight of the pixel that is moved by so many pixels.
+    """
+    whole = math.floor(shift + 0.5)
+    part = shift - whole
+    nodes = range(-2, 3)
+    found = {}
+    for node in nodes:
+        weight = 1.0
+        for other in nodes:
+            if other != node:
+                weight *= (part - other) / (node - other)
+        if weight:
+            found[whole + node] = rounded(weight)
+    return found
+
+
+def shift_kernel(dy: float, dx: float, smear_y: float = 0.0, smear_x: float = 0.0) -> Floats:
+    """Return the kernel of a shift with a linear smear about it, of odd sides.
+
+    Parameters
+    ----------
+    dy, dx : float
+        Mean shift, pixels.
+    smear_y, smear_x : float
+        Way during the exposure, pixels.
+    """
+    steps = max(1, math.ceil(4 * math.sqrt(smear_y * smear_y + smear_x * smear_x)))
+    ways = [(step + 0.5) / steps - 0.5 for step in range(steps)]
+    parts = [(shift_taps(dy + way * smear_y), shift_taps(dx + way * smear_x)) for way in ways]
+    reach = max(abs(place) for pair in parts for taps in pair for place in taps)
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
+    for down, across in parts:
+        for y, one in down.items():
+            for x, other in across.items():
+                kernel[y + reach, x + reach] += one * other / steps
+    return kernel
+
+
+def spread(
+    block: Block,
+    kernel: Floats | tuple[list[float], list[float]],
+    stream: Stream,
+    honest: float,
+) -> None:
+    """Convolve the signal of a whole frame; in a ramp, what came since its first group, for its bias is not light."""
+    if not block.measurement.ramp:
+        convolve_signal(block, kernel, stream, honest)
+        return
+    base = block.sci[0].copy()
+    block.sci -= base
+    convolve_signal(block, kernel, stream, honest)
+    block.sci += base
+
+
+def require_image(measurement: Measurement) -> None:
+    """Refuse what has no image.
+
+    Raises
+    ------
+    NotApplicableError
+        For spectra in tables, and images too small for it.
+    """
+    if measurement.sci.column or len(measurement.frame) < 2:
+        raise NotApplicableError("a spectrum in a table has no image")
+    if min(measurement.frame) < 3:
+        raise NotApplicableError("its image is less than three pixels wide")
+    if measurement.ramp and measurement.groups < 2:
+        raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")

@@ -1,0 +1,257 @@
+"""Bad pixels: hot, warm, dead, slow to answer, unconnected.
+
+Holds: the fixed map of a detector (:func:`bad_pixels`) and the effect C1. Keep out pixels that are lost on the
+way (``telemetry``) and noise that comes and goes (``noise``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb.effect import Effect, NotApplicableError
+from hwosim_assets.perturb.effects.axes import detector_bits, detector_stream, detector_xy, on_detector
+from hwosim_assets.perturb.effects.signals import add_light
+from hwosim_assets.perturb.effects.state import WELL, integrations
+from hwosim_assets.perturb.exact import log, power
+from hwosim_assets.perturb.facts import find_facts
+from hwosim_assets.perturb.parameters import Parameter, rounded
+from hwosim_assets.perturb.registry import register
+from hwosim_assets.perturb.spec import EffectSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.block import Block
+    from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.effect import Task
+    from hwosim_assets.perturb.measurements import Measurement
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+__all__ = ["BadPixels", "HotPixels", "bad_pixels"]
+
+#: Pixels of a cell's side: inside a cell bad pixels are equally dense.
+_CELL = 32
+#: Pixels that are looked up at once.
+_MANY = 1 << 18
+#: What RC and open pixels still show of their signal.
+_RC_SHARE, _OPEN_SHARE = 0.5, 0.1
+_DAYS_PER_YEAR = 365.25
+#: Shares of the words of bad pixels that are dead, RC and open; the rest is warm or hot.
+_KINDS = ("dead", "rc", "open")
+
+
+class BadPixels(NamedTuple):
+    """The bad pixels of a frame.
+
+    Attributes
+    ----------
+    hot : int64 array
+        Flat places of warm and hot pixels, ascending.
+    rate : float64 array
+        Their dark current, electrons per second.
+    dead, rc, open : int64 array
+        Flat places of the others, ascending.
+    """
+
+    hot: Integers
+    rate: Floats
+    dead: Integers
+    rc: Integers
+    open: Integers
+
+
+def bad_pixels(task: Task, detector: str, x: Integers, y: Integers, fraction: float) -> BadPixels:
+    """Return the bad pixels among detector pixels given row by row.
+
+    Each detector pixel has one word for whether it is bad, one for how; it is bad when the first lies below the
+    fraction times the density of its cell, so that a map grows with the fraction and never loses a pixel.
+
+    Parameters
+    ----------
+    task : Task
+        Of the effect: its parameters and seed.
+    detector : str
+        Whose pixels.
+    x, y : int64 array
+        On the detector, from 0.
+    fraction : float
+        Share of warm and hot pixels; the others come on top.
+    """
+    shares = [task.number(name) for name in _KINDS]
+    total = fraction * (1.0 + sum(shares))
+    words = detector_bits(detector_stream(task, detector, "map"), x, y)
+    limit = np.minimum(total * _density(task, detector, x, y), 1.0) * 4294967296.0
+    bad = np.flatnonzero(words < limit)
+    how = detector_bits(detector_stream(task, detector, "kind"), x, y)[bad] / 4294967296.0 * (1.0 + sum(shares))
+    edges = np.cumsum(shares)
+    kind = np.searchsorted(edges, how, side="right")
+    hot = bad[kind == len(_KINDS)]
+    bits = detector_bits(detector_stream(task, detector, "rate"), x, y)[hot]
+    rate = task.number("warm_rate") * power((bits + 0.5) / 4294967296.0, rounded(-1.0 / task.number("index")))
+    return BadPixels(hot, rate, *(bad[kind == place] for place in range(len(_KINDS))))
+
+
+def _density(task: Task, detector: str, x: Integers, y: Integers) -> Floats:
+    """Return how dense bad pixels are in the cell of each pixel, relative to the mean: exponential where clustered."""
+    share = task.number("clustering")
+    if share == 0:
+        return np.ones(x.shape)
+    row, column = y // _CELL, x // _CELL
+    rows, columns = np.arange(int(row.max()) + 1), np.arange(int(column.max()) + 1)
+    stream = detector_stream(task, detector, "cells")
+    table = np.concatenate([stream.bits(int(line), 0, columns.size) for line in rows]).reshape(rows.size, columns.size)
+    dense = -log((table + 0.5) / 4294967296.0)
+    return np.asarray((1.0 - share + share * dense)[row, column])
+
+
+def _number(name: str, doc: str, **more: Any) -> Parameter:
+    return Parameter(name, doc, **{"source": "a proposal", **more})
+
+
+@register(
+    EffectSpec(
+        name="hot_pixels",
+        title="Hot, warm, dead, RC and open pixels",
+        code="C1",
+        stage="particles",
+        model="a fixed map for each detector that grows with severity and time; warm and hot pixels have a dark "
+        "current of Pareto distribution and its Poisson noise, dead ones are lost, RC ones show half of their signal, "
+        "open ones a tenth, the rest of it in the four neighbours",
+        planes=("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "DQ"),
+        parameters=(
+            _number(
+                "fraction",
+                "share of the pixels that is warm or hot, at the epoch",
+                severities=(0.001, 0.005, 0.02, 0.05, 0.15),
+                high=0.5,
+                source="severity table 2026.1; 0.5 to 2 % at start, at most 5 % hot at end of life (NIRCam, 2010)",
+            ),
+            _number("growth", "growth of the fraction in a year, relative to it", default=0.1, high=10.0),
+            _number("epoch", "when the fraction holds, MJD", default=59772.0, high=1e5, source="first science of JWST"),
+            _number("clustering", "standard deviation of the density of 32 x 32 cells, relative to it", default=0.5),
+            _number("warm_rate", "least dark current of a warm pixel", unit="e-/s", default=0.1, low=1e-4, high=1e4),
+            _number("hot_rate", "dark current from which on a pixel is hot", unit="e-/s", default=1.0, high=1e5),
+            _number("index", "index a of the Pareto distribution, P(> d) = d^-a", default=1.0, low=0.2, high=10.0),
+            _number("dead", "dead pixels for each warm or hot one", default=0.05),
+            _number("rc", "RC pixels for each warm or hot one", default=0.03),
+            _number("open", "open pixels for each warm or hot one", default=0.02),
+        ),
+        source="bad-pixel types of the JWST mask reference file; mean signal with its Poisson noise",
+        test="binomial fraction; the same map in all frames of a detector, nested in severity and time; Pareto index",
+        err=True,
+        dq=True,
+    )
+)
+class HotPixels(Effect):
+    """Bad pixels of a detector; a subarray sees its part of the same map."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._maps: dict[int, tuple[BadPixels, Floats]] = {}
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Find the map and what its pixels show."""
+        product = self.task.product
+        detector = on_detector(product, measurement)
+        if budget.k is None:
+            raise NotApplicableError("electrons per science unit are not known")
+        facts = find_facts(product, measurement)
+        seconds = facts.group_s if measurement.ramp else facts.frame_s
+        if seconds is None:
+            raise NotApplicableError("the header tells no exposure time, which a dark current needs")
+        time = product.stream_time
+        years = 0.0 if time is None else (time - self.task.number("epoch")) / _DAYS_PER_YEAR
+        fraction = rounded(self.task.number("fraction") * max(1.0 + self.task.number("growth") * years, 0.0))
+        found = self._map(measurement, detector, fraction)
+        electrons = np.minimum(found.rate * seconds, WELL * integrations(product, measurement))
+        self._maps[id(measurement)] = found, electrons / budget.k
+        warm = int(np.count_nonzero(found.rate < self.task.number("hot_rate")))
+        counts = {name: int(getattr(found, name).size) for name in _KINDS}
+        return {
+            "detector": detector,
+            "fraction": fraction,
+            "years": rounded(years),
+            "seconds": seconds,
+            "warm": warm,
+            "hot": int(found.hot.size) - warm,
+            **counts,
+        }
+
+    def _map(self, measurement: Measurement, detector: str, fraction: float) -> BadPixels:
+        """Return the bad pixels of a frame, looked up part by part, for the coordinates of all take much memory."""
+        parts = []
+        for start in range(0, measurement.pixels, _MANY):
+            x, y = detector_xy(self.task.product, measurement, start, min(_MANY, measurement.pixels - start))
+            part = bad_pixels(self.task, detector, x, y, fraction)
+            parts.append([values + start if values.dtype.kind == "i" else values for values in part])
+        return BadPixels(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def on_frame(self, block: Block) -> None:
+        """Add dark current, weaken and lose pixels; flags tell which."""
+        found, added = self._maps[id(block.measurement)]
+        stream, honest = self.task.stream(block.measurement.key), self.task.err_honest
+        self._share_of_open(block, found.open)
+        _weaken(block, found.rc, _RC_SHARE, honest, stream.normal)
+        _weaken(block, found.open, _OPEN_SHARE, honest, stream.normal)
+        kept = np.ones(found.hot.size, bool) if block.inert is None else ~block.inert[found.hot]
+        add_light(block, stream, found.hot[kept], added[kept], honest)
+        hot = found.rate >= self.task.number("hot_rate")
+        for group in range(block.groups):
+            for places, bits in (
+                (found.hot[hot], DQ.HOT),
+                (found.hot[~hot], DQ.WARM),
+                (found.rc, DQ.RC),
+                (found.open, DQ.OPEN),
+                (_neighbours(found.open, block.measurement.frame), DQ.ADJ_OPEN),
+            ):
+                block.flag(self.use, group, places, bits, self.task.dq_honest)
+            block.lose(self.use, group, found.dead, self.task.dq_honest, bits=int(DQ.DEAD | DQ.DO_NOT_USE))
+
+    def _share_of_open(self, block: Block, places: Integers) -> None:
+        """Give a quarter of what an open pixel does not show to each neighbour."""
+        rows, columns = block.measurement.frame
+        y, x = np.divmod(places, columns)
+        first = block.sci[0] if block.measurement.ramp else np.zeros_like(block.sci[0])
+        part = (1.0 - _OPEN_SHARE) / 4.0
+        for group in range(1 if block.measurement.ramp else 0, block.groups):
+            light = np.nan_to_num(block.sci[group, places] - first[places], nan=0.0, posinf=0.0, neginf=0.0) * part
+            shot = block.true["poisson"][group, places] * (part * part)
+            change = np.zeros_like(block.sci)
+            for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+                inside = (y + dy >= 0) & (y + dy < rows) & (x + dx >= 0) & (x + dx < columns)
+                target = (y[inside] + dy) * columns + x[inside] + dx
+                # Each pixel has one neighbour in one direction, so no target comes twice.
+                block.sci[group, target] += light[inside]
+                change[group, target] += shot[inside]
+            if not block.measurement.ramp:
+                block.add_variance("poisson", change, self.task.err_honest)
+
+
+def _neighbours(places: Integers, frame: tuple[int, ...]) -> Integers:
+    """Return the flat places next to others (above, below, left, right), each once."""
+    rows, columns = frame
+    y, x = np.divmod(places, columns)
+    found = []
+    for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+        inside = (y + dy >= 0) & (y + dy < rows) & (x + dx >= 0) & (x + dx < columns)
+        found.append((y[inside] + dy) * columns + x[inside] + dx)
+    return np.unique(np.concatenate(found))
+
+
+def _weaken(block: Block, places: Integers, share: float, honest: float, draw: Any) -> None:
+    """Let pixels show a share of their charge: their photon noise shrinks with it, their read noise does not."""
+    if not places.size:
+        return
+    first = block.sci[0, places].copy() if block.measurement.ramp else 0.0
+    top_up = (1.0 - share * share) ** 0.5
+    for group in range(1 if block.measurement.ramp else 0, block.groups):
+        read = np.sqrt(block.true["read"][group, places])
+        noise = draw(block.plane(group), block.start, block.size, 1)[places]
+        block.sci[group, places] = first + share * (block.sci[group, places] - first) + top_up * read * noise
+    if not block.measurement.ramp:
+        block.scale_variance("poisson", share * share, honest, places)
