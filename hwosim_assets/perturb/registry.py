@@ -24,6 +24,7 @@ __all__ = ["effect_class", "effect_specs", "register", "spec_of", "suggestion"]
 _MODULES = (
     *("noise", "optics", "calibration", "telemetry", "headers"),
     *("references", "signals", "losses", "clock", "schema", "damage"),
+    *("persistence", "scene"),
     *("pixels", "state"),
 )
 

@@ -1,0 +1,260 @@
+"""Afterimages, stray light, ghosts, trails and speckles on fixed seeds; what is off by a tenth falls outside."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb import Product, Scenario, apply
+from hwosim_assets.perturb.effect import Earlier
+from hwosim_assets.perturb.effects.persistence import fermi, released
+
+Make = Callable[..., Product]
+K = 1000.0
+
+
+def perturbed(
+    product: Product, earlier: Sequence[Earlier] = (), **chosen: dict[str, object]
+) -> tuple[Product, dict[str, object]]:
+    content = {"version": 1, "seed": 11, "effects": [{name: options} for name, options in chosen.items()]}
+    out, truth = apply(product, Scenario.from_mapping("test", content), earlier=earlier)
+    return out, truth.record["effects"][0]["measurements"][0]
+
+
+def bright(frames: int, side: int, signal: float = 20.0, *, kind: str = "rateints", **cards: object) -> Product:
+    """Return frames of photon noise, K electrons per unit, with one bright row of columns so that K is found."""
+    shape = (frames, side, side)
+    mean = np.full(shape, signal)
+    mean[..., : side // 8] *= 3
+    poisson = mean / K
+    sci = mean + np.sqrt(poisson) * np.random.default_rng(3).standard_normal(shape)
+    primary = fits.PrimaryHDU()
+    known = {"INSTRUME": "NIRCAM", "CHANNEL": "SHORT", "DETECTOR": "NRCA1"}
+    primary.header.update({**known, "EXPSTART": 60000.0, "EXPEND": 60000.5, **cards})
+    planes = {"SCI": sci, "ERR": np.sqrt(poisson), "VAR_POISSON": poisson, "VAR_RNOISE": np.full(shape, 1e-6)}
+    hdus: list[fits.hdu.base._BaseHDU] = [primary]
+    hdus += [fits.ImageHDU(data.astype(np.float32), name=name) for name, data in planes.items()]
+    hdus.append(fits.ImageHDU(np.zeros(shape, np.uint32), name="DQ"))
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return Product(f"jw_{kind}.fits", buffer.getvalue())
+
+
+def difference(product: Product, out: Product) -> np.ndarray:
+    return np.nan_to_num(out.plane("SCI").astype(float) - product.plane("SCI").astype(float))
+
+
+# ------------------------------------------------------------------------------ C2 persistence
+
+
+BEFORE = Earlier(bright(1, 64, 20.0, EXPSTART=59999.0, EXPEND=59999.99), 59999.99)
+
+
+def test_persistence_decays_with_its_index_and_another_by_a_tenth_does_not() -> None:
+    product = bright(24, 64)
+    edges = (60000 + np.arange(25) / 48 - 59999.99) * 86400.0
+
+    def found(gamma: float) -> float:
+        out, _ = perturbed(product, [BEFORE], persistence={"factor": 300.0, "gamma": gamma})
+        rate = difference(product, out).mean((1, 2)) / np.diff(edges)
+        middle = np.sqrt(edges[1:] * edges[:-1])
+        return float(-np.polyfit(np.log(middle), np.log(rate), 1)[0])
+
+    assert found(1.0) == pytest.approx(1.0, abs=0.03)
+    assert found(1.1) != pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("law", ["fermi", "traps"])
+def test_persistence_has_its_amount_its_noise_and_its_flags(law: str) -> None:
+    product = bright(4, 64)
+
+    def electrons(factor: float) -> tuple[Product, np.ndarray]:
+        out, _ = perturbed(product, [BEFORE], persistence={"factor": factor, "law": law})
+        return out, K * difference(product, out)[0, :, 8:]
+
+    out, added = electrons(30.0)
+    times = [(60000 + part - 59999.99) * 86400.0 for part in (0.0, 0.125)]
+    came = released(law, times[1], 1.0) - released(law, times[0], 1.0)
+    unit = 20.0 * K * 0.003 if law == "traps" else float(fermi(np.array([20.0 * K]))[0]) * 0.017
+    expected = 30.0 * came * unit
+    assert added.mean() == pytest.approx(expected, rel=0.03)
+    assert electrons(33.0)[1].mean() != pytest.approx(expected, rel=0.03)
+    grown = (out.plane("VAR_POISSON") - product.plane("VAR_POISSON"))[0, :, 8:].astype(float)
+    assert grown.mean() * K * K == pytest.approx(expected, rel=0.03)
+    flagged = (out.plane("DQ") & DQ.PERSISTENCE) != 0
+    assert flagged[0].mean() == pytest.approx(float(expected > np.sqrt(20.0 * K)), abs=0.2)
+
+
+def test_no_more_comes_out_than_was_held() -> None:
+    product = bright(6, 64)
+    for law in ("fermi", "traps"):
+        out, _ = perturbed(product, [BEFORE], persistence={"factor": 1000.0, "law": law})
+        total = K * difference(product, out).sum(0)
+        held = np.minimum(BEFORE.product.plane("SCI")[0] * K, 1e5)
+        assert (total <= held + 6 * np.sqrt(held)).all()
+
+
+def test_persistence_needs_an_earlier_exposure_of_the_same_pixels() -> None:
+    product = bright(2, 64)
+    other = Earlier(bright(1, 64, DETECTOR="NRCA2"), 59999.9)
+    later = Earlier(BEFORE.product, 60000.2)
+    for earlier in ([], [other], [later], [Earlier(bright(1, 32), 59999.9)]):
+        out, found = perturbed(product, earlier, persistence={"severity": 5})
+        assert "no earlier exposure" in str(found["not_applicable"])
+        assert out.content == product.content
+
+
+# ------------------------------------------------------------------------------ C3 deficit
+
+
+def test_a_settling_detector_has_depth_and_time() -> None:
+    product = bright(30, 32)
+
+    def found(depth: float, tau: float) -> tuple[float, float]:
+        out, _ = perturbed(product, persistence_deficit={"depth": depth, "tau": tau})
+        ratio = out.plane("SCI").astype(float) / product.plane("SCI").astype(float)
+        lost = 1 - ratio.mean((1, 2))
+        slope, start = np.polyfit((np.arange(30) + 0.5) / 60 * 86400.0, np.log(lost), 1)
+        return float(np.exp(start)), float(-1 / slope)
+
+    assert found(0.0169, 8067.4) == pytest.approx((0.0169, 8067.4), rel=0.02)
+    assert found(0.0186, 8067.4)[0] != pytest.approx(0.0169, rel=0.02)
+    assert found(0.0169, 8874.0)[1] != pytest.approx(8067.4, rel=0.02)
+
+
+# ------------------------------------------------------------------------------ D6 stray light
+
+
+def test_stray_light_has_level_gradient_and_photon_noise() -> None:
+    product = bright(1, 256, kind="cal")
+    options = {"factor": 2.0, "glint": 0.0, "curve": 0.0}
+
+    def gradient(slope: float) -> tuple[float, float]:
+        out, found = perturbed(product, stray_light={**options, "slope": slope})
+        added = difference(product, out)[0]
+        y, x = (2 * axis / 256 - 255 / 256 for axis in np.indices(added.shape))
+        angle = 2 * np.pi * float(found["angle_turns"])  # type: ignore[arg-type]
+        u = (x * np.cos(angle) + y * np.sin(angle)) / (abs(np.cos(angle)) + abs(np.sin(angle)))
+        fit = np.polyfit(u.ravel(), added.ravel() / float(found["added_mean"]), 1)  # type: ignore[arg-type]
+        grown = (out.plane("VAR_POISSON") - product.plane("VAR_POISSON")).astype(float).mean()
+        assert grown == pytest.approx(added.mean() / K, rel=0.01)
+        return float(fit[1]), float(fit[0])
+
+    assert gradient(0.5) == pytest.approx((1.0, 0.5), abs=0.01)
+    assert gradient(0.55)[1] != pytest.approx(0.5, abs=0.01)
+
+
+def test_a_glint_holds_its_share_where_the_record_says() -> None:
+    product = bright(1, 256, kind="cal")
+    out, found = perturbed(product, stray_light={"factor": 5.0, "glint": 0.9, "size": 0.02, "slope": 0, "curve": 0})
+    added = difference(product, out)[0]
+    y, x = np.unravel_index(added.argmax(), added.shape)
+    assert (y, x) == pytest.approx((found["glint_y"], found["glint_x"]), abs=6)
+
+
+# ------------------------------------------------------------------------------ D7 ghosts
+
+
+def test_a_ghost_regresses_on_the_turned_scene() -> None:
+    product = bright(1, 128, kind="cal")
+
+    def slope(strength: float) -> float:
+        out, found = perturbed(product, ghosts={"strength": strength})
+        scene = np.maximum(product.plane("SCI")[0].astype(float) - 20.0, 0)
+        template = np.zeros_like(scene)
+        twice_y, twice_x = round(2 * float(found["point_y"])), round(2 * float(found["point_x"]))  # type: ignore[arg-type]
+        for y in range(128):
+            for x in range(128):
+                if 0 <= twice_y - y < 128 and 0 <= twice_x - x < 128:
+                    template[y, x] = scene[twice_y - y, twice_x - x]
+        added = difference(product, out)[0]
+        return float((template * added).sum() / (template * template).sum())
+
+    assert slope(0.01) == pytest.approx(0.01, rel=0.02)
+    assert slope(0.011) != pytest.approx(0.01, rel=0.02)
+
+
+# ------------------------------------------------------------------------------ D8 trails
+
+
+def test_trails_lie_where_the_record_says_and_are_as_many_as_their_rate() -> None:
+    product = bright(80, 48)
+    content = {"version": 1, "seed": 5, "effects": [{"trails": {"rate": 2.0, "peak": 100.0}}]}
+    out, truth = apply(product, Scenario.from_mapping("test", content))
+    events = truth.happened()
+    assert events is not None
+    frames = np.array(events["frame"].to_pylist())
+    assert frames.size == pytest.approx(160, abs=4 * np.sqrt(160))
+    added = difference(product, out)
+    single = [frame for frame in range(80) if (frames == frame).sum() == 1]
+    y, x = (axis - 23.5 for axis in np.indices((48, 48)))
+    angles, lengths = np.arange(0, 0.5, 0.005), np.arange(-24, 25)
+    for frame in single[:5]:
+        light = np.clip(added[frame], 0, None)
+        best, where = -1.0, (0.0, 0.0)
+        for turns in angles:
+            along = x * np.cos(2 * np.pi * turns) + y * np.sin(2 * np.pi * turns)
+            votes = [light[np.abs(along - length) < 1].sum() / (np.abs(along - length) < 1).sum() for length in lengths]
+            if max(votes) > best:
+                best, where = max(votes), (turns, float(lengths[int(np.argmax(votes))]))
+        row = int(np.flatnonzero(frames == frame)[0])
+        turns, length = events["turns"][row].as_py(), events["distance"][row].as_py()
+        apart = abs(where[0] - turns)
+        sign = 1.0 if apart < 0.25 else -1.0
+        assert min(apart, 0.5 - apart) < 0.02
+        assert sign * where[1] == pytest.approx(length, abs=2.0)
+
+
+def test_trails_at_a_rate_are_there_at_any_higher() -> None:
+    product = bright(40, 32)
+    seen: set[float] = set()
+    for rate in (0.2, 1.0, 5.0):
+        content = {"version": 1, "seed": 5, "effects": [{"trails": {"rate": rate}}]}
+        events = apply(product, Scenario.from_mapping("test", content))[1].happened()
+        assert events is not None
+        now = set(events["turns"].to_pylist())
+        assert seen < now
+        seen = now
+
+
+# ------------------------------------------------------------------------------ D5 speckles
+
+
+def test_speckles_follow_the_modified_rician() -> None:
+    from scipy import stats
+
+    product = bright(1, 512, 2000.0, kind="rate")
+
+    def nodes(coherent: float) -> tuple[np.ndarray, float]:
+        options = {"contrast": 2e-7, "coherent": coherent, "size": 4.0}
+        out, found = perturbed(product, speckle_drift=options)
+        return difference(product, out)[0, ::4, ::4].ravel(), float(found["mean"])  # type: ignore[arg-type]
+
+    seen, mean = nodes(0.5)
+    assert seen.mean() == pytest.approx(mean, rel=0.03)
+    expected = stats.ncx2(2, 2.0)
+    assert stats.kstest(seen / (mean / 4), expected.cdf).pvalue > 1e-3
+    other, _ = nodes(0.6)
+    assert stats.kstest(other / (mean / 4), expected.cdf).pvalue < 1e-3
+
+
+def test_speckles_change_within_their_time_and_depend_on_the_time_alone() -> None:
+    product = bright(12, 128, 2000.0)
+    options = {"contrast": 2e-7, "coherent": 0.0, "size": 4.0}
+
+    def correlation(tau: float) -> float:
+        added = difference(product, perturbed(product, speckle_drift={**options, "tau": tau})[0])
+        return float(np.corrcoef(added[4].ravel(), added[5].ravel())[0, 1])
+
+    assert correlation(36000.0) > 0.7
+    assert abs(correlation(600.0)) < 0.1
+    part = bright(6, 128, 2000.0, EXPSTART=60000.25)
+    whole = perturbed(product, speckle_drift={**options, "tau": 36000.0})[0]
+    alone = perturbed(part, speckle_drift={**options, "tau": 36000.0})[0]
+    pair = np.corrcoef(difference(product, whole)[6].ravel(), difference(part, alone)[0].ravel())
+    assert pair[0, 1] > 0.98
