@@ -127,3 +127,23 @@ def test_header_loss_is_seen_in_fits_and_the_asdf_copy_is_noted(real_data: Path,
             old, new = (model.to_flat_dict(include_arrays=False) for model in (before, after))
     differing = {key for key in old if not key.startswith("meta.wcs") and old[key] != new.get(key)}
     assert differing <= {"meta.exposure.data_problem", "meta.filename"}
+
+
+def test_every_real_product_bears_every_damage_at_once(files: list[Path]) -> None:
+    """All effects together: one thread and two agree (every fifth file), the truth explains it, it is FITS."""
+    done = 0
+    for path in files:
+        product = Product.open(path)
+        try:
+            out, truth = apply(product, "everything_s3", seed=11)
+        except RefusedProductError:
+            continue
+        done += 1
+        if done % 5 == 0:
+            assert apply(product, "everything_s3", seed=11, threads=2)[0].content == out.content, path.name
+        assert diff(product, out, truth).findings == (), path.name
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with fits.open(io.BytesIO(out.payload)) as opened:
+                opened.verify("exception")
+    assert done >= 50
