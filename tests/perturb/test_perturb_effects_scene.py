@@ -10,9 +10,10 @@ import pytest
 from astropy.io import fits
 
 from hwosim_assets.fits.dq import DQ
-from hwosim_assets.perturb import Product, Scenario, apply
+from hwosim_assets.perturb import Product, Scenario, apply, replay
 from hwosim_assets.perturb.effect import Earlier
 from hwosim_assets.perturb.effects.persistence import fermi, released
+from hwosim_assets.perturb.proof import diff
 
 Make = Callable[..., Product]
 K = 1000.0
@@ -258,3 +259,35 @@ def test_speckles_change_within_their_time_and_depend_on_the_time_alone() -> Non
     alone = perturbed(part, speckle_drift={**options, "tau": 36000.0})[0]
     pair = np.corrcoef(difference(product, whole)[6].ravel(), difference(part, alone)[0].ravel())
     assert pair[0, 1] > 0.98
+
+
+# ------------------------------------------------------------------------------ the laws, for all of them
+
+NAMES = ("persistence", "persistence_deficit", "stray_light", "ghosts", "trails", "speckle_drift")
+
+
+@pytest.mark.parametrize("kind", ["cal", "calints", "multislit", "uncal", "s3d", "i2d", "x1d", "x1dints", "bare"])
+@pytest.mark.parametrize("switches", [{}, {"err": "stale"}])
+def test_same_bytes_in_any_cut_and_the_truth_tells_of_all(
+    make: Make, monkeypatch: pytest.MonkeyPatch, kind: str, switches: dict[str, str]
+) -> None:
+    from hwosim_assets.perturb import run
+
+    product = make(kind)
+    before = Earlier(product, 59999.99)
+    effects = [{name: {"severity": 5, **switches}} for name in NAMES]
+    chosen = Scenario.from_mapping("test", {"version": 1, "seed": 2, "effects": effects})
+    out, truth = apply(product, chosen, earlier=[before])
+    monkeypatch.setattr(run, "CHUNK", 1000)
+    assert apply(product, chosen, earlier=[before], threads=2)[0].content == out.content
+    assert replay(truth, product, earlier=[before]).content == out.content
+    assert diff(product, out, truth).findings == ()
+    for step in truth.record["effects"]:
+        for note in step["measurements"]:
+            assert ("not_applicable" not in note) or len(note["not_applicable"]) > 20
+    if switches and kind == "cal":
+        for name in ("ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"):
+            np.testing.assert_array_equal(out.plane(name), product.plane(name))
+    if not switches and kind in ("cal", "calints", "multislit"):
+        total = sum(out.plane(name).astype(float) for name in ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"))
+        np.testing.assert_allclose(out.plane("ERR").astype(float) ** 2, total, rtol=1e-5)
