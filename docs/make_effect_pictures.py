@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from hwosim_assets.archive.sample import write_sample
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb import Product, Scenario, apply
+from hwosim_assets.perturb.effect import Earlier
 from hwosim_assets.perturb.registry import effect_specs
 from hwosim_assets.perturb.spec import EffectSpec
 
@@ -39,7 +40,9 @@ def perturbed(product: Product, spec: EffectSpec, severity: float) -> NDArray[np
     """Return (frames, rows, columns) of SCI under an effect; ``None`` where it has no meaning for the product."""
     choice = {spec.name: {"severity": severity}}
     sections = {"version": 1, "seed": 7, "valid_only": not spec.breaks_format, "effects": [choice]}
-    out, truth = apply(product, Scenario.from_mapping("picture", sections))
+    # What a detector remembers is the same field, exposed a few minutes before.
+    earlier = [Earlier(product, (product.number("EXPSTART") or 0.0) - 0.005)]
+    out, truth = apply(product, Scenario.from_mapping("picture", sections), earlier=earlier)
     notes = truth.record["effects"][0]["measurements"] if truth.record["effects"] else []
     if notes and all("not_applicable" in note for note in notes):
         return None
