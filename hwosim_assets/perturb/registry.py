@@ -23,7 +23,7 @@ __all__ = ["effect_class", "effect_specs", "register", "spec_of", "suggestion"]
 #: The modules whose import registers the effects.
 _MODULES = (
     *("noise", "optics", "calibration", "telemetry", "headers"),
-    *("references", "signals", "losses", "clock", "schema", "damage"),
+    *("references", "signals", "sources", "losses", "clock", "schema", "damage"),
     *("persistence", "scene"),
     *("pixels", "state"),
 )
