@@ -102,7 +102,7 @@ def test_clean_does_not_even_look_into_a_file() -> None:
 RESHAPING = {spec.name for spec in effect_specs() if spec.stage == "file"}
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(KINDS), chosen=plans())
 def test_same_plan_same_bytes_and_the_truth_accounts_for_them(make: Make, kind: str, chosen: Scenario) -> None:
     product = make(kind)
@@ -128,7 +128,7 @@ def test_same_plan_same_bytes_and_the_truth_accounts_for_them(make: Make, kind: 
                 assert old.header.get(keyword) == new.header.get(keyword)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(KINDS), chosen=plans())
 def test_a_bit_of_an_output_cannot_change_unseen(make: Make, kind: str, chosen: Scenario) -> None:
     """Law 8 the other way round: what the truth does not explain is found."""
@@ -140,7 +140,7 @@ def test_a_bit_of_an_output_cannot_change_unseen(make: Make, kind: str, chosen: 
     assert not diff(product, Product(out.name, bytes(spoilt)), truth).accounted
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chosen=plans(), chunk=st.sampled_from([777, 4096, 10**6]))
 def test_any_cut_of_any_plan_gives_the_same_bytes(make: Make, chosen: Scenario, chunk: int) -> None:
     from hwosim_assets.perturb import block, run
@@ -156,7 +156,7 @@ def test_any_cut_of_any_plan_gives_the_same_bytes(make: Make, chosen: Scenario, 
         assert truth_again.line() == truth.line()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(["cal", "calints", "x1d"]), chosen=plans(), extra=st.data())
 def test_the_order_of_a_list_matters_only_within_a_stage(
     make: Make, kind: str, chosen: Scenario, extra: st.DataObject
