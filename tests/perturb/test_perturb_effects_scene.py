@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ K = 1000.0
 
 
 def perturbed(
-    product: Product, earlier: Sequence[Earlier] = (), **chosen: dict[str, object]
+    product: Product, earlier: Sequence[Earlier] = (), **chosen: Mapping[str, object]
 ) -> tuple[Product, dict[str, object]]:
     content = {"version": 1, "seed": 11, "effects": [{name: options} for name, options in chosen.items()]}
     out, truth = apply(product, Scenario.from_mapping("test", content), earlier=earlier)
