@@ -183,14 +183,25 @@ def test_a_ghost_regresses_on_the_turned_scene() -> None:
 # ------------------------------------------------------------------------------ D8 trails
 
 
-def test_trails_lie_where_the_record_says_and_are_as_many_as_their_rate() -> None:
+def test_trails_are_as_many_as_their_rate_and_a_tenth_more_are_not() -> None:
+    product = bright(200, 16)
+
+    def number(rate: float) -> int:
+        content = {"version": 1, "seed": 5, "effects": [{"trails": {"rate": rate}}]}
+        return int(apply(product, Scenario.from_mapping("test", content))[1].record["effects"][0]["events_recorded"])
+
+    tolerance = 3 * np.sqrt(4000)  # 5 %
+    assert number(20.0) == pytest.approx(4000, abs=tolerance)
+    assert number(22.0) != pytest.approx(4000, abs=tolerance)
+
+
+def test_trails_lie_where_the_record_says() -> None:
     product = bright(80, 48)
     content = {"version": 1, "seed": 5, "effects": [{"trails": {"rate": 2.0, "peak": 100.0}}]}
     out, truth = apply(product, Scenario.from_mapping("test", content))
     events = truth.happened()
     assert events is not None
     frames = np.array(events["frame"].to_pylist())
-    assert frames.size == pytest.approx(160, abs=4 * np.sqrt(160))
     added = difference(product, out)
     single = [frame for frame in range(80) if (frames == frame).sum() == 1]
     y, x = (axis - 23.5 for axis in np.indices((48, 48)))
