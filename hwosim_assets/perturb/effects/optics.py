@@ -24,8 +24,8 @@ __all__ = ["Background"]
 @register(
     EffectSpec(
         name="background",
-        title="Photon noise of added background",
-        code="A2",
+        title="Added uniform background with its photon noise",
+        code="D6",
         stage="optics",
         model="S += Poisson(s k) / k with s = (factor - 1) times the product's own background; k = e-/SCI unit",
         planes=("SCI", "ERR", "VAR_POISSON"),
