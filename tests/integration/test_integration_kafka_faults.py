@@ -74,7 +74,8 @@ def at(home: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 # ---------------------------------------------------------------------- killed publishers
 
 PUBLISHERS = """
-# Publishes in a child process for each line read: the topics' prefix and after how many seconds to kill it.
+# Publishes in a child process for each line read: the topics' prefix, and how many seconds after its first
+# message to kill it.
 import os, signal, sys, time
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
@@ -83,19 +84,25 @@ from hwosim_assets.settings import Settings
 from hwosim_streaming import delivery, publication, publisher
 publisher.CHECKPOINT_MESSAGES = 40  # many small transactions: a kill hits one or its commit
 
-def publish(prefix):
+def publish(prefix, begun):
+    def tell(_number, _total):
+        os.write(begun, b"x")
+
     os.environ["HWOSIM_TOPIC_PREFIX"] = prefix
     settings = Settings()
     scenario = load_scenario("integration", settings.scenario_folders())
     lake, tables = Lake.from_settings(settings), Tables.from_settings(settings)
-    publication.publish_program("01093", scenario, lake, tables, settings)
+    publication.publish_program("01093", scenario, lake, tables, settings, on_message=tell)
 
 for line in sys.stdin:
     prefix, seconds = line.split()
+    seen, begun = os.pipe()
     child = os.fork()
     if not child:
-        publish(prefix)
+        publish(prefix, begun)
         os._exit(0)
+    os.close(begun)
+    os.read(seen, 1)  # its first message, or its end
     until = time.monotonic() + float(seconds)
     ended = 0
     while not ended and time.monotonic() < until:
@@ -107,6 +114,7 @@ for line in sys.stdin:
         print("killed", flush=True)
     else:
         print("finished" if status == 0 else f"failed {status}", flush=True)
+    os.close(seen)
 """
 
 
@@ -124,7 +132,7 @@ def test_fifty_kills_of_the_publisher_lose_nothing_and_add_nothing(
         assert killer.stdin is not None
         assert killer.stdout is not None
         while kills < KILLS:
-            killer.stdin.write(f"{prefix} {moments.uniform(0.3, 2.5):.3f}\n")
+            killer.stdin.write(f"{prefix} {moments.uniform(0.0, 0.6):.3f}\n")
             killer.stdin.flush()
             said = killer.stdout.readline().strip()
             lies = here.ids() if here.topics.names else None
