@@ -96,13 +96,13 @@ def test_what_was_tried_is_recorded_for_the_partition(taken: Installation, tried
 def test_what_could_not_be_perturbed_is_quarantined_by_name(
     taken: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = dataset._made
+    made = dataset.deliver_row
 
-    def refuse_uncal(product: dict[str, Any], *rest: Any) -> Any:
+    def refuse_uncal(product: dict[str, Any], **rest: Any) -> Any:
         name = product["product_name"]
-        return Rejection(name, "perturbed", "no_pixels", "has no pixels") if "uncal" in name else made(product, *rest)
+        return Rejection(name, "perturbed", "no_pixels", "has no pixels") if "uncal" in name else made(product, **rest)
 
-    monkeypatch.setattr(dataset, "_made", refuse_uncal)
+    monkeypatch.setattr(dataset, "deliver_row", refuse_uncal)
     assert launch(taken, scenario=ROUGH, seed=78).success
     tables = taken.tables()
     found = {stage: row for row in tables.scan(QUARANTINE, {"program": FIELD}).to_pylist() if (stage := row["stage"])}
