@@ -60,7 +60,7 @@ def star(side: int, fwhm: float, flux: float, sky: float = 0.0) -> np.ndarray:
     y, x = np.mgrid[:side, :side] - side // 2
     sigma = fwhm / np.sqrt(8 * np.log(2))
     profile = np.exp(-(x * x + y * y) / (2 * sigma * sigma))
-    return sky + flux * profile / profile.sum()
+    return np.asarray(sky + flux * profile / profile.sum())
 
 
 def perturbed(product: Product, seed: int = 11, **chosen: Mapping[str, object]) -> tuple[Product, dict[str, object]]:
@@ -72,4 +72,4 @@ def perturbed(product: Product, seed: int = 11, **chosen: Mapping[str, object]) 
 
 def values(product: Product, name: str = "SCI") -> np.ndarray:
     """Return a plane in double precision."""
-    return product.plane(name).astype(float)
+    return np.asarray(product.plane(name), dtype=float)
