@@ -24,7 +24,7 @@ FAST_SCENARIO = "nominal_l2"
 @click.command()
 @click.option("--archive", metavar="DIR_OR_URL", help="A folder of FITS files, or an archive that speaks MAST's API.")
 @click.option("--program", "programs", multiple=True, help="Only this program; may be given again.")
-@click.option("--scenario", "scenarios", multiple=True, help="Only this scenario; may be given again.")
+@click.option("--scenario", "scenarios", multiple=True, help="This scenario instead of the automated ones; repeat.")
 @click.option("--fast", is_flag=True, help="One program under one scenario.")
 @json_option
 def demo(archive: str | None, programs: tuple[str, ...], scenarios: tuple[str, ...], fast: bool, as_json: bool) -> None:
@@ -43,8 +43,8 @@ def demo(archive: str | None, programs: tuple[str, ...], scenarios: tuple[str, .
     from hwosim_assets.settings import Settings
 
     os.environ.setdefault("HWOSIM_TOPIC_PARTITIONS", "1")
-    if fast and not scenarios:
-        scenarios = (FAST_SCENARIO,)
+    if not scenarios:
+        scenarios = (FAST_SCENARIO,) if fast else tuple(Settings().automated())
     check_scenarios(Settings(), scenarios)
     with _archive(archive, Settings().home) as url, instance_at(Settings().home) as instance:
         os.environ["HWOSIM_ARCHIVE_URL"] = url

@@ -20,7 +20,7 @@ __all__ = ["run", "take_through"]
 
 @click.command()
 @click.option("--program", "programs", multiple=True, required=True, help="JWST program; may be given again.")
-@click.option("--scenario", "scenarios", multiple=True, help="Only this scenario; may be given again.")
+@click.option("--scenario", "scenarios", multiple=True, help="This scenario instead of the automated ones; repeat.")
 @click.option(
     "--stage",
     type=click.Choice(["mast", "raw", "catalog", "perturbed", "stream", "report"]),
@@ -41,6 +41,8 @@ def run(programs: tuple[str, ...], scenarios: tuple[str, ...], stage: str | None
     from hwosim_assets.settings import Settings
 
     settings = Settings()
+    # Every scenario that ships would be a dozen copies of a program; those that sensors take are what one expects.
+    scenarios = scenarios or tuple(settings.automated())
     check_scenarios(settings, scenarios)
     with instance_at(settings.home) as instance:
         register_programs(instance, programs)

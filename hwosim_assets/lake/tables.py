@@ -359,6 +359,11 @@ class Tables:
                 return expire(self._open().load_table((NAMESPACE, name)), keep, older_than)
             except CommitFailedException as error:
                 raise BehindError from error
+            except ValueError as error:
+                # PyIceberg's words where another process expired the same snapshots meanwhile
+                if "does not exist" not in str(error):
+                    raise
+                raise BehindError from error
 
         return self._beside_others(name, once)
 

@@ -112,7 +112,16 @@ def test_a_backfill_over_programs_from_the_ui_does_nothing_twice(
     dev = published
     until("nothing to run", lambda: dev.unsettled_runs() == 0)
     nodes = dev.graphql("{ assetNodes { assetKey { path } isMaterializable } }")["assetNodes"]
-    keys = [node["assetKey"] for node in nodes if node["isMaterializable"]]
+    from hwosim_assets.settings import Settings
+
+    # Other scenarios were never published here, and a backfill of theirs would rightly publish.
+    staged = ("perturbed", "truth", "stream")
+    keys = [
+        node["assetKey"]
+        for node in nodes
+        if node["isMaterializable"]
+        and (node["assetKey"]["path"][0] not in staged or node["assetKey"]["path"][1] in Settings().automated())
+    ]
     before, counts = dev.publications(), dev.hwosim("stream", "watch", "--once", "--json").stdout
     began = time.monotonic()
     launched = dev.graphql(

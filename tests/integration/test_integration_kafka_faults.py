@@ -156,20 +156,28 @@ def test_fifty_kills_of_the_publisher_lose_nothing_and_add_nothing(
 # ---------------------------------------------------------------------- a broker that goes away
 
 
-def published_meanwhile(here: Installation, disturb: Callable[[threading.Event], int]) -> tuple[dict[str, Any], int]:
-    """Publish in a thread while something disturbs it; return the row and how often it was disturbed."""
+def published_meanwhile(
+    here: Installation, disturb: Callable[[threading.Event, threading.Event, threading.Event], int]
+) -> tuple[dict[str, Any], int]:
+    """Publish in a thread while something disturbs it; return the row and how often it was disturbed.
+
+    ``disturb`` sets the first event when the broker is there (one that is absent from the beginning is an
+    error, and should be); the others tell that the first message is out, and the end.
+    """
     rows: list[dict[str, Any]] = []
-    over = threading.Event()
+    up, begun, over = threading.Event(), threading.Event(), threading.Event()
 
     def publish() -> None:
         try:
-            rows.append(here.publish(BULK).row)
+            up.wait(60)
+            rows.append(here.publish(BULK, on_message=lambda _number, _total: begun.set()).row)
         finally:
+            begun.set()
             over.set()
 
     publishing = threading.Thread(target=publish)
     publishing.start()
-    disturbed = disturb(over)
+    disturbed = disturb(up, begun, over)
     publishing.join(300)
     assert len(rows) == 1, "the publication failed"
     return rows[0], disturbed
@@ -181,7 +189,7 @@ def test_twenty_restarts_of_the_broker_are_ridden_through(
     own = servers.Kafka(tmp_path)
     here = at(own.servers, "leisurely")
 
-    def disturb(over: threading.Event) -> int:
+    def disturb(up: threading.Event, begun: threading.Event, over: threading.Event) -> int:
         """Let it work for a second or two, then kill it or stop it in order, and start it again."""
         done = 0
         while not over.is_set() and done < RESTARTS:
@@ -264,8 +272,10 @@ def test_cuts_of_the_line_are_ridden_through(
     with closing(Line(kafka.line_port, kafka.behind_line_port)) as line:
         here = at(f"127.0.0.1:{kafka.line_port}", "brisk")
 
-        def disturb(over: threading.Event) -> int:
+        def disturb(up: threading.Event, begun: threading.Event, over: threading.Event) -> int:
             cuts = 0
+            up.set()
+            assert begun.wait(60)
             while cuts < CUTS and not over.wait(moments.uniform(0.5, 1.5)):
                 line.cut(moments.uniform(0.05, 1.0))
                 cuts += 1
