@@ -39,7 +39,8 @@ WRITER = (
     while count < rounds or not kept.exists():
         count += 1
         for stage in ("raw", "catalog"):
-            rows = rejection_rows(part, [Rejection(f"f{n}", stage, "rule", "reason") for n in range(min(count, rounds))])
+            names = (f"f{n}" for n in range(min(count, rounds)))
+            rows = rejection_rows(part, [Rejection(name, stage, "rule", "reason") for name in names])
             tables.replace(QUARANTINE, {"program": part, "stage": stage}, rows)
 """
 )
