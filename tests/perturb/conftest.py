@@ -88,7 +88,7 @@ def hdus_of(kind: str) -> list[fits.hdu.base._BaseHDU]:
     if kind == "uncal":
         rng = np.random.default_rng(6)
         ramp = 1000 + 40 * np.arange(6)[None, :, None, None] + rng.normal(0, 5, (2, 6, 32, 40))
-        return [_primary(), _image(np.rint(ramp).astype(np.uint16), "SCI", unit="DN")]
+        return [_primary(TGROUP=50.0), _image(np.rint(ramp).astype(np.uint16), "SCI", unit="DN")]
     if kind == "s3d":
         sci, err, dq = _planes((30, 20, 24), 7)[:3]
         weight = np.where(np.isnan(sci.data), 0, 1).astype(np.float32)

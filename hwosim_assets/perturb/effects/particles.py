@@ -1,0 +1,313 @@
+"""Particles: cosmic rays and the storms of the Sun.
+
+Holds: :func:`hits`, the hits of a frame at a flux, and the effects B1 and B4 that draw them. Keep out hot pixels
+(``pixels``) and what particles do to bits and packets (``damage``, ``telemetry``).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb.effect import Effect, NotApplicableError
+from hwosim_assets.perturb.effects.axes import frame_times, on_detector
+from hwosim_assets.perturb.exact import exp, log, power
+from hwosim_assets.perturb.facts import find_facts
+from hwosim_assets.perturb.parameters import Parameter, rounded
+from hwosim_assets.perturb.registry import register
+from hwosim_assets.perturb.rng import poisson
+from hwosim_assets.perturb.spec import EffectSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.block import Block
+    from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.effect import Task
+    from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.rng import Stream
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["CosmicRays", "Hits", "SolarParticleEvent", "hits"]
+
+#: Track lengths in the detector (um) and the index of their power law (Robberto's library, as Mirage and pyNRC use it).
+SHORTEST, LONGEST, INDEX = 10.0, 2000.0, -4.33
+#: Energy loss per um: Moyal distribution (eV/um); no track loses less than this.
+LOSS, SPREAD, LEAST = 120.0, 50.0, 10.0
+#: Energy for one electron (eV): 6 keV and 5200 electrons for a hit in flight (Rauscher and Fixsen, arXiv:2602.02134).
+EV_PER_ELECTRON = 1.15
+#: A frame with more hits than this is no exposure any more, and would take all memory.
+MOST = 5_000_000
+_FLUX = "1.778 SUNMAX, 4.898 SUNMIN and 3046.8 FLARES of Robberto's library, 8 of the JWST ETC"
+
+
+class Hits(NamedTuple):
+    """Hits of a frame.
+
+    Attributes
+    ----------
+    y, x : float64 array
+        Where tracks begin, pixels.
+    dy, dx : float64 array
+        Where they go: a unit vector, isotropic in the plane of the detector.
+    length : float64 array
+        Of the track in that plane, um.
+    electrons : float64 array
+        Freed along it.
+    u : float64 array
+        When, as a share of the ramp.
+    mark : float64 array
+        Between 0 and 1, for what only a share of the hits suffers.
+    """
+
+    y: Floats
+    x: Floats
+    dy: Floats
+    dx: Floats
+    length: Floats
+    electrons: Floats
+    u: Floats
+    mark: Floats
+
+
+def hits(stream: Stream, plane: int, flux: float, exposure: float, shape: tuple[int, int]) -> Hits:
+    """Return the hits of a frame; those of a smaller flux are among those of a larger one.
+
+    Fluxes are cut into layers that double, each with hits of its own; of the topmost a hit appears when its
+    mark lies below the part of the layer that is reached.
+
+    Parameters
+    ----------
+    stream : Stream
+        Of the product.
+    plane : int
+        Address of the frame.
+    flux : float
+        Hits per cm2 and second.
+    exposure : float
+        Area times time, cm2 s.
+    shape : (int, int)
+        Rows and columns.
+    """
+    layers = []
+    low, high, number = 0.0, 1.0, 0
+    while low < flux:
+        share = min(1.0, (flux - low) / (high - low))
+        layers.append(_layer(stream, plane, number, (high - low) * exposure, share, shape))
+        low, high, number = high, 2 * high, number + 1
+    return (
+        Hits(*(np.concatenate([np.empty(0), *column]) for column in zip(*layers, strict=True))) if layers else _none()
+    )
+
+
+def _none() -> Hits:
+    return Hits(*(np.empty(0) for _ in Hits._fields))
+
+
+def _layer(stream: Stream, plane: int, layer: int, mean: float, share: float, shape: tuple[int, int]) -> Hits:
+    """Return the hits of one layer of flux whose mark lies below a share."""
+    sub = 32 * (layer + 1)
+    count = int(poisson(stream.bits(plane, 0, 1, sub), rounded(mean))[0])
+
+    def uniform(which: int, size: int = count) -> Floats:
+        return stream.uniform(plane, 0, size, sub + which)
+
+    kept = np.flatnonzero(uniform(1) < share)
+    y, x, u, mark = (uniform(which)[kept] for which in (2, 3, 4, 5))
+    away = [stream.normal(plane, 0, count, sub + which)[kept].astype(np.float64) for which in (6, 7, 8)]
+    norm = np.sqrt(away[0] * away[0] + away[1] * away[1])
+    norm[norm == 0] = 1.0
+    exponent = INDEX + 1.0
+    first, last = SHORTEST**exponent, LONGEST**exponent
+    length = power(first + uniform(9)[kept] * (last - first), rounded(1.0 / exponent))
+    # If z is normal, -ln z^2 has the Moyal distribution.
+    moyal = -log(np.maximum(away[2] * away[2], 1e-12))
+    electrons = np.maximum(LOSS + SPREAD * moyal, LEAST) * length / EV_PER_ELECTRON
+    return Hits(y * shape[0], x * shape[1], away[0] / norm, away[1] / norm, length, electrons, u, mark)
+
+
+def deposits(
+    found: Hits, shape: tuple[int, int], pitch_um: float
+) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
+    """Return (flat pixels, electrons, which hit) along the tracks, in steps of half a pixel at the most."""
+    steps = np.ceil(found.length / pitch_um * 2.0).astype(np.int64) + 1
+    which = np.repeat(np.arange(steps.size), steps)
+    place = np.arange(which.size) - np.repeat(np.cumsum(steps) - steps, steps)
+    along = (place + 0.5) / steps[which] * found.length[which] / pitch_um
+    y = np.floor(found.y[which] + along * found.dy[which]).astype(np.int64)
+    x = np.floor(found.x[which] + along * found.dx[which]).astype(np.int64)
+    inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
+    electrons = (found.electrons / steps)[which]
+    return (y * shape[1] + x)[inside], electrons[inside], which[inside]
+
+
+class _Particles(Effect):
+    """Hits in the frames of a detector; who comes after says the flux of each frame."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._exposure: dict[int, tuple[float, float]] = {}
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Find area, time and electrons per unit."""
+        detector = on_detector(self.task.product, measurement)
+        if budget.k is None:
+            raise NotApplicableError("electrons per science unit are not known")
+        facts = find_facts(self.task.product, measurement)
+        seconds = facts.group_s if measurement.ramp else facts.frame_s
+        if facts.pixel_cm2 is None or seconds is None:
+            raise NotApplicableError("the detector's pixels or the exposure time are not known")
+        exposure = facts.pixel_cm2 * measurement.pixels * seconds
+        peak = max(self._flux(measurement, frame) for frame in range(measurement.frames))
+        if peak * exposure > MOST:
+            reason = f"{peak * exposure:.3g} hits in a frame are more than the {MOST:.0e} that are drawn"
+            raise NotApplicableError(reason)
+        self._exposure[id(measurement)] = exposure, math.sqrt(facts.pixel_cm2) * 1e4
+        return {"detector": detector, "cm2_s": rounded(exposure), "peak_flux": rounded(peak)}
+
+    def _flux(self, measurement: Measurement, frame: int) -> float:
+        """Return hits per cm2 and second in a frame."""
+        raise NotImplementedError
+
+    def on_frame(self, block: Block) -> None:
+        """Let particles hit the frame, each group of a ramp by itself."""
+        rows, columns = block.measurement.frame
+        exposure, pitch = self._exposure[id(block.measurement)]
+        stream = self.task.stream(block.measurement.key)
+        flux = self._flux(block.measurement, block.frame)
+        for group in range(1 if block.measurement.ramp else 0, block.groups):
+            found = hits(stream, block.plane(group), flux, exposure, (rows, columns))
+            pixels, electrons, which = deposits(found, (rows, columns), pitch)
+            if block.measurement.ramp:
+                self._step(block, group, pixels, electrons)
+            else:
+                self._average(block, stream, found, pixels, electrons, which)
+            names = ("y", "x", "electrons", "u")
+            columns_of = {name: getattr(found, name) for name in names}
+            block.record(self.use, group=np.full(found.y.size, group), **columns_of)
+
+    def _step(self, block: Block, group: int, pixels: NDArray[np.int64], electrons: Floats) -> None:
+        """Raise a pixel of a ramp from a group on; nothing in a ramp tells that it is not light."""
+        added = np.bincount(pixels, electrons, block.size) / float(block.budget.k or 1.0)
+        block.sci[group:] += added.astype(block.sci.dtype)
+        struck = np.unique(pixels)
+        block.flag(self.use, group, struck, int(DQ.JUMP_DET), self.task.dq_honest)
+
+    def _average(
+        self, block: Block, stream: Stream, found: Hits, pixels: NDArray[np.int64], electrons: Floats, which: Any
+    ) -> None:
+        """Let most hits be found and cut out of the ramp, and some be averaged into the slope."""
+        leaks = (found.mark < self.task.number("residual", block))[which]
+        u = found.u[which]
+        response = 6.0 * u * (1.0 - u) * electrons / float(block.budget.k or 1.0)
+        added = np.bincount(pixels[leaks], response[leaks], block.size)
+        block.sci[0] += added.astype(block.sci.dtype)
+        # A pixel hit twice keeps the worst cut; ramps are cut in three and more so rarely that it does not matter.
+        cut = u * u * u + (1.0 - u) * (1.0 - u) * (1.0 - u)
+        worst = np.ones(block.size)
+        np.minimum.at(worst, pixels[~leaks], cut[~leaks])
+        struck = np.flatnonzero(worst < 1.0)
+        if not struck.size:
+            return
+        factor = 1.0 / worst[struck]
+        read = block.true["read"][:, struck].astype(np.float64)
+        noise = np.sqrt(read * (factor - 1.0)) * stream.normal(block.plane(0), 0, block.size, 1)[struck]
+        block.sci[:, struck] += noise.astype(block.sci.dtype)
+        block.scale_variance("read", factor.astype(block.sci.dtype), self.task.err_honest, struck)
+        block.flag(self.use, 0, struck, int(DQ.JUMP_DET), self.task.dq_honest)
+
+
+_RESIDUAL = Parameter(
+    "residual",
+    "share of the hits that jump detection misses and that stay in the slope",
+    severities=(0.01, 0.03, 0.1, 0.3, 1.0),
+    source="severity table 2026.1",
+)
+_PLANES = ("SCI", "ERR", "VAR_RNOISE", "DQ")
+_MODEL = (
+    "tracks in random directions, lengths from 10 to 2000 um with index -4.33, energy loss Moyal(120, 50 eV/um); "
+    "of a hit at the share u of the ramp 6u(1-u) Q/k stays in the slope where it is missed, and where it is found the "
+    "ramp is cut: VAR_RNOISE / (u^3 + (1-u)^3) and JUMP_DET"
+)
+
+
+@register(
+    EffectSpec(
+        name="cosmic_rays",
+        title="Cosmic rays",
+        code="B1",
+        stage="particles",
+        model=_MODEL,
+        planes=_PLANES,
+        parameters=(
+            Parameter(
+                "flux",
+                "hits per cm2 and second",
+                high=10000.0,
+                severities=(1.778, 4.898, 8.0, 100.0, 3046.8),
+                source=_FLUX,
+            ),
+            _RESIDUAL,
+        ),
+        source="Mirage, pyNRC, romanisim; step response of an unweighted ramp fit (stcal)",
+        test="hits per cm2 and second, dispersion of counts, uniform places, isotropy, index of lengths, nested sets",
+        err=True,
+        dq=True,
+    )
+)
+class CosmicRays(_Particles):
+    """Galactic cosmic rays: the same flux in every frame unless a profile says otherwise."""
+
+    def _flux(self, measurement: Measurement, frame: int) -> float:
+        return float(self.task.numbers("flux", measurement)[frame])
+
+
+@register(
+    EffectSpec(
+        name="solar_particle_event",
+        title="Solar particle event",
+        code="B4",
+        stage="particles",
+        model=_MODEL + "; the flux is F (s/tau) exp(1 - s/tau), s and tau as shares of the exposure since the onset",
+        planes=(*_PLANES, "header"),
+        parameters=(
+            Parameter(
+                "peak",
+                "flux at the peak, hits per cm2 and second",
+                high=10000.0,
+                severities=(10.0, 30.0, 100.0, 500.0, 3046.8),
+                source=_FLUX + "; levels are a proposal",
+            ),
+            Parameter(
+                "onset", "begin as a share of the exposure", default=0.2, low=-10.0, high=10.0, source="a proposal"
+            ),
+            Parameter("tau", "time to the peak as a share of the exposure", default=0.2, low=1e-3, source="a proposal"),
+            _RESIDUAL,
+        ),
+        source="light curves of solar particle events; Robberto's library for the flux of flares",
+        test="light curve of the hit rate; ENG_QUAL",
+        err=True,
+        dq=True,
+    )
+)
+class SolarParticleEvent(_Particles):
+    """A storm that rises and decays; an honest header calls the engineering data suspect."""
+
+    def _flux(self, measurement: Measurement, frame: int) -> float:
+        since = float(frame_times(self.task.product, measurement)[frame]) - self.task.number("onset")
+        if since <= 0:
+            return 0.0
+        ratio = since / self.task.number("tau")
+        return rounded(self.task.number("peak") * ratio * float(exp(np.array([1.0 - ratio]))[0]))
+
+    def on_file(self, file: Any) -> list[dict[str, Any]]:
+        """Set ENG_QUAL where it is there and the header is honest."""
+        primary = file.hdus[0]
+        if not self.task.dq_honest or primary.find("ENG_QUAL") is None:
+            return []
+        primary.replace_value("ENG_QUAL", "'SUSPECT'")
+        return [{"hdu": 0, "keyword": "ENG_QUAL", "is": "SUSPECT"}]
