@@ -22,6 +22,7 @@ from hwosim_assets.lake.tables import Tables
 from hwosim_assets.metadata import records
 from hwosim_assets.partitions import jwst_program
 from hwosim_assets.perturb.scenario import Scenario
+from hwosim_assets.quality.history import Evaluation
 from hwosim_assets.quality.inputs import SuiteInput, read_input
 from hwosim_assets.quality.rules import Rule
 from hwosim_assets.quality.run import RuleResult
@@ -30,6 +31,8 @@ from hwosim_assets.resources import LakeResource
 
 __all__ = ["Load", "default_checks", "gx_checks"]
 
+#: The tags in which Dagster keeps what an event's content is, and by which code it was made.
+DATA_VERSION_TAG, CODE_VERSION_TAG = "dagster/data_version", "dagster/code_version"
 #: Reads what a suite needs of one program.
 Load = Callable[[str, Lake, Tables], SuiteInput]
 
@@ -92,6 +95,7 @@ def gx_checks(
         can_subset=True,
     )
     def evaluate(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
+        from hwosim_assets.quality.history import record_results
         from hwosim_assets.quality.report import write_report
         from hwosim_assets.quality.run import run_suite
 
@@ -99,13 +103,24 @@ def gx_checks(
         store, tables = lake.lake(), lake.tables()
         read = load(program, store, tables) if load else read_input(suite, program, store, tables, scenario)
         found = run_suite(suite, read.rows, read.counts)
-        report = write_report(store, tables, asset_key.to_user_string(), program, found)
+        name = asset_key.to_user_string()
+        report = write_report(store, tables, name, program, found)
+        record_results(tables, name, program, found, _evaluation(context, asset_key), report.key)
         wanted = {key.name for key in context.selected_asset_check_keys}
         for result in found.rules:
             if result.name in wanted:
                 yield _check_result(asset_key, result, report.url)
 
     return evaluate
+
+
+def _evaluation(context: dg.AssetCheckExecutionContext, asset_key: dg.AssetKey) -> Evaluation:
+    """Return the run, and the versions of the materialization that it looks at."""
+    wanted = dg.AssetRecordsFilter(asset_key, asset_partitions=[context.partition_key])
+    latest = context.instance.fetch_materializations(wanted, limit=1).records
+    made = latest[0].asset_materialization if latest else None
+    tags = (made.tags if made else None) or {}
+    return Evaluation(context.run.run_id, tags.get(DATA_VERSION_TAG), tags.get(CODE_VERSION_TAG))
 
 
 def _spec(asset_key: dg.AssetKey, rule: Rule, partitions_def: dg.PartitionsDefinition[str]) -> dg.AssetCheckSpec:

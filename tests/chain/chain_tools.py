@@ -25,6 +25,7 @@ from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.outcome import outcome_rows
 from hwosim_assets.partitions import register_programs
+from hwosim_assets.quality.history import CHECK_RESULTS
 from hwosim_assets.settings import Settings
 from hwosim_streaming import broker
 from hwosim_streaming.clients import client_config, end_offsets, low_offsets, read_between
@@ -153,10 +154,10 @@ class Installation:
             return list(read_between(config, low_offsets(config, topics.places(family)), None))
 
     def snapshots(self) -> dict[str, int | None]:
-        """Return the present snapshot of every Iceberg table."""
+        """Return the present snapshot of every Iceberg table but the one that keeps what each run checked."""
         with self.here() as settings:
             catalog = Tables.from_settings(settings)._open()
-            names = catalog.list_tables("hwosim")
+            names = [name for name in catalog.list_tables("hwosim") if name[-1] != CHECK_RESULTS.name]
             tables = {name[-1]: catalog.load_table(name).current_snapshot() for name in names}
         return {name: snapshot.snapshot_id if snapshot else None for name, snapshot in tables.items()}
 

@@ -9,6 +9,7 @@ import pytest
 from hwosim_assets.checks import gx_checks
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
+from hwosim_assets.quality.history import history
 from hwosim_assets.quality.inputs import SuiteInput, stream_input
 from hwosim_assets.quality.suites import suite_named
 from hwosim_assets.resources import LakeResource
@@ -30,8 +31,9 @@ GOOD = {
 }
 
 
-@dg.asset(key=KEY, partitions_def=PROGRAMS)
-def published() -> None: ...
+@dg.asset(key=KEY, partitions_def=PROGRAMS, code_version="7")
+def published() -> dg.MaterializeResult:
+    return dg.MaterializeResult(data_version=dg.DataVersion("v1"))
 
 
 @dg.asset(deps=[KEY], partitions_def=PROGRAMS)
@@ -88,6 +90,11 @@ def test_every_rule_is_recorded_for_its_program_with_numbers_and_a_report(state:
     assert "published" not in url
     page = LakeResource().lake().read(url.removeprefix("http://127.0.0.1:3080/")).decode()
     assert "every_message_reconciled" in page
+    rows = history(LakeResource().tables(), "01093", "stream/clean")
+    assert {row["rule"] for row in rows} == set(found)
+    assert {row["run_id"] for row in rows} == {result.run_id}
+    assert {row["report_key"] for row in rows} == {url.removeprefix("http://127.0.0.1:3080/")}
+    assert all(row["data_version"] == "v1" and row["code_version"] == "7" for row in rows)
 
 
 def test_a_broken_critical_rule_stops_what_lies_downstream(state: Path) -> None:
