@@ -72,7 +72,7 @@ PERTURBED = Suite(
             matches(SHA256, "in_sha256", "out_sha256", "plan_sha256"),
         ),
         Rule(
-            "inputs_current",
+            "input_file_current",
             "critical",
             "The input is the file that the catalog holds now.",
             equal("in_sha256", "catalog_sha256"),
