@@ -26,7 +26,18 @@ from hwosim_assets.errors import BadInputError
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
-__all__ = ["BLOCK", "CARD", "Block", "Scan", "Source", "UnreadableFitsError", "byte_stream", "card_value", "scan"]
+__all__ = [
+    "BLOCK",
+    "CARD",
+    "Block",
+    "Scan",
+    "Source",
+    "UnreadableFitsError",
+    "byte_stream",
+    "card_value",
+    "primary_header",
+    "scan",
+]
 
 BLOCK = 2880
 CARD = 80
@@ -217,6 +228,28 @@ def scan(source: Source | BinaryIO, name: str = "") -> Scan:
                 raise UnreadableFitsError(name, f"has more than {MAX_HDUS} HDUs")
         trailing = None if compressed else max(0, size - offset)
         return Scan(tuple(blocks), compressed, padding_missing, trailing)
+
+
+def primary_header(source: Source | BinaryIO, name: str) -> Header:
+    """Return the first header of a file, reading nothing behind it.
+
+    Parameters
+    ----------
+    source : pathlib.Path, bytes or binary file
+        As :func:`scan` takes it.
+    name : str
+        What to call it in errors.
+
+    Raises
+    ------
+    UnreadableFitsError
+        When the bytes do not begin with a whole FITS header.
+    """
+    with byte_stream(source, name) as (stream, _, _):
+        start = stream.read(CARD)
+        if not start.startswith(b"SIMPLE  ="):
+            raise UnreadableFitsError(name, not_fits_reason(start + stream.read(400)))
+        return _read_block(stream, start, 0, 0, name).header
 
 
 def _most_bytes(size: int) -> int:

@@ -43,7 +43,7 @@ def astropy_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def open_fits(source: Path | bytes, name: str = "") -> Iterator[HDUList]:
+def open_fits(source: Path | bytes, name: str = "", *, memmap: bool | None = None) -> Iterator[HDUList]:
     """Open a FITS file with astropy, after proving that it is one and whole.
 
     Parameters
@@ -52,11 +52,13 @@ def open_fits(source: Path | bytes, name: str = "") -> Iterator[HDUList]:
         A file, plain, gzip (by its first bytes, whatever the name) or fpack, or its content.
     name : str, optional
         What to call it in errors; the path's name by default.
+    memmap : bool, optional
+        Whether arrays are mapped into memory; as astropy chooses by default.
 
     Yields
     ------
     astropy.io.fits.HDUList
-        All HDUs, data not read yet; memory-mapped as astropy chooses.
+        All HDUs, data not read yet.
 
     Raises
     ------
@@ -65,14 +67,14 @@ def open_fits(source: Path | bytes, name: str = "") -> Iterator[HDUList]:
         the caller's own block pass through.
     """
     name = name or (source.name if isinstance(source, Path) else "FITS bytes")
-    hdus = _open(source, name, scan(source, name))
+    hdus = _open(source, name, scan(source, name), memmap)
     try:
         yield hdus
     finally:
         hdus.close()
 
 
-def _open(source: Path | bytes, name: str, found: Scan) -> HDUList:
+def _open(source: Path | bytes, name: str, found: Scan, memmap: bool | None) -> HDUList:
     """Open with astropy and build every HDU, so that no structural error waits for the reader."""
     from astropy.io import fits
 
@@ -86,7 +88,7 @@ def _open(source: Path | bytes, name: str, found: Scan) -> HDUList:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            hdus = fits.open(content)
+            hdus = fits.open(content, memmap=memmap)
             seen = len(hdus)  # reads all headers
     except astropy_errors() as error:
         if hdus is not None:

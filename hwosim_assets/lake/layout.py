@@ -12,6 +12,8 @@ hash or the hash of a plan.
 ``plans/<scenario>/jw01093/<plan>.parquet``            messages and due times of a publication
 ``receipts/<scenario>/jw01093/<plan>/<attempt>.…``     what was published and what came back
 ``reports/<asset>/jw01093/<report>.html``              quality reports
+``changes/jw01093/<file>/<before>-<after>.json``       what reprocessing changed in a file
+``baskets/<name>/<sha256>.parquet``                    what a saved search found
 =====================================================  ==============================================
 """
 
@@ -22,7 +24,16 @@ import re
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.fits.names import parse_name, program_key, safe_file_name
 
-__all__ = ["delivered_key", "plan_key", "raw_key", "receipt_key", "report_key", "truth_key"]
+__all__ = [
+    "basket_key",
+    "changes_key",
+    "delivered_key",
+    "plan_key",
+    "raw_key",
+    "receipt_key",
+    "report_key",
+    "truth_key",
+]
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -81,6 +92,17 @@ def report_key(asset: str, program: str, report_id: str, suffix: str = "html") -
     """Return the key of a quality report of an asset, given by its name with slashes (``catalog/products``)."""
     parts = "/".join(_plain(part) for part in asset.split("/"))
     return f"reports/{parts}/jw{program_key(program)}/{_plain(report_id)}.{_plain(suffix)}"
+
+
+def changes_key(program: str, file_name: str, before: str, after: str) -> str:
+    """Return the key of the report on what differs between two versions of a file, given their content hashes."""
+    versions = f"{_sha256(before)[:16]}-{_sha256(after)[:16]}"
+    return f"changes/jw{program_key(program)}/{safe_file_name(file_name)}/{versions}.json"
+
+
+def basket_key(name: str, sha256: str) -> str:
+    """Return the key of what a saved search found, by content: finding the same again needs no further object."""
+    return f"baskets/{_plain(name)}/{_sha256(sha256)}.parquet"
 
 
 def _folder(program: str, scenario: str) -> str:
