@@ -2,7 +2,8 @@
 
 Holds: the two sensors that ask the archive, and one that keeps a watched place catalogued. The first
 registers partitions and requests nothing; the second compares the archive's fingerprint of each
-registered program with the one it last requested a run for; the third is there where a place is
+registered program with the one it last requested a run for, and asks again for files that did not come
+though nothing changed; the third is there where a place is
 watched. Keep out publishing (``hwosim_streaming.sensors``).
 
 See https://docs.dagster.io/guides/automate/sensors
@@ -34,6 +35,8 @@ RECONCILE_SECONDS = 3600
 INTERVAL_SECONDS = 5
 #: MAST is everybody's: its data change a few times a day, and each registered program costs it one question.
 REMOTE_INTERVAL_SECONDS = 900
+#: Files that did not come are asked for at the next look, then after twice the time, and so on up to this.
+LONGEST_INTERVAL_SECONDS = 24 * 3600
 #: A run that failed is tried again with a new run key (Dagster itself never repeats one), this often in all.
 ATTEMPTS = 3
 #: Tag under which a run remembers what it was requested for.
@@ -61,6 +64,36 @@ class Standing(NamedTuple):
 
     attempt: int | None
     is_settled: bool
+
+
+class Seen(NamedTuple):
+    """What the sensor remembers of a program.
+
+    Attributes
+    ----------
+    changes : int
+        Counts the changes: it tells a program that went back to an earlier state from one that never left it.
+    fingerprint : str
+        The archive's, at the last change.
+    again : int
+        How often files that did not come were asked for again since.
+    due : float
+        When that may happen next, seconds since 1970.
+    """
+
+    changes: int = 0
+    fingerprint: str = ""
+    again: int = 0
+    due: float = 0.0
+
+    def request(self, program: str) -> str:
+        """Return what a run is requested for."""
+        return f"{program}:{self.changes}:{self.fingerprint}" + (f":{self.again}" if self.again else "")
+
+    def asked_again(self, now: float, interval: int) -> "Seen":
+        """Return what is remembered once the files are asked for again; each time it takes twice as long."""
+        wait = min(interval * 2 ** min(self.again, 32), LONGEST_INTERVAL_SECONDS)
+        return self._replace(again=self.again + 1, due=now + wait)
 
 
 def standings(instance: dg.DagsterInstance, requests: Sequence[str]) -> dict[str, Standing]:
@@ -150,23 +183,28 @@ def _refresh_changed(interval: int, refresh_job: "UnresolvedAssetJobDefinition")
         job=refresh_job,
         minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Requests one run for each registered program whose products changed in the archive.",
+        description="Requests one run for each registered program whose products changed or did not come.",
     )
-    def refresh_changed_sensor(context: dg.SensorEvaluationContext, archive: ArchiveResource) -> dg.SensorResult:
-        seen: dict[str, tuple[int, str]] = json.loads(context.cursor or "{}")
+    def refresh_changed_sensor(
+        context: dg.SensorEvaluationContext, archive: ArchiveResource, lake: LakeResource
+    ) -> dg.SensorResult:
+        from hwosim_assets.lake.awaited import AWAITED
+
+        seen = {program: Seen(*before) for program, before in json.loads(context.cursor or "{}").items()}
         for program, fingerprint in archive.client().programs(of=registered_programs(context.instance)).items():
-            # Counting the changes tells a program that went back to an earlier state from one that never left it.
-            changes, last = seen.get(program, (0, ""))
-            seen[program] = (changes, last) if last == fingerprint else (changes + 1, fingerprint)
-        requests = {f"{program}:{changes}:{last}": program for program, (changes, last) in seen.items()}
-        return dg.SensorResult(
-            run_requests=[
-                run_request(request, standing.attempt, requests[request])
-                for request, standing in standings(context.instance, list(requests)).items()
-                if standing.attempt is not None
-            ],
-            cursor=json.dumps(seen),
-        )
+            before = seen.get(program, Seen())
+            seen[program] = before if before.fingerprint == fingerprint else Seen(before.changes + 1, fingerprint)
+        awaited = set(lake.tables().scan(AWAITED, columns=["program"])["program"].to_pylist())
+        requests = {one.request(program): program for program, one in seen.items()}
+        wanted = []
+        for request, standing in standings(context.instance, list(requests)).items():
+            program, now = requests[request], time.time()
+            if standing.attempt is not None:
+                wanted.append(run_request(request, standing.attempt, program))
+            elif standing.is_settled and program in awaited and now >= seen[program].due:
+                seen[program] = seen[program].asked_again(now, interval)
+                wanted.append(run_request(seen[program].request(program), 1, program))
+        return dg.SensorResult(run_requests=wanted, cursor=json.dumps(seen))
 
     return refresh_changed_sensor
 

@@ -8,6 +8,7 @@ import dagster as dg
 from hwosim_assets import metadata
 from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS
 from hwosim_assets.assets.mast import ASK_AGAIN, products
+from hwosim_assets.lake.awaited import AWAITED, awaited_rows
 from hwosim_assets.lake.ingest import RAW_FILES, ingest_program
 from hwosim_assets.lake.rejections import QUARANTINE, rejection_rows
 from hwosim_assets.lake.tables import content_sha256
@@ -32,14 +33,16 @@ def fits_files(context: dg.AssetExecutionContext, archive: ArchiveResource, lake
     """The program's FITS files as the archive holds them, write-once, under the mission's hierarchy.
 
     The objects lie in the lake under ``raw/``, their rows in the Iceberg table ``raw_files``. A file
-    that cannot be brought goes to quarantine with its reason and the others go on. Passed means:
-    sizes equal the archive's, every row has its SHA-256, listed equals ingested plus refused.
+    that cannot be brought goes to quarantine with its reason and the others go on; one that may come
+    another time is asked for again at the next look at the archive. Passed means: sizes equal the
+    archive's, every row has its SHA-256, listed equals ingested plus refused.
     """
     program = context.partition_key
     tables = lake.tables()
     listed = tables.scan(ARCHIVE_PRODUCTS, {"program": program}).to_pylist()
     result = ingest_program(program, listed, archive.client(), lake.lake(), tables, home=Settings().home)
     tables.replace(QUARANTINE, {"program": program, "stage": "raw"}, rejection_rows(program, result.rejections))
+    tables.replace(AWAITED, {"program": program}, awaited_rows(program, result.awaited))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(content_sha256(RAW_FILES, result.rows)),
         metadata={
@@ -49,6 +52,7 @@ def fits_files(context: dg.AssetExecutionContext, archive: ArchiveResource, lake
             "files kept": result.kept_files,
             "files the archive dropped": len(result.removed),
             "new versions not fetched yet": len(result.stale),
+            "files to ask for again": len(result.awaited),
             **metadata.rejections(result.rejections),
         },
     )

@@ -92,6 +92,8 @@ class IngestResult:
         Files that could not be taken.
     stale : list of Rejection
         Files of which the archive did not give the present version; the earlier one is kept.
+    awaited : list of Rejection
+        Those of both that may come another time, with nothing new in the archive.
     removed : list of str
         Archive URIs that the archive no longer lists; their rows go, their objects stay.
     """
@@ -102,6 +104,7 @@ class IngestResult:
     kept_files: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     stale: list[Rejection] = field(default_factory=list)
+    awaited: list[Rejection] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
 
 
@@ -138,7 +141,8 @@ def ingest_program(
     """Bring a program's files into the lake and commit their rows.
 
     A file that lies in the lake already is asked for its size, entity tag and hash only. A file
-    that fails is refused with its reason, and the others go on.
+    that fails is refused with its reason, and the others go on; where the reason may pass, it is
+    asked for once more after them.
 
     Parameters
     ----------
@@ -195,7 +199,7 @@ class _Ingest:
         self.known: dict[str, dict[str, Any]] = {}
         self._journal = folder / "journal.jsonl"
         self._writing = threading.Lock()
-        self._stop = threading.Event()
+        self._stop = threading.Event()  # of the round under way
         self._counting = threading.Lock()
         self._silent = 0
 
@@ -223,24 +227,27 @@ class _Ingest:
                 self.known[data_uri] = row
 
     def run(self, products: list[_Product], on_file: Callable[[str], None] | None) -> list[_Outcome]:
-        """Try every file, a few at once; stop when the archive is down or a disk is full."""
-        outcomes: list[_Outcome] = []
+        """Try every file, then once more those that may come another time; raise when the archive is down."""
+        outcomes = [_Outcome(product, self.known.get(product.wanted.data_uri)) for product in products]
+        self._round(outcomes, on_file)
+        every_failed = all(outcome.refused and outcome.refused.from_archive for outcome in outcomes)
+        if self._silent >= PATIENCE or (outcomes and every_failed):
+            raise self._down([one for one in outcomes if not (one.refused and one.refused.rule == "stopped")])
+        self._round([outcome for outcome in outcomes if outcome.refused and outcome.refused.passing], None)
+        return outcomes
+
+    def _round(self, outcomes: list[_Outcome], on_file: Callable[[str], None] | None) -> None:
+        """Try these files, a few at once; stop when the archive falls silent or a disk is full."""
+        self._stop, self._silent = threading.Event(), 0
         with ThreadPoolExecutor(THREADS, thread_name_prefix="ingest") as pool:
             try:
-                for future in as_completed([pool.submit(self._one, product) for product in products]):
+                for future in as_completed([pool.submit(self._one, outcome) for outcome in outcomes]):
                     outcome = future.result()
-                    if outcome.refused is not None and outcome.refused.rule == "stopped":
-                        continue
-                    outcomes.append(outcome)
-                    if on_file is not None:
+                    if on_file is not None and not (outcome.refused and outcome.refused.rule == "stopped"):
                         on_file(outcome.product.name)
             finally:  # after the last file this stops nothing
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
-        every_failed = all(outcome.refused and outcome.refused.from_archive for outcome in outcomes)
-        if self._silent >= PATIENCE or (outcomes and every_failed):
-            raise self._down(outcomes)
-        return outcomes
 
     def _listen(self, outcome: _Outcome) -> None:
         """Count the files in a row that the archive did not answer; the last one it may keep silent on stops the rest.
@@ -259,17 +266,18 @@ class _Ingest:
         reason = f"the archive gave {had} of {len(outcomes)} files asked for; the last one: {refused.reason}"
         return BackendAbsentError(f"program {self.program}", reason, refused.mend or "run again later")
 
-    def _one(self, product: _Product) -> _Outcome:
+    def _one(self, outcome: _Outcome) -> _Outcome:
         """Bring one file, or find that it is here."""
-        outcome = _Outcome(product, row=self.known.get(product.wanted.data_uri))
+        before = outcome.refused
         if self._stop.is_set():
-            outcome.refused = RefusedError("stopped", "the ingest was stopped")
+            outcome.refused = before or RefusedError("stopped", "the ingest was stopped")
             return outcome
         try:
-            if outcome.row is None or not self._unchanged(product, outcome.row):
-                self._bring(product, outcome)
+            if outcome.row is None or not self._unchanged(outcome.product, outcome.row):
+                self._bring(outcome)
+            outcome.refused = None
         except RefusedError as refused:
-            outcome.refused = refused
+            outcome.refused = before if before and refused.rule == "stopped" else refused
         except BadInputError as error:
             outcome.refused = RefusedError("file_name", f"{error.thing} {error.reason}", error.mend)
         self._listen(outcome)
@@ -287,7 +295,8 @@ class _Ingest:
             return bool(facts.sha256 == row["sha256"])
         return not (facts.etag and row["etag"]) or bool(facts.etag == row["etag"])
 
-    def _bring(self, product: _Product, outcome: _Outcome) -> None:
+    def _bring(self, outcome: _Outcome) -> None:
+        product = outcome.product
         self.lake.uri_of(raw_key(product.name, self.program, "0"))  # a name that cannot be stored is not fetched
         part = PartFile(self.folder, product.wanted.data_uri)
         received = receive(self.source, product.wanted, part, outcome.meter, self._stop)
@@ -367,6 +376,8 @@ def _result(program: str, outcomes: list[_Outcome], known: dict[str, dict[str, A
             product, refused = outcome.product, outcome.refused
             rejection = Rejection(product.name, "raw", refused.rule, refused.reason, product.wanted.data_uri)
             (result.rejections if outcome.row is None else result.stale).append(rejection)
+            if refused.passing:
+                result.awaited.append(rejection)
         if outcome.new:
             result.moved_files += 1
         elif outcome.row is not None:

@@ -25,7 +25,9 @@ __all__ = ["ByteSource", "ByteStream", "Facts", "Meter", "PartFile", "Received",
 #: How often one file is asked for, as long as each time brings bytes.
 ATTEMPTS = 3
 #: Rules that mean the archive itself does not answer, whatever the file.
-_DOWN = frozenset({"unreachable", "timeout", "broken_off", "too_slow"})
+_DOWN = frozenset({"unreachable", "timeout", "broken_off", "too_slow", "http_408", "http_429"})
+#: Rules that mean list, reply and bytes did not agree this time, or that nobody knows what went wrong.
+_IN_DOUBT = frozenset({"incomplete", "changed", "bad_range", "size_mismatch", "checksum_mismatch", "archive"})
 
 
 class Facts(Protocol):
@@ -87,7 +89,12 @@ class RefusedError(Exception):
     @property
     def archive_down(self) -> bool:
         """Whether the same would happen to any other file just now."""
-        return self.from_archive and (self.rule in _DOWN or self.rule == "http_429" or self.rule.startswith("http_5"))
+        return self.from_archive and (self.rule in _DOWN or self.rule.startswith("http_5"))
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same file may come another time; what the archive refuses or does not have is not asked again."""
+        return self.archive_down or self.rule in _IN_DOUBT
 
 
 @contextmanager
@@ -226,8 +233,7 @@ def receive(source: ByteSource, wanted: Wanted, part: PartFile, meter: Meter, st
 def _receive_once(source: ByteSource, wanted: Wanted, part: PartFile, meter: Meter, stop: threading.Event) -> Received:
     offset, etag = part.begun()
     with ExitStack() as stack:
-        with asking():
-            stream = stack.enter_context(source.open(wanted.data_uri, offset, etag or None))
+        stream = stack.enter_context(_opened(source, wanted, part, offset, etag))
         if stream.offset and (stream.offset != offset or stream.etag != etag):
             part.discard()
             raise RefusedError("incomplete", "the archive continues another version of the file", from_archive=True)
@@ -241,6 +247,20 @@ def _receive_once(source: ByteSource, wanted: Wanted, part: PartFile, meter: Met
         part.discard()
         raise RefusedError("checksum_mismatch", "the bytes do not match the archive's SHA-256")
     return Received(total, digest.hexdigest(), stream.etag or "")
+
+
+@contextmanager
+def _opened(source: ByteSource, wanted: Wanted, part: PartFile, offset: int, etag: str) -> Iterator[ByteStream]:
+    """Open the file at an offset; a part file that the archive cannot continue is given up."""
+    with ExitStack() as stack:
+        try:
+            with asking():
+                stream = stack.enter_context(source.open(wanted.data_uri, offset, etag or None))
+        except RefusedError as refused:
+            if refused.rule == "bad_range":
+                part.discard()
+            raise
+        yield stream
 
 
 def _agreed_size(wanted: Wanted, stream: Facts) -> int | None:

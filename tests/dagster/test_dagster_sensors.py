@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from hwosim_assets.partitions import jwst_program, register_programs, registered_programs
-from hwosim_assets.resources import ArchiveResource
+from hwosim_assets.resources import ArchiveResource, LakeResource
 from hwosim_assets.sensors import ATTEMPTS, REQUEST_TAG
 
 
@@ -93,7 +93,7 @@ def test_discovery_registers_programs_and_requests_nothing(instance: dg.DagsterI
 def test_a_changed_program_is_refreshed_once(instance: dg.DagsterInstance, archive: FakeArchive) -> None:
     archive.fingerprints = {"01345": "a", "02565": "b"}
     register_programs(instance, ["01345"])
-    ticker = Ticker(instance, "refresh_changed_sensor", archive=FakeArchiveResource())
+    ticker = Ticker(instance, "refresh_changed_sensor", archive=FakeArchiveResource(), lake=LakeResource())
     (request,) = ticker.tick()
     assert request.partition_key == "01345", "02565 is not registered yet"
     ticker.record(request, dg.DagsterRunStatus.STARTED)
@@ -105,7 +105,7 @@ def test_a_failed_refresh_is_tried_again_under_a_new_key_and_not_for_ever(
 ) -> None:
     archive.fingerprints = {"01345": "a"}
     register_programs(instance, ["01345"])
-    ticker = Ticker(instance, "refresh_changed_sensor", archive=FakeArchiveResource())
+    ticker = Ticker(instance, "refresh_changed_sensor", archive=FakeArchiveResource(), lake=LakeResource())
     keys = []
     for _ in range(ATTEMPTS):
         (request,) = ticker.tick()
@@ -122,12 +122,49 @@ def test_a_program_that_went_back_to_an_earlier_state_is_refreshed(
     instance: dg.DagsterInstance, archive: FakeArchive
 ) -> None:
     register_programs(instance, ["01345"])
-    ticker = Ticker(instance, "refresh_changed_sensor", archive=FakeArchiveResource())
+    ticker = Ticker(instance, "refresh_changed_sensor", archive=FakeArchiveResource(), lake=LakeResource())
     for fingerprint in ("a", "b", "a"):
         archive.fingerprints = {"01345": fingerprint}
         (request,) = ticker.tick()
         ticker.record(request, dg.DagsterRunStatus.SUCCESS)
         assert ticker.tick() == []
+
+
+def test_files_that_did_not_come_are_asked_for_again_ever_more_seldom(
+    instance: dg.DagsterInstance, archive: FakeArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hwosim_assets.lake.awaited import AWAITED, awaited_rows
+    from hwosim_assets.lake.rejections import Rejection
+
+    archive.fingerprints = {"01345": "a", "02565": "b"}
+    register_programs(instance, ["01345", "02565"])
+    lake, clock = LakeResource(), [1_000_000.0]
+    monkeypatch.setattr("hwosim_assets.sensors.time.time", lambda: clock[0])
+    ticker = Ticker(instance, "refresh_changed_sensor", archive=FakeArchiveResource(), lake=lake)
+    first = ticker.tick()
+    missed = [Rejection("x.fits", "raw", "timeout", "time-out", "mast:x.fits")]
+    lake.tables().replace(AWAITED, {"program": "01345"}, awaited_rows("01345", missed))
+    ticker.record(first[0], dg.DagsterRunStatus.STARTED)
+    ticker.record(first[1], dg.DagsterRunStatus.SUCCESS)
+    assert ticker.tick() == [], "the run that may bring them is under way"
+    (run,) = instance.get_runs(dg.RunsFilter(tags={REQUEST_TAG: first[0].tags[REQUEST_TAG]}))
+    instance.report_run_failed(run)
+    (second,) = ticker.tick()
+    keys, waits = [second.run_key], []
+    ticker.record(second, dg.DagsterRunStatus.SUCCESS)
+    for _ in range(4):
+        began = clock[0]
+        while not (requests := ticker.tick()):
+            clock[0] += 1000
+        assert [request.partition_key for request in requests] == ["01345"]
+        keys.append(requests[0].run_key)
+        waits.append(clock[0] - began)
+        ticker.record(requests[0], dg.DagsterRunStatus.SUCCESS)
+    assert len(set(keys)) == 5, "Dagster never repeats a run key"
+    assert waits == [0, 1000, 2000, 4000]
+    lake.tables().replace(AWAITED, {"program": "01345"}, awaited_rows("01345", []))
+    clock[0] += 10_000_000
+    assert ticker.tick() == []
 
 
 def _materialized(instance: dg.DagsterInstance, scenario: str, program: str, version: str) -> None:

@@ -165,6 +165,88 @@ def test_a_file_that_fails_does_not_fail_its_siblings(
     assert run(archive, local, state).moved_files == 1
 
 
+@pytest.mark.parametrize(
+    ("fault", "awaited"),
+    [
+        (ArchiveFailedError("http_404"), False),
+        (ArchiveFailedError("http_403"), False),
+        (ArchiveFailedError("http_401"), False),
+        (ArchiveFailedError("http_429"), True),
+        (ArchiveFailedError("http_503"), True),
+        (ArchiveFailedError("too_slow"), True),
+        (breaking(ArchiveFailedError("timeout")), True),
+        (nothing, True),
+        (endless, True),
+    ],
+)
+def test_what_may_pass_is_awaited_and_what_is_refused_for_good_is_not(
+    local: tuple[Lake, Tables], state: Path, fault: Any, awaited: bool
+) -> None:
+    bad = names(3)[1]
+    archive = archive_of(3, faults={bad: fault})
+    result = run(archive, local, state)
+    assert [item.product_name for item in result.rejections] == [bad]
+    assert result.awaited == (result.rejections if awaited else [])
+    asked = [name for name, _ in archive.opened].count(bad)
+    assert asked >= 2 if awaited else asked == 1
+
+
+def test_a_new_version_that_did_not_come_is_awaited(local: tuple[Lake, Tables], state: Path) -> None:
+    archive = archive_of(2)
+    run(archive, local, state)
+    archive.faults[names(2)[0]] = ArchiveFailedError("timeout")
+    result = run(archive, local, state)
+    assert result.rejections == []
+    assert [(item.product_name, item.rule) for item in result.awaited] == [(names(2)[0], "timeout")]
+    archive.faults.clear()
+    assert run(archive, local, state).awaited == []
+
+
+def test_a_file_that_fails_once_comes_after_the_others(local: tuple[Lake, Tables], state: Path) -> None:
+    bad = names(3)[0]
+    archive = archive_of(3, faults={bad: ArchiveFailedError("timeout")})
+    real = archive.open
+
+    def recovering(data_uri: str, offset: int = 0, etag: str | None = None) -> Any:
+        if len(archive.opened) == 3:
+            archive.faults.clear()
+        return real(data_uri, offset, etag)
+
+    archive.open = recovering  # type: ignore[method-assign]
+    result = run(archive, local, state)
+    assert (result.moved_files, result.rejections, result.awaited) == (3, [], [])
+    assert archive.opened[-1][0] == bad
+
+
+def test_failures_that_stay_do_not_take_the_other_files_with_them(
+    local: tuple[Lake, Tables], state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than an archive that is down would have in a row, but with files between them that came."""
+    monkeypatch.setattr(ingest_module, "THREADS", 1)
+    bad = names(40)[::2]
+    archive = archive_of(40, faults=dict.fromkeys(bad, ArchiveFailedError("timeout")))
+    result = run(archive, local, state)
+    assert (result.moved_files, len(result.awaited)) == (20, 20)
+    assert {item.rule for item in result.awaited} == {"timeout"}
+    assert len(archive.opened) <= 40 + ingest_module.PATIENCE + 1
+
+
+def test_a_part_that_the_archive_cannot_continue_is_given_up(local: tuple[Lake, Tables], state: Path) -> None:
+    bad = names(2)[0]
+    archive = archive_of(2, faults={bad: short})
+    run(archive, local, state)
+    real = archive.open
+
+    def without_ranges(data_uri: str, offset: int = 0, etag: str | None = None) -> Any:
+        if offset:
+            raise ArchiveFailedError("bad_range")
+        return real(data_uri, offset, etag)
+
+    archive.faults.clear()
+    archive.open = without_ranges  # type: ignore[method-assign]
+    assert run(archive, local, state).moved_files == 1
+
+
 def test_a_short_body_is_asked_for_the_rest(local: tuple[Lake, Tables], state: Path) -> None:
     bad = names(1)[0]
     archive = archive_of(1, faults={bad: short})
@@ -213,8 +295,9 @@ def test_an_archive_that_continues_another_version_is_not_believed(local: tuple[
         return real(data_uri, offset, archive.etag(bad) if offset else etag)
 
     archive.open = heedless  # type: ignore[method-assign]
-    assert rules(run(archive, local, state)) == {bad: "incomplete"}
+    archive.opened.clear()
     result = run(archive, local, state)
+    assert [offset for name, offset in archive.opened if name == bad] == [7500, 0]
     row = next(row for row in result.rows.to_pylist() if row["product_name"] == bad)
     assert local[0].read(row["key"]) == archive.files[bad]
 
@@ -238,7 +321,7 @@ def test_an_endless_file_stops_at_its_size(local: tuple[Lake, Tables], state: Pa
     bad = names(2)[0]
     result = run(archive_of(2, faults={bad: endless}), local, state)
     assert rules(result) == {bad: "size_mismatch"}
-    assert result.moved_bytes <= 2 * 10_002 + CHUNK
+    assert result.moved_bytes <= 3 * 10_002 + 2 * CHUNK  # asked for twice, cut off at its size each time
 
 
 def test_bytes_that_belie_their_hash_are_refused(local: tuple[Lake, Tables], state: Path) -> None:
