@@ -26,6 +26,7 @@ _MODULES = (
     *("references", "signals", "sources", "losses", "clock", "schema", "damage"),
     *("persistence", "scene"),
     *("pixels", "state", "pointing", "wavefront", "particles"),
+    *("correlated",),
 )
 
 
