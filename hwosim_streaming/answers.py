@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hwosim_assets.errors import BadInputError
-from hwosim_streaming.clients import MEND
+from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_streaming.envelope import Frame, encode, headers, packed_arrays
 from hwosim_streaming.publisher import KafkaSink, Outgoing, PublishFailedError
 from hwosim_streaming.topics import ensure_topics, partition_of
@@ -97,7 +96,7 @@ class Answers:
         self._servers = config["bootstrap.servers"]
         self._sent = 0
         self._waiting = 0
-        self._refused: list[str] = []
+        self._refused: list[BackendAbsentError] = []
 
     @property
     def confirmed(self) -> bool:
@@ -111,7 +110,8 @@ class Answers:
         self._sink.serve()
         if self._refused:
             thing = f"Kafka topic {self._topic} on {self._servers}"
-            raise PublishFailedError(thing, f"took no prediction ({self._refused[0]})", MEND)
+            first = self._refused[0]
+            raise PublishFailedError(thing, f"took no prediction ({first.reason})", first.mend)
         return not self._waiting
 
     def send(self, frame: Frame, answer: object, received_ns: int) -> None:
@@ -142,10 +142,10 @@ class Answers:
         place = partition_of(self.model, self._partitions)
         self._sink.send(Outgoing(self._topic, place, self.model.encode(), value, encoded, None), self._done)
 
-    def _done(self, offset: int | None, reason: str) -> None:
+    def _done(self, _offset: int | None, refused: BackendAbsentError | None) -> None:
         self._waiting -= 1
-        if offset is None:
-            self._refused.append(reason)
+        if refused is not None:
+            self._refused.append(refused)
 
     def flush(self) -> None:
         """Wait until every prediction is confirmed.

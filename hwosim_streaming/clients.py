@@ -16,12 +16,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
+from hwosim_streaming.refusals import MEND, is_final, refusal
 
 if TYPE_CHECKING:
     from hwosim_assets.settings import Settings
 
 __all__ = [
-    "MEND",
     "Place",
     "answer_or_absent",
     "client_config",
@@ -37,7 +37,8 @@ Place = tuple[str, int]
 
 #: Seconds that a broker has for its first answer.
 ANSWER_SECONDS = 5.0
-MEND = "start it, or set HWOSIM_KAFKA_BOOTSTRAP_SERVERS (unset: the embedded broker)"
+#: One look while waiting for it: a refusal is told at once and not when all the time is over.
+LOOK_SECONDS = 1.0
 #: Consumers that read a range: no group to join, the end of a partition is said, and said soon.
 READING = {
     "group.id": "hwosim-reading",
@@ -92,32 +93,42 @@ def cluster_id(config: dict[str, Any], timeout: float = ANSWER_SECONDS) -> str:
     Raises
     ------
     BackendAbsentError
-        If nobody answers in time, or the broker refuses us.
+        If nobody answers in time.
+    BrokerRefusesError
+        If the broker refuses our credentials, or there is no TLS with it.
     BadInputError
         If the client knows no such property, or not with that value.
     """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    said: list[str] = []
+    said: list[Any] = []
     silent = logging.getLogger("librdkafka.first_word")
     silent.setLevel(logging.CRITICAL)
-    told: dict[str, Any] = {**config, "error_cb": lambda error: said.append(error.str())}
+    told: dict[str, Any] = {**config, "error_cb": said.append}
     try:
         admin = AdminClient(told, logger=silent)
     except KafkaException as error:
         raise BadInputError(
             "HWOSIM_KAFKA_* variables", str(error.args[0].str()), "correct or unset the one of that name"
         ) from error
-    try:
-        found = admin.list_topics(timeout=timeout)
-    except KafkaException as error:
-        admin.poll(0)  # hands over what the client was told meanwhile, for example that the password is wrong
-        reason = said[0] if said else str(error.args[0].str())
-        raise BackendAbsentError(
-            f"Kafka broker {config['bootstrap.servers']}", f"does not answer ({reason})", MEND
-        ) from error
-    return str(found.cluster_id)
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            return str(admin.list_topics(timeout=max(0.01, min(LOOK_SECONDS, until - time.monotonic()))).cluster_id)
+        except KafkaException as error:
+            admin.poll(0)  # hands over what the client was told meanwhile, for example that the password is wrong
+            _unless_it_may_still_answer(f"Kafka broker {config['bootstrap.servers']}", said, error, until)
+
+
+def _unless_it_may_still_answer(thing: str, said: list[Any], error: Any, until: float) -> None:
+    """Raise what a broker's silence means, once it is certain or the time is over."""
+    final = next((each for each in said if is_final(each)), None)
+    if final is not None:
+        raise refusal(thing, final) from error
+    if time.monotonic() > until:
+        reason = (said[0] if said else error.args[0]).str()
+        raise BackendAbsentError(thing, f"does not answer ({reason})", MEND) from error
 
 
 class answer_or_absent:  # noqa: N801 - reads as a phrase: `with answer_or_absent(servers):`
@@ -133,7 +144,7 @@ class answer_or_absent:  # noqa: N801 - reads as a phrase: `with answer_or_absen
         from confluent_kafka import KafkaException
 
         if isinstance(error, KafkaException):
-            raise BackendAbsentError(f"Kafka broker {self.servers}", str(error.args[0].str()), MEND) from error
+            raise refusal(f"Kafka broker {self.servers}", error.args[0]) from error
 
 
 def end_offsets(config: dict[str, Any], places: Iterable[Place], timeout: float = 10.0) -> dict[Place, int]:
@@ -246,7 +257,7 @@ def _is_end(message: Any) -> bool:
         return True
     if error.retriable():
         return False
-    raise BackendAbsentError(f"Kafka topic {message.topic()}", f"cannot be read ({error.str()})", MEND)
+    raise refusal(f"Kafka topic {message.topic()}", error)
 
 
 def _watermarks(config: dict[str, Any], places: Iterable[Place]) -> dict[Place, tuple[int, int]]:

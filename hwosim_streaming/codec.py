@@ -24,6 +24,8 @@ SHUFFLE_ZSTD = "shuffle-zstd"
 ZSTD_LEVEL = 1
 #: Bytes that an array of a message may claim once unpacked; far above what a publisher sends.
 LARGEST_ARRAY = 64 * 1024 * 1024
+#: More axes than any version of numpy takes for granted.
+MOST_AXES = 32
 #: Booleans, integers, floats, complex numbers, byte strings and text; nothing that runs code.
 _DTYPE = re.compile(r"[<|][biufcSU][1-9]\d{0,5}")
 
@@ -99,18 +101,26 @@ def unpack(dtype: str, shape: tuple[int, ...], codec: str, data: bytes) -> npt.N
     """
     if not _DTYPE.fullmatch(dtype):
         raise BadInputError(f"array type {dtype!r}", "is not one a message may carry", "refuse the message")
+    if len(shape) > MOST_AXES:
+        raise BadInputError(f"array shape {shape[:4]}…", f"has {len(shape)} axes", "refuse the message")
     if any(length < 0 for length in shape):
         raise BadInputError(f"array shape {shape}", "has a negative length", "refuse the message")
-    kind = np.dtype(dtype)
-    size = math.prod(shape) * kind.itemsize
-    if size > LARGEST_ARRAY:
-        raise BadInputError(f"array shape {shape}", f"claims {size} bytes", "refuse the message")
+    try:
+        kind = np.dtype(dtype)
+        size = math.prod(shape) * kind.itemsize
+        if size > LARGEST_ARRAY:
+            raise BadInputError(f"array shape {shape}", f"claims {size} bytes", "refuse the message")
+        if not size:
+            return np.zeros(shape, dtype=kind)
+    except (TypeError, ValueError) as error:
+        # A width that numpy has no number of (<f3), or an empty array with an axis past all bounds.
+        raise BadInputError(f"array type {dtype}, shape {shape}"[:200], str(error), "refuse the message") from error
     raw = bytearray(data) if codec == RAW else _expand(data, size, kind.itemsize, codec)
     if len(raw) != size:
         raise BadInputError(
             f"array of {size} bytes", f"came with {len(raw)} bytes of data", "refuse the message; it was damaged"
         )
-    return np.ndarray(shape, dtype=kind, buffer=raw) if size else np.zeros(shape, dtype=kind)
+    return np.ndarray(shape, dtype=kind, buffer=raw)
 
 
 def _compress(raw: bytes, itemsize: int) -> bytes:

@@ -31,7 +31,8 @@ from hwosim_streaming.envelope import Header
 from hwosim_streaming.faults import label_delay_ns
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan
-from hwosim_streaming.publisher import Delivery, KafkaSink, MonotonicClock, Outgoing, Publisher, PublishFailedError
+from hwosim_streaming.publisher import Delivery, KafkaSink, MonotonicClock, Outgoing, Publisher
+from hwosim_streaming.refusals import BrokerRefusesError
 from hwosim_streaming.topics import Topics, partition_of
 from hwosim_streaming.verify import Expected, Verification, reconcile
 
@@ -130,6 +131,8 @@ def deliver(
     ------
     BackendAbsentError
         If the broker is not there, or goes away for long; what it took stays, and a later call continues.
+    BrokerRefusesError
+        If the broker will never take it: a message too large for the topic, a user without the right.
     HwosimError
         If a file cannot be read as planned.
     """
@@ -137,6 +140,8 @@ def deliver(
         try:
             delivered = _attempt(plan, truth, files, config, topics, transactional_id, on_message)
             break
+        except BrokerRefusesError:
+            raise  # asking again changes nothing
         except BackendAbsentError:
             # A broker that restarts, moves a leader or loses the line is ridden through: what it took is found there.
             if attempt == ATTEMPTS:
@@ -268,15 +273,14 @@ def _settled_ends(config: dict[str, Any], topics: Topics, state: RunState) -> di
 
 def _confirm(sink: KafkaSink, record: Outgoing) -> None:
     """Send a record and wait until the broker has it."""
-    reasons: list[str] = []
-    sink.send(record, lambda offset, reason: reasons.append(reason) if offset is None else None)
+    refused: list[BackendAbsentError | None] = []
+    sink.send(record, lambda _offset, reason: refused.append(reason))
     sink.flush()
     sink.commit()
-    if reasons:
-        raise PublishFailedError(
-            f"topic {record.topic}", f"took no record ({reasons[0]})", "see whether the broker runs"
-        )
+    for reason in refused:
+        if reason is not None:
+            raise reason
 
 
-def _ignore(_offset: int | None, _reason: str) -> None:
+def _ignore(_offset: int | None, _refused: BackendAbsentError | None) -> None:
     """Take the report of a control record: without it a later attempt reads a little more, no harm done."""

@@ -27,6 +27,7 @@ from hwosim_assets.errors import BadInputError
 from hwosim_streaming.codec import PackedArray, pack, unpack
 
 __all__ = [
+    "DIGITS",
     "FAMILIES",
     "LARGEST_VALUE",
     "TOPICS",
@@ -56,6 +57,8 @@ FAMILIES = ("frame", "product", "truth", "prediction", "control")
 TOPIC_OF: Mapping[str, str] = dict(zip(FAMILIES, TOPICS, strict=True))
 #: Largest value in bytes that goes inline; below Kafka's default of 1,000,000 with room for headers.
 LARGEST_VALUE = 900 * 1024
+#: Digits of a number in a header that fits into 64 bits.
+DIGITS = 19
 _WIRE = struct.Struct(">bI")
 
 

@@ -23,10 +23,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hwosim_assets.errors import BackendAbsentError
+from hwosim_streaming.refusals import BrokerRefusesError, refusal
 
 __all__ = [
     "Clock",
     "Delivery",
+    "Done",
     "KafkaSink",
     "MonotonicClock",
     "Outgoing",
@@ -46,6 +48,12 @@ QUEUE_KIBIBYTES = 128 * 1024
 #: A checkpoint is due after so many messages or seconds.
 CHECKPOINT_MESSAGES = 1000
 CHECKPOINT_SECONDS = 1.0
+
+
+AGAIN = "publish again"
+
+#: What became of a record: its offset, or why the broker did not take it.
+Done = Callable[[int | None, BackendAbsentError | None], None]
 
 
 class PublishFailedError(BackendAbsentError):
@@ -141,8 +149,8 @@ class Sink(Protocol):
 
     atomic: bool
 
-    def send(self, record: Outgoing, done: Callable[[int | None, str], None]) -> None:
-        """Take a record; call ``done(offset, "")`` or ``done(None, reason)`` later, from ``serve`` or ``flush``."""
+    def send(self, record: Outgoing, done: Done) -> None:
+        """Take a record; call ``done(offset, None)`` or ``done(None, why)`` later, from ``serve`` or ``flush``."""
 
     def serve(self) -> None:
         """Hand over the delivery reports that are in."""
@@ -196,27 +204,29 @@ class KafkaSink:
         self._sound = True
         self._producer = _parked.take(self._properties) or Producer(self._properties)
         if self.atomic:
-            self._insisting(lambda: self._producer.init_transactions(STEP_SECONDS), "grants no transactions")
+            self._insisting(lambda: self._producer.init_transactions(STEP_SECONDS), "asked for transactions")
 
-    def send(self, record: Outgoing, done: Callable[[int | None, str], None]) -> None:
+    def send(self, record: Outgoing, done: Done) -> None:
         """Queue a record, waiting while the queue is full.
 
         Raises
         ------
         PublishFailedError
-            If the client refuses it: larger than ``message.max.bytes``, or the producer is beyond repair.
+            If the producer is beyond repair.
+        BrokerRefusesError
+            If the client refuses it: it is larger than ``message.max.bytes``.
         """
         from confluent_kafka import KafkaException
 
         def report(error: Any, message: Any) -> None:
             if error is None:
-                done(message.offset(), "")
+                done(message.offset(), None)
             else:
                 self._sound = False
-                done(None, error.str())
+                done(None, refusal(f"Kafka topic {record.topic}", error, AGAIN))
 
         if self.atomic and not self._open:
-            self._insisting(self._producer.begin_transaction, "begins no transaction")
+            self._insisting(self._producer.begin_transaction, "to begin a transaction")
             self._open = True
         while True:
             try:
@@ -233,9 +243,7 @@ class KafkaSink:
                 self._producer.poll(0.01)
             except KafkaException as error:
                 self._sound = False
-                raise PublishFailedError(
-                    f"Kafka broker {self._servers}", f"cannot be sent to ({error.args[0].str()})", "publish again"
-                ) from error
+                raise refusal(f"Kafka topic {record.topic}", error.args[0], AGAIN) from error
             else:
                 break
         self._producer.poll(0)
@@ -262,10 +270,10 @@ class KafkaSink:
             If the broker does not take it; none of it is then seen by a ``read_committed`` reader.
         """
         if self._open:
-            self._insisting(lambda: self._producer.commit_transaction(STEP_SECONDS), "committed no transaction")
+            self._insisting(lambda: self._producer.commit_transaction(STEP_SECONDS), "to commit a transaction")
             self._open = False
 
-    def _insisting(self, step: Callable[[], None], refusal: str) -> None:
+    def _insisting(self, step: Callable[[], None], doing: str) -> None:
         """Do a step of a transaction, again while the client says that again may help."""
         from confluent_kafka import KafkaException
 
@@ -277,8 +285,7 @@ class KafkaSink:
                 failure = error.args[0]
                 if not failure.retriable() or time.monotonic() > until:
                     self._sound = False
-                    thing = f"Kafka broker {self._servers}"
-                    raise PublishFailedError(thing, f"{refusal} ({failure.str()})", "publish again") from error
+                    raise refusal(f"Kafka broker {self._servers}, {doing}", failure, AGAIN) from error
 
     def abandon(self) -> None:
         """Drop what is queued, abort what is open, and wait a little until nothing is on its way any more."""
@@ -356,7 +363,7 @@ class Publisher:
     on_sent: Callable[[int], None] = lambda _number: None
     deliveries: list[Delivery] = field(default_factory=list)
     certain: int = 0
-    _failed: list[tuple[int, str]] = field(default_factory=list)
+    _failed: list[tuple[int, BackendAbsentError]] = field(default_factory=list)
     _marked: int = 0
     _marked_ns: int = 0
 
@@ -373,6 +380,8 @@ class Publisher:
         ------
         PublishFailedError
             If the broker did not take a record; names the first, and how many there are.
+        BrokerRefusesError
+            The same, where the broker will never take it.
         """
         try:
             self._send_all(records)
@@ -382,9 +391,12 @@ class Publisher:
             raise
         self._settle()
         if self._failed:
-            number, reason = min(self._failed)
-            told = f"was not taken by the broker ({reason}); {len(self._failed)} in all"
-            raise PublishFailedError(f"message {number} of the run", told, "publish again")
+            # What is open would hide all that comes after it from read_committed readers for a minute.
+            self.sink.abandon()
+            number, refused = min(self._failed, key=lambda each: each[0])
+            told = f"was not taken: {refused.thing} {refused.reason}; {len(self._failed)} in all"
+            kind = BrokerRefusesError if isinstance(refused, BrokerRefusesError) else PublishFailedError
+            raise kind(f"message {number} of the run", told, refused.mend)
 
     def _send_all(self, records: Iterable[tuple[int, Callable[[int], Outgoing]]]) -> None:
         start, start_wall = self.clock.now_ns(), time.time_ns()
@@ -427,11 +439,11 @@ class Publisher:
         self.sink.commit()
         self._marked, self._marked_ns = len(self.deliveries), self.clock.now_ns()
 
-    def _reporter(self, number: int) -> Callable[[int | None, str], None]:
-        def done(offset: int | None, reason: str) -> None:
-            if offset is None:
-                self._failed.append((number, reason))
-            else:
+    def _reporter(self, number: int) -> Done:
+        def done(offset: int | None, refused: BackendAbsentError | None) -> None:
+            if refused is not None:
+                self._failed.append((number, refused))
+            elif offset is not None:
                 self.deliveries[number].offset = offset
 
         return done

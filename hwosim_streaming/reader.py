@@ -26,9 +26,11 @@ from typing import TYPE_CHECKING, Any
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.claims import fetch
-from hwosim_streaming.clients import ANSWER_SECONDS, MEND, READING, answer_or_absent, client_config, watermarks
-from hwosim_streaming.envelope import TOPICS, Decoded, Frame, Header, UnreadableMessageError, decode
+from hwosim_streaming.clients import ANSWER_SECONDS, READING, answer_or_absent, client_config, watermarks
+from hwosim_streaming.dead_letters import SUFFIX, DeadLetters
+from hwosim_streaming.envelope import DIGITS, TOPICS, Decoded, Frame, Header, UnreadableMessageError, decode
 from hwosim_streaming.gaps import Gaps
+from hwosim_streaming.refusals import MEND, refusal
 
 if TYPE_CHECKING:
     from hwosim_assets.settings import Settings
@@ -89,7 +91,7 @@ def connect(
 
     settings = settings or Settings()
     servers = bootstrap or bootstrap_servers(settings, start=False)
-    name = f"{settings.topic_prefix}{topic}" if topic in TOPICS else topic
+    name = f"{settings.topic_prefix}{topic}" if topic.removesuffix(SUFFIX) in TOPICS else topic
     return Stream(settings, client_config(settings, servers), name, group, idle, (model or group or "", model_version))
 
 
@@ -99,7 +101,8 @@ class Stream:
     Attributes
     ----------
     duplicates, refused : int
-        Messages left out so far because they had come before, or could not be decoded.
+        Messages left out so far because they had come before, or could not be used. Of a group's topic the
+        latter lie on ``<topic>.dlq``, with the reason and their place in the headers.
     gaps : Gaps
         Sequence numbers of each key that have not come; ``stream.gaps.missing()`` names them.
     """
@@ -123,6 +126,8 @@ class Stream:
         self._config = config
         self._model = model
         self._answers: Answers | None = None
+        letters = group is not None and not topic.endswith(SUFFIX)
+        self._letters = DeadLetters(config, topic, str(group)) if letters else None
         self._received_ns = 0
         self._processed: dict[int, Any] = {}
         self._idle = idle
@@ -175,13 +180,12 @@ class Stream:
             If the broker did not take a prediction; what it answered is then read again by the same group.
         """
         try:
-            if self._answers is not None:
-                self._answers.flush()
-            self._store_processed()
+            self._settle()
         finally:
             self._consumer.close()
-            if self._answers is not None:
-                self._answers.close()
+            for each in (self._answers, self._letters):
+                if each is not None:
+                    each.close()
 
     def __iter__(self) -> Iterator[Any]:
         """Yield frames (:class:`Frame`); from another topic than frames its records (:class:`Decoded`).
@@ -201,9 +205,17 @@ class Stream:
                 yield found
             if self._group is not None:
                 self._processed[message.partition()] = message
-                # A frame counts as processed when its prediction lies on the topic, and not before.
-                if self._answers is None or self._answers.confirmed:
+                # A frame counts as processed when its prediction lies on the topic, and not before; so does
+                # a message that was set aside.
+                if all(each is None or each.confirmed for each in (self._answers, self._letters)):
                     self._store_processed()
+
+    def _settle(self) -> None:
+        """Wait until answers and dead letters are confirmed, then count what was processed."""
+        for each in (self._answers, self._letters):
+            if each is not None:
+                each.flush()
+        self._store_processed()
 
     def _store_processed(self) -> None:
         for message in self._processed.values():
@@ -275,7 +287,7 @@ class Stream:
                 heard, self._down_since = time.monotonic(), None
                 yield message
             elif not error.retriable():
-                raise BackendAbsentError(f"Kafka topic {self.topic}", str(error.str()), MEND)
+                raise refusal(f"Kafka topic {self.topic}", error)
 
     def _open(self, message: Any) -> Frame | Decoded | None:
         """Decode a message; ``None`` for one that came before or that cannot be read."""
@@ -291,10 +303,13 @@ class Stream:
         except BadInputError as error:
             self.refused += 1
             log.warning("%s [%s] offset %s: %s", self.topic, message.partition(), message.offset(), error)
+            if self._letters is not None:
+                self._letters.send(message, str(error))
             return None
-        if said.get(Header.SEQUENCE, "").isdecimal() and decoded.family == "frame":
+        sequence = said.get(Header.SEQUENCE, "")
+        if sequence.isdecimal() and len(sequence) <= DIGITS and decoded.family == "frame":
             key = (message.key() or b"").decode("utf-8", "replace")
-            self.gaps.note(identity[0], key, int(said[Header.SEQUENCE]))
+            self.gaps.note(identity[0], key, int(sequence))
         self._seen[identity] = None
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
@@ -309,9 +324,7 @@ class Stream:
 
     def _on_revoke(self, _consumer: Any, _partitions: Any) -> None:
         """Before another reader of the group takes over: what was processed here is said, the rest is its."""
-        if self._answers is not None:
-            self._answers.flush()
-        self._store_processed()
+        self._settle()
 
     def _on_lost(self, _consumer: Any, _partitions: Any) -> None:
         """Another reader of the group has taken over already; what was not said comes again there."""

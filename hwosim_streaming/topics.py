@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
-from hwosim_streaming.clients import ANSWER_SECONDS, MEND, answer_or_absent
+from hwosim_streaming.clients import ANSWER_SECONDS, answer_or_absent
 from hwosim_streaming.envelope import FAMILIES, TOPIC_OF
+from hwosim_streaming.refusals import MEND, refusal
 
-__all__ = ["Topics", "ensure_topics", "existing_topics", "partition_of", "topic_name"]
+__all__ = ["Topics", "ensure_topic", "ensure_topics", "existing_topics", "partition_of", "topic_name"]
 
 #: Detectors and instruments in the order in which they are dealt to partitions. Hashing would not do:
 #: the CRC-32 of six detector names hits two of four partitions.
@@ -88,8 +89,7 @@ def ensure_topics(config: dict[str, Any], prefix: str, partitions: int) -> Topic
     BadInputError
         If the prefix makes a name that Kafka does not allow.
     """
-    from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+    from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
     there = existing_topics(config, prefix)
     missing = [family for family in FAMILIES if family not in there.names]
@@ -99,6 +99,42 @@ def ensure_topics(config: dict[str, Any], prefix: str, partitions: int) -> Topic
         NewTopic(topic_name(family, prefix), 1 if family == "control" else partitions, -1, config=_KEEPING[family])
         for family in missing
     ]
+    _create(config, wanted)
+    return _all_of_them(config, prefix)
+
+
+def ensure_topic(config: dict[str, Any], name: str) -> None:
+    """Create a topic of one partition where it is missing, kept as the broker keeps topics.
+
+    Raises
+    ------
+    BackendAbsentError
+        If the broker does not answer or may not create topics.
+    BadInputError
+        If Kafka does not allow the name.
+    """
+    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+    def is_there() -> bool:
+        with answer_or_absent(config["bootstrap.servers"]):
+            found = AdminClient(config).list_topics(timeout=ANSWER_SECONDS).topics.get(name)
+        return found is not None and found.error is None
+
+    if is_there():
+        return
+    _create(config, [NewTopic(name, 1, -1)])
+    until = time.monotonic() + ANSWER_SECONDS
+    while not is_there():
+        if time.monotonic() > until:
+            raise BackendAbsentError(f"Kafka topic {name}", "was made and does not show up", MEND)
+        time.sleep(0.05)
+
+
+def _create(config: dict[str, Any], wanted: list[Any]) -> None:
+    """Create topics; that somebody else has made one meanwhile is no failure."""
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient
+
     admin = AdminClient(config)  # held until its answers are in
     for name, future in admin.create_topics(wanted, request_timeout=10.0).items():
         try:
@@ -111,10 +147,7 @@ def ensure_topics(config: dict[str, Any], prefix: str, partitions: int) -> Topic
                 raise BadInputError(
                     f"topic {name!r}", "is not a name that Kafka allows", "change HWOSIM_TOPIC_PREFIX"
                 ) from error
-            raise BackendAbsentError(
-                f"Kafka topic {name}", f"cannot be created ({error.args[0].str()})", MEND
-            ) from error
-    return _all_of_them(config, prefix)
+            raise refusal(f"Kafka topic {name}, to be created", error.args[0]) from error
 
 
 def _all_of_them(config: dict[str, Any], prefix: str) -> Topics:

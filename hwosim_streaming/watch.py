@@ -20,7 +20,7 @@ from rich.text import Text
 from hwosim_assets.errors import BadInputError
 from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.clients import READING, Place, answer_or_absent, end_offsets, low_offsets, read_between
-from hwosim_streaming.envelope import Frame, Header, decode
+from hwosim_streaming.envelope import DIGITS, Frame, Header, decode
 from hwosim_streaming.topics import Topics, existing_topics
 
 __all__ = ["Snapshot", "Watcher", "snapshot"]
@@ -57,7 +57,7 @@ class Snapshot:
     def take(self, message: Any) -> None:
         """Keep a frame message if it is newer than the one kept."""
         due = text_headers(message).get(Header.DUE, "")
-        if not due.isascii() or not due.isdigit() or int(due) < self.newest_due_ns:
+        if not due.isascii() or not due.isdigit() or len(due) > DIGITS or int(due) < self.newest_due_ns:
             return
         try:
             decoded = decode(message.value())

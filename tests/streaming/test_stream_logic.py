@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwosim_assets.errors import BadInputError
+from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_assets.settings import Settings
 from hwosim_streaming.arrivals import Arrival
 from hwosim_streaming.clients import client_config
-from hwosim_streaming.publisher import CHECKPOINT_MESSAGES, Outgoing, Publisher, PublishFailedError, VirtualClock
+from hwosim_streaming.publisher import CHECKPOINT_MESSAGES, Done, Outgoing, Publisher, PublishFailedError, VirtualClock
 from hwosim_streaming.topics import KEYS, partition_of, topic_name
 from hwosim_streaming.verify import Expected, reconcile
 
 PLACE = ("frames", 0)
+TOO_LARGE = BackendAbsentError("topic frames", "is too large for it", "make it smaller")
 
 
 class ListSink:
@@ -31,10 +32,10 @@ class ListSink:
         self.waiting: list[Callable[[], None]] = []
         self.refuse = refuse or set()
 
-    def send(self, record: Outgoing, done: Callable[[int | None, str], None]) -> None:
+    def send(self, record: Outgoing, done: Done) -> None:
         number = len(self.records)
         self.records.append(record)
-        self.waiting.append(lambda: done(None, "too large") if number in self.refuse else done(number, ""))
+        self.waiting.append(lambda: done(None, TOO_LARGE) if number in self.refuse else done(number, None))
 
     def serve(self) -> None:
         waiting, self.waiting = self.waiting, []

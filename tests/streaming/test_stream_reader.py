@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stream_data import FAULTY, files, manifest
 from test_stream_round_trip import Bench
 
-from hwosim_assets.errors import BadInputError
+from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.settings import Settings
 from hwosim_streaming import connect
@@ -128,7 +128,7 @@ def test_a_frame_whose_answer_was_not_taken_comes_again(bench: Bench, monkeypatc
     group = group_of(bench)
 
     def refused(self: KafkaSink, record: Any, done: Any) -> None:
-        done(None, "no room")
+        done(None, BackendAbsentError("the topic", "no room", "make some"))
 
     with monkeypatch.context() as patched:
         patched.setattr(KafkaSink, "send", refused)

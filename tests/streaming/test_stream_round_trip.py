@@ -33,7 +33,8 @@ from hwosim_streaming.envelope import Frame, Header, decode, encode
 from hwosim_streaming.lag import lags
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, make_plan
-from hwosim_streaming.publisher import KafkaSink, Outgoing, PublishFailedError
+from hwosim_streaming.publisher import KafkaSink, Outgoing
+from hwosim_streaming.refusals import BrokerRefusesError
 from hwosim_streaming.topics import Topics, ensure_topics, existing_topics, topic_name
 from hwosim_streaming.watch import Watcher, picture, snapshot
 
@@ -384,7 +385,7 @@ def test_a_producer_serves_the_next_publication_unless_it_failed(bench: Bench) -
     assert sent(1)._producer is not first._producer  # one is kept, no more
     small = {"message.max.bytes": 2000}
     kept = sent(1, **small)
-    with pytest.raises(PublishFailedError, match="cannot be sent to"):
+    with pytest.raises(BrokerRefusesError, match="takes no message of this size"):
         sent(5000, **small)
     assert sent(1, **small)._producer is not kept._producer
     assert end_offsets(bench.config, [place]) == {place: 6}
