@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hwosim_assets.catalog.cards import HEADER_CARDS
-from hwosim_assets.catalog.finding import Finding
+from hwosim_assets.catalog.finding import found
 from hwosim_assets.catalog.products import EXTRACTOR_VERSION, PRODUCTS, located
 from hwosim_assets.catalog.verdicts import VERDICTS
 from hwosim_assets.lake.rejections import QUARANTINE, Rejection, rejection_rows
@@ -169,7 +169,7 @@ def _read(
     findings = result.findings
     if doubles:
         reason = f"the archive lists other files of this name, which were left out: {', '.join(doubles)}"
-        findings = [*findings, Finding("repeated_name", "warn", reason)]
+        findings = [*findings, found("repeated_name", reason)]
     verdict = {
         "program": row["program"],
         "product_name": row["product_name"],

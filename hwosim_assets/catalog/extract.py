@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from hwosim_assets.catalog.cards import HEADER_CARDS, card_rows
-from hwosim_assets.catalog.finding import Finding
+from hwosim_assets.catalog.finding import Finding, found
 from hwosim_assets.catalog.products import product_row
 from hwosim_assets.catalog.validate import validate
 from hwosim_assets.fits.blocks import UnreadableFitsError, scan
@@ -64,19 +64,19 @@ def extract(raw: dict[str, Any], path: Path) -> Extract:
         digest = hashlib.file_digest(stored, "sha256").hexdigest()
     if digest != raw["sha256"]:
         reason = f"the bytes in the lake have SHA-256 {digest}, at ingest they had {raw['sha256']}"
-        return Extract(HEADER_CARDS.schema.empty_table(), None, [Finding("checksum", "reject", reason)])
+        return Extract(HEADER_CARDS.schema.empty_table(), None, [found("checksum", reason)])
     try:
-        found = scan(path, name)
+        skeleton = scan(path, name)
     except UnreadableFitsError as error:
         return Extract(HEADER_CARDS.schema.empty_table(), None, [_unreadable(error)])
-    cards = card_rows(raw["program"], name, digest, cards_of_scan(found))
-    facts = describe_scan(found, name)
+    cards = card_rows(raw["program"], name, digest, cards_of_scan(skeleton))
+    facts = describe_scan(skeleton, name)
     findings = []
     if facts.program not in (raw["program"], NO_PROGRAM):
         reason = f"belongs to program {facts.program}, the archive lists it under {raw['program']}"
-        findings.append(Finding("program", "reject", reason))
+        findings.append(found("program", reason))
     try:
-        findings += validate(found, facts, path)
+        findings += validate(skeleton, facts, path)
     except UnreadableFitsError as error:
         findings.append(_unreadable(error))
     if any(item.severity == "reject" for item in findings):
@@ -85,4 +85,4 @@ def extract(raw: dict[str, Any], path: Path) -> Extract:
 
 
 def _unreadable(error: UnreadableFitsError) -> Finding:
-    return Finding("fits_structure", "reject", error.reason)
+    return found("fits_structure", error.reason)

@@ -1,14 +1,16 @@
 """What validation says about a file, and what it looks at.
 
-Holds: :class:`Finding`, :class:`Subject`. Keep out the rules (``rules_*``).
+Holds: :class:`Finding` and :func:`found`, which makes one; :class:`Subject`. Keep out what the rules are
+(``file_rules``) and how they are judged (``rules_*``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from hwosim_assets.catalog.file_rules import FILE_RULES, Verdict
 from hwosim_assets.fits.blocks import card_value
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from hwosim_assets.fits.describe import Description
     from hwosim_assets.fits.product_types import ProductType
 
-__all__ = ["Finding", "Subject"]
+__all__ = ["Finding", "Subject", "found"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Finding:
     Attributes
     ----------
     rule : str
-        Short name in snake case.
+        Name of one of :data:`hwosim_assets.catalog.file_rules.FILE_RULES`.
     severity : {"reject", "warn"}
         Whether the file goes to quarantine, or only carries a warning.
     reason : str
@@ -34,8 +36,19 @@ class Finding:
     """
 
     rule: str
-    severity: Literal["reject", "warn"]
+    severity: Verdict
     reason: str
+
+
+def found(rule: str, reason: str) -> Finding:
+    """Return a finding with the severity of its rule.
+
+    Raises
+    ------
+    KeyError
+        If :data:`FILE_RULES` has no such rule.
+    """
+    return Finding(rule, FILE_RULES[rule].severity, reason)
 
 
 @dataclass(frozen=True)

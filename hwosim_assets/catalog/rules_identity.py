@@ -1,14 +1,15 @@
 """The rules on identity: is it a JWST product at all, and the one that its name says.
 
 Holds: the rules on what a file calls itself. Keep out what it holds (``rules_structure``,
-``rules_data``) and what it says about the exposure (``rules_exposure``).
+``rules_planes``) and what it says about the exposure (``rules_exposure``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from hwosim_assets.catalog.finding import Finding, Subject
+from hwosim_assets.catalog.finding import Finding, Subject, found
 
 __all__ = ["identity"]
 
@@ -36,28 +37,29 @@ _PREFIXES = {"NIRCAM": "NRC_", "NIRSPEC": "NRS_", "MIRI": "MIR_", "NIRISS": "NIS
 _DETECTORS = {"NRC": "NIRCAM", "NRS": "NIRSPEC", "MIR": "MIRI", "NIS": "NIRISS", "GUI": "FGS"}
 #: The long-wave NIRCam detectors have two names.
 _ALIASES = {"nrca5": "nrcalong", "nrcb5": "nrcblong"}
+#: What VISIT_ID and OBS_ID repeat, and with how many digits.
+_VISIT_PARTS = {"PROGRAM": 5, "OBSERVTN": 3, "VISIT": 3}
 
 
 def identity(subject: Subject) -> Iterator[Finding]:
     """Yield what is wrong with a file's identity; rejections come first and end the list."""
     for rule in (_mission, _not_a_product, _model, _instrument):
-        found = list(rule(subject))
-        yield from found
-        if any(item.severity == "reject" for item in found):
+        said = list(rule(subject))
+        yield from said
+        if any(item.severity == "reject" for item in said):
             return
+    yield from _detector(subject)
     yield from _name(subject)
+    yield from _visit(subject)
 
 
 def _mission(subject: Subject) -> Iterator[Finding]:
     telescope = str(subject.primary("TELESCOP") or "").strip().upper()
     if not telescope:
-        yield Finding(
-            "telescope",
-            "reject",
-            "TELESCOP is missing from the primary header: nothing in the file says that JWST made it",
-        )
+        reason = "TELESCOP is missing from the primary header: nothing in the file says that JWST made it"
+        yield found("telescope", reason)
     elif telescope != "JWST":
-        yield Finding("telescope", "reject", f"TELESCOP is {telescope!r}: the file is not JWST's")
+        yield found("telescope", f"TELESCOP is {telescope!r}: the file is not JWST's")
 
 
 def _not_a_product(subject: Subject) -> Iterator[Finding]:
@@ -65,65 +67,73 @@ def _not_a_product(subject: Subject) -> Iterator[Finding]:
     reference = subject.primary("REFTYPE")
     if reference or (subject.primary("USEAFTER") and subject.primary("PEDIGREE")):
         kind = f"REFTYPE {reference}" if reference else "USEAFTER and PEDIGREE are set"
-        yield Finding("reference_file", "reject", f"is a CRDS reference file ({kind}), not an observation")
+        yield found("reference_file", f"is a CRDS reference file ({kind}), not an observation")
     elif facts.product_type == "msa":
-        yield Finding(
-            "supporting_file", "reject", "is a NIRSpec MSA configuration file: it supports observations and holds none"
-        )
+        yield found("supporting_file", "is a NIRSpec MSA configuration file: it supports observations and holds none")
     elif facts.file_name.startswith("hlsp_") or subject.primary("HLSPID") or subject.primary("HLSPLEAD"):
-        yield Finding("community_product", "reject", "is a high-level product of the community, not of JWST's pipeline")
+        yield found("community_product", "is a high-level product of the community, not of JWST's pipeline")
 
 
 def _model(subject: Subject) -> Iterator[Finding]:
     facts = subject.facts
     model = str(facts.keywords.get("DATAMODL", ""))
     if not model:
-        yield Finding(
-            "data_model",
-            "reject",
-            "DATAMODL is missing: the pipeline that makes JWST products always writes it, so this is a derived file",
+        reason = (
+            "DATAMODL is missing: the pipeline that makes JWST products always writes it, so this is a derived file"
         )
+        yield found("data_model", reason)
         return
     if model not in KNOWN_MODELS:
-        yield Finding("data_model", "warn", f"DATAMODL {model!r} is none of the known product models")
+        yield found("data_model_known", f"DATAMODL {model!r} is none of the known product models")
     if not facts.exp_type:
-        yield Finding("exposure_type", "reject", "EXP_TYPE is missing: the observing mode cannot be told")
+        yield found("exposure_type", "EXP_TYPE is missing: the observing mode cannot be told")
     elif facts.exp_type not in KNOWN_EXP_TYPES:
-        yield Finding("exposure_type", "warn", f"EXP_TYPE {facts.exp_type!r} is none of JWST's exposure types")
+        yield found("exposure_type_known", f"EXP_TYPE {facts.exp_type!r} is none of JWST's exposure types")
     if not facts.product_type:
-        yield Finding("product_type", "reject", "neither name nor headers tell what kind of JWST product it is")
+        yield found("product_type", "neither name nor headers tell what kind of JWST product it is")
     elif subject.kind is None:
-        yield Finding("product_type", "reject", f"{facts.product_type!r} is none of the known JWST product types")
+        yield found("product_type", f"{facts.product_type!r} is none of the known JWST product types")
 
 
 def _instrument(subject: Subject) -> Iterator[Finding]:
     facts = subject.facts
     if facts.instrument not in _PREFIXES:
-        yield Finding("instrument", "reject", f"INSTRUME {facts.instrument!r} is none of JWST's instruments")
+        yield found("instrument", f"INSTRUME {facts.instrument!r} is none of JWST's instruments")
         return
     expected = _PREFIXES[facts.instrument]
     if facts.exp_type in KNOWN_EXP_TYPES and not facts.exp_type.startswith(expected):
-        yield Finding("instrument", "reject", f"EXP_TYPE {facts.exp_type} is not a mode of INSTRUME {facts.instrument}")
+        yield found("instrument_mode", f"EXP_TYPE {facts.exp_type} is not a mode of INSTRUME {facts.instrument}")
     owner = _DETECTORS.get(facts.detector[:3])
-    if not facts.detector:
-        yield Finding("detector", "warn", "DETECTOR is missing")
-    elif owner is None and facts.detector != "MULTIPLE":
-        yield Finding("detector", "warn", f"DETECTOR {facts.detector!r} is none of JWST's detectors")
-    elif owner not in (None, facts.instrument):
-        yield Finding(
-            "detector", "reject", f"DETECTOR {facts.detector} belongs to {owner}, INSTRUME is {facts.instrument}"
-        )
+    if owner not in (None, facts.instrument):
+        yield found("detector", f"DETECTOR {facts.detector} belongs to {owner}, INSTRUME is {facts.instrument}")
+
+
+def _detector(subject: Subject) -> Iterator[Finding]:
+    """Yield what is odd about the detector's name and, for NIRCam, where the detector stands."""
+    detector = subject.facts.detector
+    if not detector:
+        yield found("detector_known", "DETECTOR is missing")
+    elif _DETECTORS.get(detector[:3]) is None and detector != "MULTIPLE":
+        yield found("detector_known", f"DETECTOR {detector!r} is none of JWST's detectors")
+    if not detector.startswith("NRC"):
+        return
+    short = _ALIASES.get(detector.lower(), detector.lower())
+    arms = {"MODULE": short[3:4].upper(), "CHANNEL": "LONG" if short.endswith("long") else "SHORT"}
+    for keyword, due in arms.items():
+        said = str(subject.facts.keywords.get(keyword, "")).strip().upper()
+        if said not in ("", "N/A", "MULTIPLE", due):
+            yield found("detector_arm", f"{keyword} is {said}, DETECTOR {detector} is {due}")
 
 
 def _name(subject: Subject) -> Iterator[Finding]:
     facts, keywords = subject.facts, subject.facts.keywords
     listed = str(keywords.get("FILENAME", "")).strip()
     if not listed:
-        yield Finding("file_name", "warn", "FILENAME is missing")
+        yield found("file_name", "FILENAME is missing")
     elif listed not in (facts.file_name, facts.file_name.removesuffix(".gz")):
-        yield Finding("file_name", "warn", f"FILENAME says {listed!r}")
+        yield found("file_name", f"FILENAME says {listed!r}")
     if facts.name is None:
-        yield Finding("file_name", "warn", "the name follows none of the archive's schemes")
+        yield found("name_scheme", "the name follows none of the archive's schemes")
         return
     parts = {"PROGRAM": facts.name.program}
     if facts.name.stage == "exposure":
@@ -138,7 +148,28 @@ def _name(subject: Subject) -> Iterator[Finding]:
         # padding is inconsistent in real headers, so numbers are compared
         both = in_name.isdigit() and in_header.isdigit()
         if both and int(in_name) != int(in_header):
-            yield Finding("name_header", "reject", f"{keyword} is {in_header!r}, the file name says {in_name!r}")
+            yield found("name_header", f"{keyword} is {in_header!r}, the file name says {in_name!r}")
     detector, in_header = facts.name.detector, facts.detector.lower()
     if detector and in_header and _ALIASES.get(detector, detector) != _ALIASES.get(in_header, in_header):
-        yield Finding("name_header", "reject", f"DETECTOR is {facts.detector}, the file name says {detector}")
+        yield found("name_header", f"DETECTOR is {facts.detector}, the file name says {detector}")
+
+
+def _visit(subject: Subject) -> Iterator[Finding]:
+    """Compare the ids that repeat program, observation and visit with the keywords that name these."""
+    said = {name: str(subject.facts.keywords.get(name, "")).strip() for name in (*_VISIT_PARTS, "VISIT_ID", "OBS_ID")}
+    due = [said[name].zfill(width) for name, width in _VISIT_PARTS.items()]
+    if not all(part.strip("0").isdigit() for part in due):
+        return  # ground tests and what was combined over visits
+    repeated = {"visit_id": said["VISIT_ID"]}
+    flight = re.match(r"V(\d{11})P", said["OBS_ID"])
+    repeated["observation_id"] = flight[1] if flight else ""
+    for rule, digits in repeated.items():
+        keyword = "VISIT_ID" if rule == "visit_id" else "OBS_ID"
+        if not digits.isdigit() or digits.zfill(11) == "".join(due):
+            continue
+        place = 0
+        for (name, width), part in zip(_VISIT_PARTS.items(), due, strict=True):
+            there = digits.zfill(11)[place : place + width]
+            place += width
+            if there != part:
+                yield found(rule, f"{keyword} names {name} {there}, {name} is {said[name]!r}")

@@ -1,6 +1,6 @@
 """The rules on HDUs: are those there that the product type promises, in shapes that agree.
 
-Holds: the rules on the skeleton; headers are enough for them. Keep out pixel values (``rules_data``).
+Holds: the rules on the skeleton; headers are enough for them. Keep out pixel values (``rules_planes``).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from hwosim_assets.catalog.finding import Finding, Subject
+from hwosim_assets.catalog.finding import Finding, Subject, found
 from hwosim_assets.fits.hdus import HduFacts
 from hwosim_assets.fits.product_types import ProductType
 
@@ -36,22 +36,20 @@ def structure(subject: Subject) -> Iterator[Finding]:
     present = {item.extname for item in subject.facts.hdus}
     missing = [name for name in kind.hdus if name not in present]
     if missing:
-        yield Finding("required_hdus", "reject", _missing(subject, kind, missing))
+        yield found("required_hdus", _missing(subject, kind, missing))
         return
     unusual = [name for name in kind.usual_hdus if name not in present]
     if unusual:
-        yield Finding("usual_hdus", "warn", f"lacks {', '.join(unusual)}, which current builds write")
+        yield found("usual_hdus", f"lacks {', '.join(unusual)}, which current builds write")
     repeated = [
         f"{name},{version}"
         for (name, version), count in Counter((item.extname, item.extver) for item in subject.facts.hdus).items()
         if count > 1 and name
     ]
     if repeated:
-        yield Finding("repeated_hdus", "warn", f"holds more than one HDU {', '.join(repeated[:5])}")
-    if subject.scan.padding_missing:
-        yield Finding("fits_structure", "warn", "the last block is not padded to 2880 bytes")
-    if subject.scan.trailing_bytes:
-        yield Finding("fits_structure", "warn", f"{subject.scan.trailing_bytes} bytes follow the last HDU")
+        yield found("repeated_hdus", f"holds more than one HDU {', '.join(repeated[:5])}")
+    if subject.facts.hdus[0].kind != "empty":
+        yield found("primary_data", f"the primary HDU holds data ({subject.facts.hdus[0].kind})")
     yield from _main(subject, kind)
 
 
@@ -71,22 +69,20 @@ def _main(subject: Subject, kind: ProductType) -> Iterator[Finding]:
     mains = main_hdus(subject)
     if all(item.kind == "empty" or 0 in item.shape for item in mains):
         what = "rows" if kind.main in _TABLES else "pixels"
-        yield Finding("pixels_missing", "reject", f"{kind.main} holds no {what}")
+        yield found("pixels_missing", f"{kind.main} holds no {what}")
         return
     stripped = _stripped(subject, mains[0])
     companions = defaultdict(list)
     for item in subject.facts.hdus:
         companions[item.extver].append(item)
     if stripped:
-        yield Finding("pixels_missing", "reject", stripped)
+        yield found("pixels_missing", stripped)
         return
     for item in mains:
         guider = str(subject.facts.keywords.get("DATAMODL", "")).startswith("Guider")
         if item.kind == "image" and kind.ndim and len(item.shape) not in kind.ndim and not guider:
             axes = " or ".join(str(number) for number in kind.ndim)
-            yield Finding(
-                "axes", "reject", f"{kind.main} has {len(item.shape)} axes, a {kind.suffix} product has {axes}"
-            )
+            yield found("axes", f"{kind.main} has {len(item.shape)} axes, a {kind.suffix} product has {axes}")
             return
         yield from _shapes(item, companions[item.extver])
         yield from _promised_shape(subject, item)
@@ -112,11 +108,11 @@ def _shapes(main: HduFacts, companions: list[HduFacts]) -> Iterator[Finding]:
         if item.kind != "image":
             continue
         if item.extname in _PLANES and item.shape != main.shape:
-            yield Finding("shapes", "reject", f"{item.extname} is {item.shape}, {main.extname} is {main.shape}")
+            yield found("shapes", f"{item.extname} is {item.shape}, {main.extname} is {main.shape}")
         elif item.extname in _VARIANCES and item.shape != main.shape:
-            yield Finding("shapes", "warn", f"{item.extname} is {item.shape}, {main.extname} is {main.shape}")
+            yield found("variance_shapes", f"{item.extname} is {item.shape}, {main.extname} is {main.shape}")
         elif item.extname == "PIXELDQ" and item.shape != main.shape[-2:]:
-            yield Finding("shapes", "reject", f"PIXELDQ is {item.shape}, {main.extname} is {main.shape}")
+            yield found("shapes", f"PIXELDQ is {item.shape}, {main.extname} is {main.shape}")
 
 
 def _promised_shape(subject: Subject, main: HduFacts) -> Iterator[Finding]:
@@ -128,17 +124,18 @@ def _promised_shape(subject: Subject, main: HduFacts) -> Iterator[Finding]:
     # the reference pixels that NIRSpec's IRS2 readout interleaves are not in SUBSIZE
     interleaved = "IRS2" in str(keywords.get("READPATT", ""))
     if None not in promised and main.shape[-2:] != promised and not interleaved:
-        yield Finding("subarray", "warn", f"SCI is {main.shape[-2:]} pixels, SUBSIZE2/1 promise {promised}")
+        yield found("subarray", f"SCI is {main.shape[-2:]} pixels, SUBSIZE2/1 promise {promised}")
     if len(main.shape) == 4 and keywords.get("NGROUPS") not in (None, main.shape[1]):
-        yield Finding("groups", "warn", f"SCI has {main.shape[1]} groups, NGROUPS is {keywords['NGROUPS']}")
+        yield found("groups", f"SCI has {main.shape[1]} groups, NGROUPS is {keywords['NGROUPS']}")
     first, last, total = (keywords.get(name) for name in ("INTSTART", "INTEND", "NINTS"))
     integrations = total
     if isinstance(first, int) and isinstance(last, int) and last >= first:
         integrations = last - first + 1
     if len(main.shape) >= 3 and integrations not in (None, main.shape[0]):
-        yield Finding(
-            "integrations", "warn", f"SCI has {main.shape[0]} integrations, the header promises {integrations}"
-        )
+        yield found("integrations", f"SCI has {main.shape[0]} integrations, the header promises {integrations}")
+    times = next((item for item in subject.facts.hdus if item.extname == "INT_TIMES"), None)
+    if times is not None and len(main.shape) >= 3 and times.shape != main.shape[:1]:
+        yield found("integration_times", f"INT_TIMES has {times.shape[0]} rows, SCI has {main.shape[0]} integrations")
 
 
 def _spectrum(mains: list[HduFacts]) -> Iterator[Finding]:
@@ -147,5 +144,5 @@ def _spectrum(mains: list[HduFacts]) -> Iterator[Finding]:
         names = {column.name.upper() for column in item.columns}
         missing = [name for name in _SPECTRUM_COLUMNS if name not in names]
         if missing:
-            yield Finding("columns", "reject", f"{item.extname},{item.extver} has no column {', '.join(missing)}")
+            yield found("columns", f"{item.extname},{item.extver} has no column {', '.join(missing)}")
             return

@@ -36,8 +36,8 @@ def cal_exposure() -> fits.HDUList:
     science.header["BUNIT"] = "MJy/sr"
     science.header["S_REGION"] = "POLYGON ICRS  82.17 -65.46 82.19 -65.46 82.19 -65.44 82.17 -65.44"
     planes = [
-        fits.ImageHDU(np.full((16, 12), 0.1, np.float32), name=name)
-        for name in ("ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
+        fits.ImageHDU(np.full((16, 12), value, np.float32), name=name)
+        for name, value in {"ERR": 0.1, **dict.fromkeys(("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"), 0.01 / 3)}.items()
     ]
     quality = fits.ImageHDU(np.zeros((16, 12), np.uint32), name="DQ")
     return fits.HDUList([primary, science, *planes, quality])
