@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hwosim_assets.lake.tables import Replaced
     from hwosim_assets.quality.pictures import Picture
 
-__all__ = ["before_after", "column_schema", "preview", "publication", "rejections", "table_rows"]
+__all__ = ["before_after", "column_schema", "preview", "publication", "rejections", "reprocessed", "table_rows"]
 
 #: Most rows and columns of a table shown, and characters of one of its cells.
 ROWS, COLUMNS, CHARACTERS = 20, 12, 500
@@ -102,6 +102,26 @@ def rejections(refused: Sequence[Rejection]) -> dict[str, Any]:
         said["rejected"] = records(
             [{"file": item.product_name, "rule": item.rule, "reason": item.reason} for item in refused]
         )
+    return said
+
+
+def reprocessed(changes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the products that the archive replaced: how many, and what changed in the first of them.
+
+    Parameters
+    ----------
+    changes : sequence of mapping
+        Rows of the table ``product_changes``.
+    """
+    said: dict[str, Any] = {"products reprocessed": len(changes)}
+    if changes:
+        columns = {
+            "product_name": "file", "version": "version", "cal_ver_before": "CAL_VER before", "cal_ver": "CAL_VER",
+            "crds_ctx_before": "CRDS_CTX before", "crds_ctx": "CRDS_CTX", "cards_changed": "cards changed",
+            "planes_changed": "planes changed", "most_changed_plane": "most changed", "largest_share": "share of it",
+            "not_comparable": "not comparable", "report_key": "report",
+        }  # fmt: skip
+        said["reprocessing"] = records([{shown: row.get(name) for name, shown in columns.items()} for row in changes])
     return said
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 from hwosim_assets import metadata
 from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS
 from hwosim_assets.assets.mast import ASK_AGAIN, products
+from hwosim_assets.catalog.changes import note_versions, record_reprocessing
 from hwosim_assets.lake.awaited import AWAITED, awaited_rows
 from hwosim_assets.lake.ingest import RAW_FILES, ingest_program
 from hwosim_assets.lake.rejections import QUARANTINE, rejection_rows
@@ -36,15 +37,21 @@ def fits_files(context: dg.AssetExecutionContext, archive: ArchiveResource, lake
     that cannot be brought goes to quarantine with its reason and the others go on; one that may come
     another time is asked for again at the next look at the archive. Passed means: sizes equal the
     archive's, every row has its SHA-256, listed equals ingested plus refused.
+    A file that the archive replaced becomes a further version, in the table ``raw_versions``; what changed
+    stands in ``product_changes``.
     """
     program = context.partition_key
-    tables = lake.tables()
+    store, tables = lake.lake(), lake.tables()
+    note_versions(program, store, tables)  # those of an ingest that was killed before it could note them
     listed = tables.scan(ARCHIVE_PRODUCTS, {"program": program}).to_pylist()
-    result = ingest_program(program, listed, archive.client(), lake.lake(), tables, home=Settings().home)
+    result = ingest_program(program, listed, archive.client(), store, tables, home=Settings().home)
     tables.replace(QUARANTINE, {"program": program, "stage": "raw"}, rejection_rows(program, result.rejections))
     tables.replace(AWAITED, {"program": program}, awaited_rows(program, result.awaited))
+    changes = record_reprocessing(program, store, tables)
+    # A server that gives the same bytes under another entity tag has changed nothing for those downstream.
+    said = result.rows.drop_columns(["etag"])
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(content_sha256(RAW_FILES, result.rows)),
+        data_version=dg.DataVersion(content_sha256(RAW_FILES, said)),
         metadata={
             **metadata.table_rows(result.rows, spec=RAW_FILES),
             "files moved": result.moved_files,
@@ -53,6 +60,7 @@ def fits_files(context: dg.AssetExecutionContext, archive: ArchiveResource, lake
             "files the archive dropped": len(result.removed),
             "new versions not fetched yet": len(result.stale),
             "files to ask for again": len(result.awaited),
+            **metadata.reprocessed(changes),
             **metadata.rejections(result.rejections),
         },
     )

@@ -9,6 +9,7 @@ import click
 
 from hwosim_assets.commands.sources import backfill, watch
 from hwosim_assets.commands.upkeep import compact, expire, moved, reconcile
+from hwosim_assets.commands.versions import changes, versions
 from hwosim_assets.console import json_option, print_json, print_table, progress, say
 from hwosim_assets.errors import HwosimError
 
@@ -26,7 +27,7 @@ def lake() -> None:
     """Look after what lies in the lake: objects and tables."""
 
 
-for command in (backfill, watch, compact, expire, moved, reconcile):
+for command in (backfill, watch, compact, expire, moved, reconcile, versions, changes):
     lake.add_command(command)
 
 
@@ -71,17 +72,19 @@ _FETCHED = "fetched again"
 
 
 def _promises(tables: Tables, programs: list[str]) -> list[Kept]:
-    """Return what the tables promise: archive files, delivered files, and the pixel lists of the truth."""
+    """Return what the tables promise: archive files in every version, delivered files, pixel lists of the truth."""
     from hwosim_assets.lake.audit import Kept
     from hwosim_assets.lake.ingest import RAW_FILES
+    from hwosim_assets.lake.versions import RAW_VERSIONS
     from hwosim_assets.perturb.dataset import PERTURBED, TRUTH
 
     scopes: list[dict[str, str] | None] = [{"program": program} for program in programs] or [None]
     promises = []
     for scope in scopes:
-        for row in tables.scan(RAW_FILES, scope).to_pylist():
-            place = ("raw_files", row["program"], row["product_name"])
-            promises.append(Kept(*place, row["key"], row["sha256"], row["data_uri"]))
+        for spec in (RAW_VERSIONS, RAW_FILES):  # the later one names what both do
+            for row in tables.scan(spec, scope).to_pylist():
+                place = (spec.name, row["program"], row["product_name"])
+                promises.append(Kept(*place, row["key"], row["sha256"], row["data_uri"]))
         for row in tables.scan(PERTURBED, scope).to_pylist():
             if row["key"] is not None:
                 place = ("perturbed", row["program"], row["product_name"])

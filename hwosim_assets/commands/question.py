@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hwosim_assets.catalog.search import Question
     from hwosim_assets.catalog.search_joins import CardTest
 
-__all__ = ["question_of", "search_options"]
+__all__ = ["program_option", "question_of", "search_options"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,8 +92,10 @@ def _program(_ctx: click.Context, _parameter: click.Parameter, value: str | None
         raise click.BadParameter(str(error)) from error
 
 
+#: One program, as every command takes it; it arrives in five digits.
+program_option = click.option("--program", metavar="P", callback=_program, help="JWST program, padded or not.")
 _OPTIONS = (
-    click.option("--program", metavar="P", callback=_program, help="JWST program, padded or not."),
+    program_option,
     click.option("--observation", type=click.IntRange(0, 999), help="Observation of the program."),
     click.option("--visit", type=click.IntRange(0, 999), help="Visit of the observation."),
     click.option("--product", metavar="NAME", help="Whole file name of one product."),

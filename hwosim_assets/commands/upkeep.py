@@ -58,10 +58,9 @@ def expire(names: tuple[str, ...], keep: int, older_than: float, as_json: bool) 
 @click.option("--remove", is_flag=True, help="Remove them.")
 @json_option
 def reconcile(remove: bool, as_json: bool) -> None:
-    """List objects that no row names and that are older than a day: what killed runs left, or older versions.
+    """List objects that no row names and that are older than a day: what killed runs left.
 
-    Objects of a product's older versions are named by the snapshots of the table raw_files only; they are
-    kept unless removed here.
+    Every version of a product is named by the table raw_versions, and stays.
     """
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.settings import Settings
@@ -101,11 +100,11 @@ def moved(mend: bool, as_json: bool) -> None:
 def _unnamed(lake: Lake, tables: Tables) -> Iterator[Stored]:
     """Yield old objects of the folders that rows own, and that no row names."""
     from hwosim_assets.lake.ingest import RAW_FILES
+    from hwosim_assets.lake.versions import RAW_VERSIONS
     from hwosim_assets.perturb.dataset import PERTURBED
 
-    named = {
-        key for spec in (RAW_FILES, PERTURBED) for key in tables.scan(spec, columns=["key"]).column("key").to_pylist()
-    }
+    specs = (RAW_FILES, RAW_VERSIONS, PERTURBED)
+    named = {key for spec in specs for key in tables.scan(spec, columns=["key"]).column("key").to_pylist()}
     before = datetime.now(UTC) - _YOUNG
     for folder in _OWNED:
         for stored in lake.list(folder):
