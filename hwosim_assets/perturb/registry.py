@@ -27,6 +27,7 @@ _MODULES = (
     *("persistence", "scene"),
     *("pixels", "state", "pointing", "wavefront", "particles"),
     *("correlated",),
+    *("electrons",),
 )
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "detector_normal",
     "detector_stream",
     "detector_xy",
+    "frame_bits",
     "frame_times",
     "noise_level",
     "on_detector",
@@ -99,6 +100,24 @@ def detector_bits(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64], su
         stream.bits(0, int(y[first]) * width + int(x[first]), int(last - first), sub)
         for first, last in zip(firsts, lasts, strict=True)
     ]
+    return np.concatenate(pieces)
+
+
+def frame_bits(
+    stream: Stream, product: Product, measurement: Measurement, start: int, count: int
+) -> NDArray[np.uint32]:
+    """Return :func:`detector_bits` of consecutive pixels of a frame, row by row and without their coordinates."""
+    columns = measurement.frame[1]
+    x0, y0 = (max(int(product.number(name) or 1) - 1, 0) for name in ("SUBSTRT1", "SUBSTRT2"))
+    width = max(DETECTOR_WIDTH, -(-(x0 + columns) // DETECTOR_WIDTH) * DETECTOR_WIDTH)
+    row, column = divmod(start, columns)
+    if columns == width:
+        return stream.bits(0, (y0 + row) * width + column, count)
+    pieces = []
+    while count > 0:
+        here = min(count, columns - column)
+        pieces.append(stream.bits(0, (y0 + row) * width + x0 + column, here))
+        row, column, count = row + 1, 0, count - here
     return np.concatenate(pieces)
 
 

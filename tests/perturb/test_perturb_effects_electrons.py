@@ -1,0 +1,181 @@
+"""Electrons one by one and what reading does to them, on fixed seeds; what is off by a tenth falls outside."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scenes import K, perturbed, ramp, scene, values
+from scipy import stats
+
+from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb import Product
+
+Make = Callable[..., Product]
+SIDE = 512
+FLAT = np.full((SIDE, SIDE), 20.0)
+FLAT[:, :64] *= 3
+FAINT = np.full((SIDE, SIDE), 1e-3)
+FAINT[:, :64] = 1.0
+DARK = {"spread": 0.0, "rate": "0.01 e-/s"}
+
+
+def change(before: Product, after: Product, name: str = "SCI") -> np.ndarray:
+    return np.asarray(values(after, name) - values(before, name))
+
+
+def electrons(before: Product, after: Product) -> np.ndarray:
+    """Return the electrons that were added to the fainter pixels, where single precision shows each."""
+    return np.asarray(change(before, after)[:, 64:] * K).ravel()
+
+
+# ------------------------------------------------------------------------------ A2 photon noise
+
+
+@pytest.mark.parametrize("mean", [4.0, 10.0, 20.0, 100.0])
+def test_counts_of_photons_follow_poisson_and_a_mean_higher_by_a_tenth_does_not(mean: float) -> None:
+    product = scene(FAINT)  # a background of one electron
+
+    def chance(asked: float) -> float:
+        out, note = perturbed(product, photon_noise={"level": asked})
+        counts = np.rint(electrons(product, out) / 1.0 + float(str(note["electrons"])))
+        assert float(str(note["electrons"])) == pytest.approx(asked, rel=1e-6)
+        law = stats.poisson(mean)
+        edges = np.unique(law.ppf(np.linspace(0, 1, 21)[1:-1]))
+        found = np.bincount(np.searchsorted(edges, counts, side="right"), minlength=edges.size + 1)
+        expected = np.diff([0.0, *law.cdf(edges - 1), 1.0]) * counts.size
+        return float(stats.chisquare(found, expected).pvalue)
+
+    assert chance(mean) > 1e-3
+    assert chance(1.1 * mean) < 1e-6
+
+
+def test_photon_noise_has_no_mean_and_the_variance_that_its_planes_say() -> None:
+    product, n = scene(FLAT), SIDE * (SIDE - 64)
+    out, note = perturbed(product, photon_noise={"level": 0.5})
+    added, mean = electrons(product, out), float(str(note["electrons"]))
+    assert mean == pytest.approx(1e4, rel=1e-3)
+    assert abs(added.mean()) < 4 * np.sqrt(mean / n)
+    tolerance = 4 * np.sqrt(2 / n)
+    assert added.var() / mean == pytest.approx(1, abs=tolerance)
+    assert tolerance < 0.1  # another level by a tenth is seen
+    np.testing.assert_allclose(change(product, out, "VAR_POISSON"), mean / K**2, rtol=1e-3)
+    np.testing.assert_allclose(
+        values(out, "ERR") ** 2, values(out, "VAR_POISSON") + values(out, "VAR_RNOISE"), rtol=1e-5
+    )
+
+
+def test_photon_noise_adds_up_along_a_ramp() -> None:
+    product = ramp(np.full((128, 128), 50.0))
+    out, note = perturbed(product, photon_noise={"level": 1.0})
+    steps = np.diff(change(product, out)[0], axis=0) * 2.1
+    mean = float(str(note["electrons"]))
+    assert mean == pytest.approx(105, rel=1e-6)
+    assert abs(steps.mean()) < 4 * np.sqrt(mean / steps.size)
+    assert steps.var() / mean == pytest.approx(1, abs=4 * np.sqrt(2 / steps.size))
+    np.testing.assert_array_equal(change(product, out)[0, 0], 0)
+
+
+# ------------------------------------------------------------------------------ A9 dark current
+
+
+def test_the_dark_current_rises_by_its_rate_and_another_by_a_tenth_does_not() -> None:
+    product, n = scene(FAINT), SIDE * (SIDE - 64)
+    expected = 9 * 0.01 * 300  # nine more usual ones for 300 s
+    tolerance = 4 * np.sqrt(expected / n)
+
+    def mean(rate: float) -> float:
+        options = {"factor": 10.0, "spread": 0.4, "rate": rate}
+        return float(electrons(product, perturbed(product, dark_current=options)[0]).mean())
+
+    assert tolerance < 0.1 * expected
+    # A pattern of 40 % over n pixels has a mean of its own.
+    assert mean(0.01) == pytest.approx(expected, abs=tolerance + 4 * expected * 0.41 / np.sqrt(n))
+    assert mean(0.011) != pytest.approx(expected, abs=tolerance + 4 * expected * 0.41 / np.sqrt(n))
+
+
+@pytest.mark.parametrize("factor", [1.5, 4.0, 30.0])
+def test_dark_electrons_have_poisson_noise_and_their_planes_say_so(factor: float) -> None:
+    product, n = scene(FAINT), SIDE * (SIDE - 64)
+    out = perturbed(product, dark_current={**DARK, "factor": factor})[0]
+    added, mean = electrons(product, out), (factor - 1) * 3.0
+    assert added.mean() == pytest.approx(mean, abs=4 * np.sqrt(mean / n))
+    assert added.var() / added.mean() == pytest.approx(1, abs=4 * np.sqrt(2 / n + 1 / (n * mean)))
+    np.testing.assert_allclose(change(product, out, "VAR_POISSON")[:, 64:], mean / K**2, rtol=1e-3)
+    stale = perturbed(product, dark_current={**DARK, "factor": factor, "err": "stale", "dq": "silent"})[0]
+    np.testing.assert_array_equal(stale.plane("SCI"), out.plane("SCI"))
+    for plane in ("ERR", "VAR_POISSON", "DQ"):
+        np.testing.assert_array_equal(stale.plane(plane), product.plane(plane))
+
+
+def rates(product: Product, **options: object) -> np.ndarray:
+    """Return how many usual dark currents pixels have more, as VAR_POISSON says."""
+    out = perturbed(product, dark_current={"rate": "10 e-/s", "factor": 2.0, **options})[0]
+    return np.asarray(change(product, out, "VAR_POISSON")[:, 64:] * K * K / 3000)
+
+
+def test_the_tail_of_dark_currents_is_lognormal_and_a_spread_off_by_a_tenth_is_not() -> None:
+    product = scene(FAINT)
+
+    def z(spread: float) -> float:
+        found = rates(product, spread=spread)
+        chance = stats.norm.sf((np.log(4.0) + 0.18) / 0.6)  # four times the mean, of a spread of 0.6
+        return float((np.mean(found > 4.0) - chance) / np.sqrt(chance * (1 - chance) / found.size))
+
+    assert abs(z(0.6)) < 4
+    assert z(0.66) > 4
+    assert z(0.54) < -4
+
+
+def test_a_pattern_of_dark_current_belongs_to_the_detector() -> None:
+    whole = rates(scene(FAINT))
+    other = perturbed(Product("jw99_cal.fits", scene(FAINT).content), dark_current={"severity": 3})[0]
+    again = perturbed(scene(FAINT), dark_current={"severity": 3})[0]
+    np.testing.assert_array_equal(other.plane("VAR_POISSON"), again.plane("VAR_POISSON"))
+    assert (other.plane("SCI") != again.plane("SCI")).mean() > 0.4
+    part = rates(scene(FAINT[100:200, :300], SUBSTRT1=1, SUBSTRT2=101))
+    np.testing.assert_allclose(part, whole[100:200, : 300 - 64], rtol=1e-4)
+
+
+def test_more_dark_current_never_takes_an_electron_away() -> None:
+    product = scene(FAINT)
+    outs = [perturbed(product, dark_current={"severity": severity})[0] for severity in (1, 2, 2.5, 4)]
+    added = [np.rint(electrons(product, out)) for out in outs]
+    for fewer, more in itertools.pairwise(added):
+        assert (more >= fewer).all()
+        assert more.sum() > fewer.sum()
+
+
+def test_dark_current_comes_group_by_group_and_flags_warm_and_hot_pixels() -> None:
+    product = ramp(np.full((64, 64), 50.0))
+    out = perturbed(product, dark_current={**DARK, "rate": "1 e-/s", "factor": 3.0})[0]
+    steps = np.diff(change(product, out)[0], axis=0) * 2.1
+    assert steps.mean() == pytest.approx(20.0, abs=4 * np.sqrt(20.0 / steps.size))  # 2 e-/s for 10 s
+    flat = scene(FAINT)
+    dark = {"rate": "1 e-/s", "factor": 11.0, "spread": 0.5, "warm": 20.0, "hot": 40.0}
+    flagged = perturbed(flat, dark_current=dark)[0]
+    total = 1 + change(flat, flagged, "VAR_POISSON") * K * K / 300
+    clear = (abs(total / 20 - 1) > 1e-3) & (abs(total / 40 - 1) > 1e-3)
+    dq = flagged.plane("DQ")[clear]
+    np.testing.assert_array_equal((dq & int(DQ.HOT)) > 0, total[clear] > 40)
+    np.testing.assert_array_equal((dq & int(DQ.WARM)) > 0, (total[clear] > 20) & (total[clear] < 40))
+    assert (dq & int(DQ.HOT)).any()
+
+
+# ------------------------------------------------------------------------------ what has no such meaning
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "reason"),
+    [
+        ("x1d", "dark_current", "no detector pixels"),
+        ("i2d", "dark_current", "resampled"),
+    ],
+)
+def test_what_has_no_meaning_is_refused_with_its_reason(make: Make, kind: str, name: str, reason: str) -> None:
+    product = make(kind)
+    out, note = perturbed(product, 11, **{name: {"severity": 3}})
+    assert reason in str(note["not_applicable"])
+    assert out.content == product.content
