@@ -31,6 +31,10 @@ UNITS: dict[str, tuple[str, Decimal]] = {
     "um": ("length", Decimal(1000)),
     "e-": ("electrons", Decimal(1)),
     "e-/s": ("electrons per second", Decimal(1)),
+    "DN/s": ("counts per second", Decimal(1)),
+    "/s": ("events per second", Decimal(1)),
+    "/cm2/s": ("events per area and second", Decimal(1)),
+    "/bit": ("events per bit", Decimal(1)),
     "packets": ("packets", Decimal(1)),
     "cards": ("cards", Decimal(1)),
 }

@@ -92,6 +92,20 @@ class Stream:
             start, count = start + here, count - here
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint32), *parts])
 
+    def bits_at(self, plane: int, places: NDArray[np.intp], sub: int = 0) -> NDArray[np.uint32]:
+        """Return the words of single pixels, given in ascending order; see :meth:`bits`."""
+        if not places.size:
+            return np.empty(0, np.uint32)
+        first, last = int(places[0]) // TILE, int(places[-1]) // TILE
+        edges = np.searchsorted(places, np.arange(first, last + 2) * TILE)
+        parts = []
+        for tile, low, high in zip(range(first, last + 1), edges[:-1], edges[1:], strict=True):
+            if low < high:
+                start = int(places[low])
+                words = self._of_tile(plane, tile, start - tile * TILE, int(places[high - 1]) - start + 1, sub)
+                parts.append(words[places[low:high] - start])
+        return np.concatenate(parts)
+
     def _of_tile(self, plane: int, tile: int, offset: int, count: int, sub: int) -> NDArray[np.uint32]:
         """Return words of one tile; each step of the counter gives eight."""
         step, skip = divmod(offset, 8)

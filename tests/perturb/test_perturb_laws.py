@@ -116,7 +116,8 @@ def test_same_plan_same_bytes_and_the_truth_accounts_for_them(make: Make, kind: 
     assert apply(product, chosen, severity=0)[0].content == product.content
     with opened(product) as before, opened(out) as after:
         after.verify("exception")
-        if {choice.effect for choice in chosen.effects} & RESHAPING:
+        used = {choice.effect for choice in chosen.effects}
+        if used & RESHAPING:
             return
         assert [(hdu.name, hdu.ver) for hdu in before] == [(hdu.name, hdu.ver) for hdu in after]
         for old, new in zip(before, after, strict=True):
@@ -124,7 +125,7 @@ def test_same_plan_same_bytes_and_the_truth_accounts_for_them(make: Make, kind: 
                 assert (old.data.dtype, old.shape) == (new.data.dtype, new.shape)
             elif not old.is_image:
                 assert old.columns.dtype == new.columns.dtype
-            for keyword in ("CRPIX1", "CTYPE1", "BUNIT", "EXTNAME"):
+            for keyword in ("CTYPE1", "BUNIT", "EXTNAME") + ("CRPIX1",) * ("pointing_drift" not in used):
                 assert old.header.get(keyword) == new.header.get(keyword)
 
 

@@ -1,7 +1,8 @@
 """Particles: cosmic rays and the storms of the Sun.
 
-Holds: :func:`hits`, the hits of a frame at a flux, and the effects B1 and B4 that draw them. Keep out hot pixels
-(``pixels``) and what particles do to bits and packets (``damage``, ``telemetry``).
+Holds: :func:`layers` of random events that are nested in their rate, :func:`hits`, the hits of a frame at a flux,
+what charge that comes at once does to a ramp (:func:`settle`), and the effects B1 and B4. Keep out hot pixels
+(``pixels``), large hits (``snowballs``) and what particles do to bits and packets (``bit_flips``, ``telemetry``).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from hwosim_assets.perturb.exact import exp, log, power
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
-from hwosim_assets.perturb.rng import poisson
+from hwosim_assets.perturb.rng import normal, poisson
 from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.block import Block
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["CosmicRays", "Hits", "SolarParticleEvent", "hits"]
+__all__ = ["CosmicRays", "Hits", "SolarParticleEvent", "deposits", "hits", "layers", "power_law", "settle", "step"]
 
 #: Track lengths in the detector (um) and the index of their power law (Robberto's library, as Mirage and pyNRC use it).
 SHORTEST, LONGEST, INDEX = 10.0, 2000.0, -4.33
@@ -93,37 +96,68 @@ def hits(stream: Stream, plane: int, flux: float, exposure: float, shape: tuple[
     shape : (int, int)
         Rows and columns.
     """
-    layers = []
-    low, high, number = 0.0, 1.0, 0
-    while low < flux:
-        share = min(1.0, (flux - low) / (high - low))
-        layers.append(_layer(stream, plane, number, (high - low) * exposure, share, shape))
-        low, high, number = high, 2 * high, number + 1
-    return (
-        Hits(*(np.concatenate([np.empty(0), *column]) for column in zip(*layers, strict=True))) if layers else _none()
-    )
+    found = [_layer(stream, plane, *layer, shape) for layer in layers(stream, plane, flux, exposure)]
+    return Hits(*(np.concatenate([np.empty(0), *column]) for column in zip(*found, strict=True))) if found else _none()
 
 
 def _none() -> Hits:
     return Hits(*(np.empty(0) for _ in Hits._fields))
 
 
-def _layer(stream: Stream, plane: int, layer: int, mean: float, share: float, shape: tuple[int, int]) -> Hits:
-    """Return the hits of one layer of flux whose mark lies below a share."""
-    sub = 32 * (layer + 1)
-    count = int(poisson(stream.bits(plane, 0, 1, sub), rounded(mean))[0])
+def layers(stream: Stream, plane: int, amount: float, exposure: float) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
+    """Yield layers of random events: those of a smaller amount are among those of a larger one.
 
-    def uniform(which: int, size: int = count) -> Floats:
-        return stream.uniform(plane, 0, size, sub + which)
+    Amounts are cut into layers that double, from 0 to 1, 1 to 2, 2 to 4 and on, each with events of its own; of the
+    topmost an event appears when its mark lies below the part of the layer that is reached.
 
-    kept = np.flatnonzero(uniform(1) < share)
-    y, x, u, mark = (uniform(which)[kept] for which in (2, 3, 4, 5))
+    Parameters
+    ----------
+    stream : Stream
+        Of the events.
+    plane : int
+        Address of the frame.
+    amount : float
+        Events per unit of exposure.
+    exposure : float
+        How much of it there is.
+
+    Yields
+    ------
+    sub : int
+        Of this layer's words; the 29 from ``sub + 2`` on are free for properties of the events.
+    count : int
+        Events that the layer holds.
+    kept : int array
+        Those that appear.
+    """
+    low, high, number = 0.0, 1.0, 0
+    while low < amount:
+        share = min(1.0, (amount - low) / (high - low))
+        sub = 32 * (number + 1)
+        count = int(poisson(stream.bits(plane, 0, 1, sub), rounded((high - low) * exposure))[0])
+        marks = stream.uniform(plane, 0, count, sub + 1) if share < 1.0 else np.zeros(count)
+        yield sub, count, np.flatnonzero(marks < share)
+        low, high, number = high, 2 * high, number + 1
+
+
+def power_law(uniform: Floats, low: float, high: float, index: float) -> Floats:
+    """Return numbers between two bounds whose density is a power, from uniform ones."""
+    exponent = index + 1.0
+    first, last = low**exponent, high**exponent
+    return power(first + uniform * (last - first), rounded(1.0 / exponent))
+
+
+def _layer(stream: Stream, plane: int, sub: int, count: int, kept: NDArray[np.intp], shape: tuple[int, int]) -> Hits:
+    """Return the hits of one layer of flux."""
+
+    def uniform(which: int) -> Floats:
+        return stream.uniform(plane, 0, count, sub + which)[kept]
+
+    y, x, u, mark = (uniform(which) for which in (2, 3, 4, 5))
     away = [stream.normal(plane, 0, count, sub + which)[kept].astype(np.float64) for which in (6, 7, 8)]
     norm = np.sqrt(away[0] * away[0] + away[1] * away[1])
     norm[norm == 0] = 1.0
-    exponent = INDEX + 1.0
-    first, last = SHORTEST**exponent, LONGEST**exponent
-    length = power(first + uniform(9)[kept] * (last - first), rounded(1.0 / exponent))
+    length = power_law(uniform(9), SHORTEST, LONGEST, INDEX)
     # If z is normal, -ln z^2 has the Moyal distribution.
     moyal = -log(np.maximum(away[2] * away[2], 1e-12))
     electrons = np.maximum(LOSS + SPREAD * moyal, LEAST) * length / EV_PER_ELECTRON
@@ -143,6 +177,59 @@ def deposits(
     inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
     electrons = (found.electrons / steps)[which]
     return (y * shape[1] + x)[inside], electrons[inside], which[inside]
+
+
+def step(effect: Effect, block: Block, group: int, pixels: NDArray[np.int64], electrons: Floats) -> None:
+    """Raise pixels of a ramp from a group on; nothing in a ramp tells that it is not light."""
+    struck, which = np.unique(pixels, return_inverse=True)
+    added = np.bincount(which, electrons, struck.size) / float(block.budget.k or 1.0)
+    block.sci[group:, struck] += added.astype(block.sci.dtype)
+    block.flag(effect.use, group, struck, int(DQ.JUMP_DET), effect.task.dq_honest)
+
+
+def settle(
+    effect: Effect,
+    block: Block,
+    pixels: NDArray[np.int64],
+    electrons: Floats,
+    u: Floats,
+    missed: NDArray[np.bool_],
+) -> None:
+    """Let charge that came at once be cut out of ramps where it is found, and stay in the slope where it is not.
+
+    Parameters
+    ----------
+    effect : Effect
+        Who does it.
+    block : Block
+        A whole frame of slopes.
+    pixels, electrons : int64 array, float64 array
+        Where, and how much.
+    u : float64 array
+        When, as a share of the ramp.
+    missed : bool array
+        What jump detection does not find.
+    """
+    struck, which = np.unique(pixels, return_inverse=True)
+    if not struck.size:
+        return
+    response = 6.0 * u * (1.0 - u) * electrons / float(block.budget.k or 1.0)
+    added = np.bincount(which[missed], response[missed], struck.size)
+    block.sci[0, struck] += added.astype(block.sci.dtype)
+    # A pixel hit twice keeps the worst cut; ramps are cut in three and more so rarely that it does not matter.
+    cut = u * u * u + (1.0 - u) * (1.0 - u) * (1.0 - u)
+    worst = np.ones(struck.size)
+    np.minimum.at(worst, which[~missed], cut[~missed])
+    struck, worst = struck[worst < 1.0], worst[worst < 1.0]
+    if not struck.size:
+        return
+    factor = 1.0 / worst
+    read = block.true["read"][0, struck].astype(np.float64)
+    stream = effect.task.stream(block.measurement.key)
+    noise = np.sqrt(read * (factor - 1.0)) * normal(stream.bits_at(block.plane(0), struck, 1))
+    block.sci[0, struck] += noise.astype(block.sci.dtype)
+    block.scale_variance("read", factor.astype(block.sci.dtype), effect.task.err_honest, struck)
+    block.flag(effect.use, 0, struck, int(DQ.JUMP_DET), effect.task.dq_honest)
 
 
 class _Particles(Effect):
@@ -183,42 +270,13 @@ class _Particles(Effect):
             found = hits(stream, block.plane(group), flux, exposure, (rows, columns))
             pixels, electrons, which = deposits(found, (rows, columns), pitch)
             if block.measurement.ramp:
-                self._step(block, group, pixels, electrons)
+                step(self, block, group, pixels, electrons)
             else:
-                self._average(block, stream, found, pixels, electrons, which)
+                missed = (found.mark < self.task.number("residual", block))[which]
+                settle(self, block, pixels, electrons, found.u[which], missed)
             names = ("y", "x", "electrons", "u")
             columns_of = {name: getattr(found, name) for name in names}
             block.record(self.use, group=np.full(found.y.size, group), **columns_of)
-
-    def _step(self, block: Block, group: int, pixels: NDArray[np.int64], electrons: Floats) -> None:
-        """Raise a pixel of a ramp from a group on; nothing in a ramp tells that it is not light."""
-        added = np.bincount(pixels, electrons, block.size) / float(block.budget.k or 1.0)
-        block.sci[group:] += added.astype(block.sci.dtype)
-        struck = np.unique(pixels)
-        block.flag(self.use, group, struck, int(DQ.JUMP_DET), self.task.dq_honest)
-
-    def _average(
-        self, block: Block, stream: Stream, found: Hits, pixels: NDArray[np.int64], electrons: Floats, which: Any
-    ) -> None:
-        """Let most hits be found and cut out of the ramp, and some be averaged into the slope."""
-        leaks = (found.mark < self.task.number("residual", block))[which]
-        u = found.u[which]
-        response = 6.0 * u * (1.0 - u) * electrons / float(block.budget.k or 1.0)
-        added = np.bincount(pixels[leaks], response[leaks], block.size)
-        block.sci[0] += added.astype(block.sci.dtype)
-        # A pixel hit twice keeps the worst cut; ramps are cut in three and more so rarely that it does not matter.
-        cut = u * u * u + (1.0 - u) * (1.0 - u) * (1.0 - u)
-        worst = np.ones(block.size)
-        np.minimum.at(worst, pixels[~leaks], cut[~leaks])
-        struck = np.flatnonzero(worst < 1.0)
-        if not struck.size:
-            return
-        factor = 1.0 / worst[struck]
-        read = block.true["read"][:, struck].astype(np.float64)
-        noise = np.sqrt(read * (factor - 1.0)) * stream.normal(block.plane(0), 0, block.size, 1)[struck]
-        block.sci[:, struck] += noise.astype(block.sci.dtype)
-        block.scale_variance("read", factor.astype(block.sci.dtype), self.task.err_honest, struck)
-        block.flag(self.use, 0, struck, int(DQ.JUMP_DET), self.task.dq_honest)
 
 
 _RESIDUAL = Parameter(
@@ -247,6 +305,7 @@ _MODEL = (
             Parameter(
                 "flux",
                 "hits per cm2 and second",
+                unit="/cm2/s",
                 high=10000.0,
                 severities=(1.778, 4.898, 8.0, 100.0, 3046.8),
                 source=_FLUX,
@@ -278,6 +337,7 @@ class CosmicRays(_Particles):
             Parameter(
                 "peak",
                 "flux at the peak, hits per cm2 and second",
+                unit="/cm2/s",
                 high=10000.0,
                 severities=(10.0, 30.0, 100.0, 500.0, 3046.8),
                 source=_FLUX + "; levels are a proposal",

@@ -48,7 +48,7 @@ def add_light(block: Block, stream: Stream, index: NDArray[np.intp], amount: Flo
     stream : Stream
         Random bits.
     index : int array
-        Positions in the block.
+        Positions in the block, ascending, each once.
     amount : float64 array
         Mean signal at each, science units (of a ramp, in one group), not negative.
     honest : float
@@ -57,13 +57,10 @@ def add_light(block: Block, stream: Stream, index: NDArray[np.intp], amount: Flo
     k = float(block.budget.k or 1.0)
     first = 1 if block.measurement.ramp else 0
     for group in range(first, block.groups):
-        bits = stream.bits(block.plane(group), block.start, block.size)[index]
-        counts = poisson(bits, amount * k)
+        counts = poisson(stream.bits_at(block.plane(group), index + block.start), amount * k)
         block.sci[group:, index] += (counts / k).astype(block.sci.dtype)[None, :]
     if not block.measurement.ramp:
-        variance = np.zeros_like(block.sci)
-        variance[0, index] = amount / k
-        block.add_variance("poisson", variance, honest)
+        block.add_variance("poisson", (amount / k).astype(block.sci.dtype), honest, index)
 
 
 def _parameter(name: str, doc: str, **more: Any) -> Parameter:

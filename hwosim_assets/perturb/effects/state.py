@@ -18,6 +18,7 @@ from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.readout import find_readout
 from hwosim_assets.perturb.registry import register
+from hwosim_assets.perturb.rng import normal
 from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.measurements import Measurement
     from hwosim_assets.perturb.product import Product
 
-__all__ = ["WELL", "Crosstalk", "InterpixelCapacitance", "ReciprocityFailure", "Saturation", "integrations"]
+__all__ = [
+    "WELL",
+    "Crosstalk",
+    "InterpixelCapacitance",
+    "ReciprocityFailure",
+    "Saturation",
+    "groups_of",
+    "integrations",
+    "lose_groups",
+]
 
 #: GalSim's Roman model uses -6e-7 per electron; a well of 105 000 e- is that of NIRCam at short wavelengths (pyNRC).
 WELL = 105_000.0
@@ -44,6 +54,57 @@ def integrations(product: Product, measurement: Measurement) -> float:
     """Return how many integrations one frame is the mean of (NINTS for a rate image, 1 for integrations and ramps)."""
     averaged = measurement.frames == 1 and not measurement.ramp
     return max(product.number("NINTS") or 1.0, 1.0) if averaged else 1.0
+
+
+def groups_of(product: Product, measurement: Measurement) -> tuple[int, str]:
+    """Return (groups of an integration, where that was found)."""
+    if measurement.ramp:
+        return measurement.groups, "groups of the ramp"
+    said = product.number("NGROUPS")
+    return (int(said), "NGROUPS") if said and said >= 1 else (_GROUPS, "assumed")
+
+
+def lose_groups(
+    effect: Effect,
+    block: Block,
+    index: NDArray[np.intp],
+    left: NDArray[np.float64],
+    groups: int,
+    others: float = 0.0,
+) -> None:
+    """Lose the last groups of saturated pixels: variances grow with the noise that says so, flags tell of it.
+
+    A pixel with fewer than two groups left, and no other integration that it is averaged with, is lost.
+
+    Parameters
+    ----------
+    effect : Effect
+        Who loses them.
+    block : Block
+        Of slopes.
+    index : int array
+        Positions in the block, ascending, each once.
+    left : float64 array
+        Groups that are left, a whole number for each.
+    groups : int
+        Groups of an integration.
+    others : float
+        Whole integrations that the slope is averaged with.
+    """
+    honest, name = effect.task.err_honest, block.measurement.key
+    share = np.where(left < 2, 0.0, left / groups)
+    kept = {"poisson": (others + share) / (others + 1.0), "read": (others + share * share * share) / (others + 1.0)}
+    full = kept["read"] == 0
+    block.lose(effect.use, 0, index[full], effect.task.dq_honest, bits=int(DQ.SATURATED | DQ.DO_NOT_USE))
+    index, more = index[~full], {kind: 1.0 / part[~full] for kind, part in kept.items()}
+    if not index.size:
+        return
+    added = sum(block.true[kind][0, index] * (more[kind] - 1.0) for kind in more)
+    noise = normal(effect.task.stream(name).bits_at(block.plane(0), index + block.start))
+    block.sci[0, index] += np.sqrt(added) * noise
+    for kind, factor in more.items():
+        block.scale_variance(kind, factor.astype(block.sci.dtype)[None, :], honest, index)
+    block.flag(effect.use, 0, index, DQ.SATURATED, effect.task.dq_honest)
 
 
 def _pixels_of_a_detector(measurement: Measurement) -> None:
@@ -154,7 +215,7 @@ class Saturation(Effect):
         k = _electrons(budget)
         if measurement.ramp and measurement.groups < 2:
             raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
-        groups, method = self._groups(measurement)
+        groups, method = groups_of(self.task.product, measurement)
         return {"well_e": rounded(self._well()), "level": rounded(self._well() / self._per_unit(measurement, k)),
                 "groups": groups, "groups_from": method}  # fmt: skip
 
@@ -163,12 +224,6 @@ class Saturation(Effect):
 
     def _per_unit(self, measurement: Measurement, k: float) -> float:
         return k / integrations(self.task.product, measurement)
-
-    def _groups(self, measurement: Measurement) -> tuple[int, str]:
-        if measurement.ramp:
-            return measurement.groups, "groups of the ramp"
-        said = self.task.product.number("NGROUPS")
-        return (int(said), "NGROUPS") if said and said >= 1 else (_GROUPS, "assumed")
 
     def on_chunk(self, block: Block) -> None:
         """Bend the signal, then cut what does not fit into the well."""
@@ -189,18 +244,8 @@ class Saturation(Effect):
         index = np.flatnonzero(electrons > well)
         if not index.size:
             return
-        groups, _ = self._groups(block.measurement)
-        left = np.floor(groups * (well / electrons[index]))
-        full = left < 2
-        block.lose(self.use, 0, index[full], self.task.dq_honest, bits=int(DQ.SATURATED | DQ.DO_NOT_USE))
-        index, share = index[~full], left[~full] / groups
-        more = {"poisson": 1.0 / share, "read": 1.0 / (share * share * share)}
-        added = sum(block.true[kind][0, index] * (more[kind] - 1.0) for kind in more)
-        noise = self.task.stream(block.measurement.key).normal(block.plane(0), block.start, block.size)[index]
-        block.sci[0, index] += np.sqrt(added) * noise
-        for kind, factor in more.items():
-            block.scale_variance(kind, factor.astype(block.sci.dtype)[None, :], self.task.err_honest, index)
-        block.flag(self.use, 0, index, DQ.SATURATED, self.task.dq_honest)
+        groups, _ = groups_of(self.task.product, block.measurement)
+        lose_groups(self, block, index, np.floor(groups * (well / electrons[index])), groups)
 
     def _bend_ramp(self, block: Block, gain: float, bend: float) -> None:
         """Bend and clip what has gathered since the first group."""
