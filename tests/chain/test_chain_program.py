@@ -148,6 +148,10 @@ def test_the_picture_shows_before_and_after(taken: Installation) -> None:
     assert (before != after).any()
 
 
+#: Checks over more than one program's rows of one asset; they have no report of their own.
+WITHOUT_A_SUITE = {"quality_drift", "inputs_current"}
+
+
 def test_every_check_is_recorded_for_the_program(taken: Installation) -> None:
     keys = {dg.AssetKey(name.split("/")) for name in ASSETS | per_scenario(ROUGH)}
     wanted = {
@@ -170,6 +174,8 @@ def test_every_check_is_recorded_for_the_program(taken: Installation) -> None:
     for name, evaluation in evaluations.items():
         assert evaluation.partition == FIELD, name
         assert evaluation.passed, name
+        if name[1] in WITHOUT_A_SUITE:
+            continue
         metadata: dict[str, Any] = {key: value.value for key, value in evaluation.metadata.items()}
         assert metadata["checked"] >= metadata["unexpected"], name
         assert str(metadata["report"]).startswith("http://127.0.0.1:3080/reports/"), name
