@@ -11,7 +11,9 @@ from typing import Any
 
 import dagster as dg
 
+from hwosim_assets import automation
 from hwosim_assets.assets import default_assets
+from hwosim_assets.assets.perturbed import perturbed_key
 from hwosim_assets.checks import default_checks
 from hwosim_assets.jobs import program_job, refresh_job
 from hwosim_assets.perturb.scenario import find_scenarios
@@ -41,12 +43,21 @@ def build_defs(*, resources: Mapping[str, Any] | None = None, settings: Settings
     for broken in known.broken:
         logging.getLogger(__name__).warning("scenario %s is left out: %s", broken.name, broken.reason)
     scenarios = list(known.found.values())
-    refresh = refresh_job([name for name in settings.automated() if name in known.found])
+    automated = [name for name in settings.automated() if name in known.found]
+    assets = [asset for group in default_assets(scenarios).values() for asset in group]
+    checks = default_checks(scenarios)
+    graph = automation.graph_of(assets, checks, automated)
+    judged = [perturbed_key(name) for name in automated]
+    refresh = refresh_job(automated)
     return dg.Definitions(
-        assets=[asset for group in default_assets(scenarios).values() for asset in group],
-        asset_checks=default_checks(scenarios),
+        assets=automation.automated_assets(assets, graph),
+        asset_checks=[*checks, *automation.inputs_current_checks(graph, judged)],
         jobs=[program_job, refresh],
-        sensors=default_sensors(refresh, settings),
+        sensors=[
+            *default_sensors(refresh, settings),
+            automation.automation_sensor(graph),
+            automation.reconcile_sensor(graph, judged),
+        ],
         resources={"archive": ArchiveResource(), "lake": LakeResource(), **(resources or {})},
         executor=dg.in_process_executor,
     )

@@ -65,7 +65,10 @@ def test_the_graph_is_the_one_that_others_hold_on_to(state: Path) -> None:
     jobs = [{job.name for job in part.resolve_all_job_defs()} - {"__ASSET_JOB"} for part in (assets, streaming)]
     assert jobs == [{"program_job", "refresh_job"}, {"program_job", "try_scenario_job"}]
     sensors = {sensor.name for part in (assets, streaming) for sensor in part.sensors or []}
-    assert sensors == {"discover_programs_sensor", "refresh_changed_sensor", "publish_new_sensor"}
+    assert sensors == {
+        *("discover_programs_sensor", "refresh_changed_sensor", "publish_new_sensor"),
+        *("follow_changes_sensor", "reconcile_inputs_sensor"),
+    }
 
 
 def test_every_asset_has_checks_and_a_description(state: Path) -> None:
