@@ -12,6 +12,8 @@ from scipy import stats
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb import Product
+from hwosim_assets.perturb.effects.electrons import multiplied
+from hwosim_assets.perturb.rng import Stream
 
 Make = Callable[..., Product]
 SIDE = 512
@@ -164,6 +166,89 @@ def test_dark_current_comes_group_by_group_and_flags_warm_and_hot_pixels() -> No
     assert (dq & int(DQ.HOT)).any()
 
 
+# ------------------------------------------------------------------------------ A10 EMCCD
+
+
+def dark_and_bright(side: int, dark: int) -> Product:
+    """Return a scene whose left columns are bright and whose others are black, so that k is known."""
+    signal = np.zeros((side, side))
+    signal[:, : side - dark] = np.linspace(1.0, 3.0, side - dark)
+    product = scene(signal, EFFEXPTM=60.0)
+    content = bytearray(product.content)
+    for plane in product.planes:
+        if plane.extname == "VAR_POISSON":
+            black = plane.read(product.payload).astype(">f4")
+            black[:, side - dark :] = 0
+            content[plane.offset : plane.offset + black.nbytes] = black.tobytes()
+    return Product(product.name, bytes(content))
+
+
+def below(x: np.ndarray, mean: float) -> np.ndarray:
+    """Return the compound distribution: Poisson electrons, each multiplied by an exponential gain of mean 1."""
+    total = np.full(x.shape, np.exp(-mean))
+    for n in range(1, 60):
+        total += stats.poisson.pmf(n, mean) * stats.gamma.cdf(x, n)
+    return np.asarray(total)
+
+
+@pytest.mark.parametrize("mean", [0.01, 0.3, 5.0])
+def test_clock_induced_charge_follows_the_compound_law_and_another_by_a_tenth_does_not(mean: float) -> None:
+    product = dark_and_bright(1024, 1000)
+
+    def chance(asked: float) -> float:
+        out, note = perturbed(product, emccd_noise={"cic": asked, "excess": 1.0})
+        assert note["cic_electrons"] == pytest.approx(asked)
+        found = change(product, out)[:, 24:].ravel() * K
+        x = np.array([-1, 1e-6, 0.1, 0.3, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 9.0, np.inf])
+        law = np.append(0.0, below(x[1:], mean))
+        return float(stats.chisquare(np.histogram(found, x)[0], np.diff(law) * found.size).pvalue)
+
+    assert chance(mean) > 1e-3
+    assert chance(1.1 * mean) < 1e-6
+
+
+def test_what_leaves_a_gain_register_has_a_gamma_distribution_of_any_number_of_electrons() -> None:
+    stream = Stream(3, "emccd_noise", "", "x", "y")
+    size = 300_000
+    for plane, electrons_in in enumerate([1.0, 2.0, 7.0, 15.0, 16.0, 40.5, 1000.0]):
+        out = multiplied(stream, plane, 0, np.full(size, electrons_in))
+        assert stats.kstest(out, stats.gamma(electrons_in).cdf).pvalue > 1e-3
+        assert stats.kstest(out, stats.gamma(1.1 * electrons_in).cdf).pvalue < 1e-6
+    assert not multiplied(stream, 0, 0, np.zeros(10)).any()
+
+
+@pytest.mark.parametrize("level", [0.0023, 0.0301, 0.5])
+def test_multiplication_adds_the_variance_of_photons_once_more(level: float) -> None:
+    signal = np.full((SIDE, SIDE), level)
+    signal[:, :64] = np.linspace(2, 6, 64)
+    product = scene(signal, EFFEXPTM=60.0)
+
+    def added(excess: float) -> np.ndarray:
+        out = perturbed(product, emccd_noise={"cic": 0.01, "excess": excess})[0]
+        return electrons(product, out)
+
+    n, photons = SIDE * (SIDE - 64), level * K
+    for excess in (1.0, 0.4):
+        expected = photons * excess + 0.01 * (1 + excess)
+        # A gamma deviate of few electrons has a kurtosis of 6/n.
+        tolerance = 4 * np.sqrt((2 + 6 / photons) / n)
+        assert tolerance < 0.1
+        assert added(excess).mean() == pytest.approx(0.01, abs=4 * np.sqrt(expected / n))
+        assert added(excess).var() / expected == pytest.approx(1, abs=tolerance)
+        assert added(1.1 * excess if excess < 0.5 else 0.9).var() / expected != pytest.approx(1, abs=tolerance)
+
+
+def test_the_planes_of_an_emccd_say_its_noise_unless_told_not_to() -> None:
+    product = scene(FLAT, EFFEXPTM=600.0)
+    out = perturbed(product, emccd_noise={"cic": 0.1, "excess": 0.5})[0]
+    expected = values(product, "VAR_POISSON") * 1.5 + 1.0 * 1.5 / K**2
+    np.testing.assert_allclose(values(out, "VAR_POISSON"), expected, rtol=1e-5)
+    half = perturbed(product, emccd_noise={"cic": 0.1, "excess": 0.5, "err": "biased", "err_factor": 0.5})[0]
+    grown = change(product, half, "VAR_POISSON") / (expected - values(product, "VAR_POISSON"))
+    np.testing.assert_allclose(grown, 0.25, rtol=1e-3)
+    np.testing.assert_array_equal(half.plane("SCI"), out.plane("SCI"))
+
+
 # ------------------------------------------------------------------------------ what has no such meaning
 
 
@@ -172,6 +257,9 @@ def test_dark_current_comes_group_by_group_and_flags_warm_and_hot_pixels() -> No
     [
         ("x1d", "dark_current", "no detector pixels"),
         ("i2d", "dark_current", "resampled"),
+        ("uncal", "emccd_noise", "ramp"),
+        ("x1d", "emccd_noise", "no detector pixels"),
+        ("s3d", "emccd_noise", "resampled"),
     ],
 )
 def test_what_has_no_meaning_is_refused_with_its_reason(make: Make, kind: str, name: str, reason: str) -> None:
