@@ -47,8 +47,8 @@ class Mark(NamedTuple):
         Flags that say so.
     group : int
         Group of a ramp, else 0.
-    places : int64 array
-        Flat positions in the frame.
+    places : int64 array or range
+        Flat positions in the frame; a range where they are all of a run of pixels.
     """
 
     effect: str
@@ -56,7 +56,7 @@ class Mark(NamedTuple):
     kind: str
     bits: int
     group: int
-    places: NDArray[np.int64]
+    places: NDArray[np.int64] | range
 
 
 class Event(NamedTuple):
@@ -233,7 +233,7 @@ class Block:
         said, unsaid = self._shared(effect, group, places, honest)
         for kind, part in (("flagged", said), ("unflagged", unsaid)):
             if part.size:
-                self.marks.append(Mark(*effect, kind, int(bits), group, part.astype(np.int64) + self.start))
+                self.marks.append(Mark(*effect, kind, int(bits), group, self._in_frame(part)))
         if said.size and self.dq is not None:
             self._set_bits(group, said, bits)
             self.dirty.add("flags")
@@ -267,7 +267,7 @@ class Block:
         places = self._chosen(index)
         if not places.size:
             return
-        self.marks.append(Mark(*effect, "lost", int(bits), group, places.astype(np.int64) + self.start))
+        self.marks.append(Mark(*effect, "lost", int(bits), group, self._in_frame(places)))
         self.sci[group, places] = 0 if self.integer else np.nan
         said, _ = self._shared(effect, group, places, honest)
         if not said.size:
@@ -311,7 +311,18 @@ class Block:
     def _set_bits(self, group: int, places: NDArray[np.intp], bits: int) -> None:
         if self.dq is not None:
             held = int(bits) & ((1 << 8 * self.dq.dtype.itemsize) - 1)
-            self.dq[group, places] |= np.asarray(held).astype(self.dq.dtype)
+            where = slice(None) if self._everywhere(places) else places
+            self.dq[group, where] |= np.asarray(held).astype(self.dq.dtype)
+
+    def _in_frame(self, places: NDArray[np.intp]) -> NDArray[np.int64] | range:
+        """Return positions in the block as positions in the frame."""
+        if self._everywhere(places):
+            return range(self.start, self.start + self.size)
+        return places.astype(np.int64) + self.start
+
+    def _everywhere(self, places: NDArray[np.intp]) -> bool:
+        """Return whether these are all pixels in order, which are named and kept at a fraction of the cost."""
+        return places.size == self.size and np.array_equal(places, np.arange(self.size))
 
     def chunks(self) -> Iterator[Block]:
         """Yield the chunks of this block as blocks whose arrays are views of this one's."""

@@ -91,21 +91,33 @@ class Findings:
 
 def find_runs(item: Measurement, frames: Iterable[tuple[int, Sequence[Mark]]]) -> list[Runs]:
     """Return the marks of a measurement's blocks as runs, the same however the frames were cut into blocks."""
-    pieces: dict[tuple[str, str, str, int, int, int], list[NDArray[np.int64]]] = {}
+    pieces: dict[tuple[str, str, str, int, int, int], list[NDArray[np.int64] | range]] = {}
     for frame, marks in frames:
         for mark in marks:
             key = (mark.effect, mark.label, mark.kind, frame, mark.group, mark.bits)
             pieces.setdefault(key, []).append(mark.places)
     found = []
     for (effect, label, kind, frame, group, bits), parts in sorted(pieces.items(), key=lambda entry: entry[0]):
-        places = np.concatenate(parts)
-        if (np.diff(places) <= 0).any():  # mostly they ascend already, and looking costs a hundredth of sorting
-            places = np.unique(places)
-        first = np.concatenate([[0], np.flatnonzero(np.diff(places) != 1) + 1])
-        lengths = np.diff(np.concatenate([first, [places.size]]))
+        starts, lengths = _joined(parts)
         sci = item.sci
-        found.append(Runs(kind, effect, label, sci.name, sci.hdu, frame, group, bits, places[first], lengths))
+        found.append(Runs(kind, effect, label, sci.name, sci.hdu, frame, group, bits, starts, lengths))
     return found
+
+
+def _joined(parts: list[NDArray[np.int64] | range]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (starts, lengths) of the runs that places of several blocks make up."""
+    whole = [part for part in parts if isinstance(part, range)]
+    if len(whole) == len(parts):
+        starts, stops = (np.array([getattr(part, end) for part in whole], np.int64) for end in ("start", "stop"))
+        if (starts[1:] >= stops[:-1]).all():
+            apart = np.flatnonzero(starts[1:] != stops[:-1])
+            first = starts[np.concatenate([[0], apart + 1])]
+            return first, stops[np.concatenate([apart, [starts.size - 1]])] - first
+    places = np.concatenate(parts)
+    if (np.diff(places) <= 0).any():  # mostly they ascend already, and looking costs a hundredth of sorting
+        places = np.unique(places)
+    first = np.concatenate([[0], np.flatnonzero(np.diff(places) != 1) + 1])
+    return places[first], np.diff(np.concatenate([first, [places.size]]))
 
 
 def find_events(item: Measurement, frames: Iterable[tuple[int, Sequence[Event]]]) -> list[Events]:
