@@ -19,7 +19,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -33,8 +33,10 @@ from starlette.routing import Route
 from hwosim_assets.errors import BackendAbsentError, HwosimError
 from hwosim_assets.lake.store import Lake, NotStoredError
 from hwosim_assets.lake.tables import Tables
-from hwosim_assets.quality import pages
-from hwosim_assets.quality.report import QUALITY_REPORTS, summary, summary_page
+from hwosim_assets.quality import fleet_pages, markup
+from hwosim_assets.quality.drift import followed
+from hwosim_assets.quality.history import history
+from hwosim_assets.quality.report import QUALITY_REPORTS, refused_files, report_page, summary, summary_page
 from hwosim_assets.settings import Settings
 from hwosim_streaming.live import Feed, LiveStream
 from hwosim_streaming.live_feed import group_lags, kafka_feed
@@ -162,8 +164,12 @@ class ReportServer:
 
         routes = [
             Route("/", self._programs),
+            Route("/programs.json", self._programs_json),
             Route("/health", lambda _request: PlainTextResponse("ok\n")),
+            Route("/program/{program:int}.json", self._program_json),
             Route("/program/{program}", self._program),
+            Route("/drift", self._drift),
+            Route("/drift.json", self._drift_json),
             Route("/live", lambda _request: HTMLResponse(_live_page(), headers=_HEADERS)),
             Route("/live.js", lambda _request: Response(_LIVE_SCRIPT, media_type="text/javascript", headers=_HEADERS)),
             Route("/live/events", self._events),
@@ -183,18 +189,38 @@ class ReportServer:
         self._thread.start()
         return server
 
-    def _programs(self, _request: Request) -> Response:
-        by_program: dict[str, list[dict[str, object]]] = {}
-        columns = ["program", "asset", "verdict"]
-        for row in self._tables.scan(QUALITY_REPORTS, columns=columns).to_pylist():
-            by_program.setdefault(row["program"], []).append(row)
-        return HTMLResponse(pages.programs_page(by_program), headers=_HEADERS)
+    def _reports(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._tables.scan(QUALITY_REPORTS).to_pylist()
+        return rows
 
-    def _program(self, request: Request) -> Response:
-        program = request.path_params["program"]
+    def _programs(self, request: Request) -> Response:
+        only = request.query_params.get("verdict", "")
+        if only not in ("", *fleet_pages.VERDICTS):
+            raise HTTPException(404, f"Programs are {', '.join(fleet_pages.VERDICTS)}.")
+        return HTMLResponse(fleet_pages.programs_page(self._reports(), only), headers=_HEADERS)
+
+    def _programs_json(self, _request: Request) -> Response:
+        return _json({"programs": fleet_pages.programs_rows(self._reports())})
+
+    def _known(self, program: str) -> str:
         if not _PROGRAM.fullmatch(program) or not summary(self._tables, program):
             raise HTTPException(404, "No quality report of such a program.")
+        return program
+
+    def _program(self, request: Request) -> Response:
+        program = self._known(request.path_params["program"])
         return HTMLResponse(summary_page(self._tables, program), headers=_HEADERS)
+
+    def _program_json(self, request: Request) -> Response:
+        program = self._known(f"{request.path_params['program']:05d}")
+        said = {"stages": summary(self._tables, program), "refused": refused_files(self._tables, program)}
+        return _json({"program": program, **said, "history": history(self._tables, program)})
+
+    def _drift(self, _request: Request) -> Response:
+        return HTMLResponse(fleet_pages.drift_page(followed(self._tables)), headers=_HEADERS)
+
+    def _drift_json(self, _request: Request) -> Response:
+        return _json({"series": [one.as_document() for one in followed(self._tables)]})
 
     def _report(self, request: Request) -> Response:
         key = request.path_params["key"]
@@ -202,11 +228,11 @@ class ReportServer:
         if named is None:
             raise HTTPException(404, "No such page.")
         try:
-            content = self._lake.read(key)
+            if named.group(1) == "html":
+                return HTMLResponse(report_page(self._lake, self._tables, key), headers=_HEADERS)
+            return Response(self._lake.read(key), media_type="application/json", headers=_HEADERS)
         except NotStoredError as error:
             raise HTTPException(404, "No such report.") from error
-        kind = "text/html" if named.group(1) == "html" else "application/json"
-        return Response(content, media_type=kind, headers=_HEADERS)
 
     def _metrics(self, _request: Request) -> Response:
         """Answer Prometheus; the stream is watched from the first question on."""
@@ -242,6 +268,12 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
+def _json(document: dict[str, Any]) -> Response:
+    """Return rows as JSON; moments become text, and nothing else is there that JSON does not know."""
+    text = json.dumps(document, default=str, ensure_ascii=False, allow_nan=False)
+    return Response(text, media_type="application/json", headers=_HEADERS)
+
+
 def _refused(_request: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "Failed.")
     return HTMLResponse(_said("Not found" if status == 404 else "Refused", detail), status, headers=_HEADERS)
@@ -252,24 +284,24 @@ def _trouble(_request: Request, error: Exception) -> Response:
 
 
 def _said(title: str, text: str) -> str:
-    return pages.document(title, pages.block("h1", title), pages.block("p", text), pages.link("/", "All programs"))
+    return markup.document(title, markup.block("h1", title), markup.block("p", text), markup.link("/", "All programs"))
 
 
 def _live_page() -> str:
-    def empty_table(name: str, columns: tuple[str, ...]) -> pages.Markup:
-        head = pages.block("tr", *(pages.block("th", column, scope="col") for column in columns))
-        body = pages.block("tbody", id=name)
-        return pages.block("div", pages.block("table", pages.block("thead", head), body), class_="scroll")
+    def empty_table(name: str, columns: tuple[str, ...]) -> markup.Markup:
+        head = markup.block("tr", *(markup.block("th", column, scope="col") for column in columns))
+        body = markup.block("tbody", id=name)
+        return markup.block("div", markup.block("table", markup.block("thead", head), body), class_="scroll")
 
-    return pages.document(
+    return markup.document(
         "The live stream",
-        pages.block("h1", "The live stream"),
-        pages.block("p", "Waiting for the stream.", id="totals"),
-        pages.block("p", id="trouble", class_="failed"),
-        pages.block("h2", "Messages by detector"),
+        markup.block("h1", "The live stream"),
+        markup.block("p", "Waiting for the stream.", id="totals"),
+        markup.block("p", id="trouble", class_="failed"),
+        markup.block("h2", "Messages by detector"),
         empty_table("keys", ("key", "messages")),
-        pages.block("h2", "Latest"),
+        markup.block("h2", "Latest"),
         empty_table("latest", ("topic", "key", "product", "bytes", "message id")),
-        pages.link("/", "All programs"),
+        markup.link("/", "All programs"),
         script="/live.js",
     )

@@ -218,6 +218,24 @@ class Followed:
         """Return the alarms that values of a program are part of."""
         return [alarm for alarm in self.drift.alarms if program in self.series.programs[alarm.since : alarm.at + 1]]
 
+    def as_document(self) -> dict[str, Any]:
+        """Return the whole series as JSON takes it; a z-score that is not finite is ``None``."""
+        series, drift = self.series, self.drift
+        numbers = {"values": series.values, "times_mjd": series.times, "mean": drift.mean, "z": drift.z}
+        sums = {"cusum_high": drift.high, "cusum_low": drift.low}
+        return {
+            "measure": series.measure,
+            "of": series.group,
+            "clock": series.clock,
+            "programs": list(series.programs),
+            "names": list(series.names),
+            **{
+                name: [value if math.isfinite(value) else None for value in column.tolist()]
+                for name, column in (numbers | sums).items()
+            },
+            "alarms": [self.as_record(alarm) for alarm in drift.alarms],
+        }
+
     def as_record(self, alarm: Alarm) -> dict[str, Any]:
         """Return an alarm in words and numbers, as tables and JSON show it."""
         series, at = self.series, alarm.at

@@ -1,148 +1,213 @@
-"""Quality reports as HTML: one file each, no script, nothing fetched from elsewhere, light and dark.
+"""The pages about one program: a report of one asset, and all stages together.
 
-Holds: how a report looks. Everything that is not written here is escaped, since file names, header
-values and reasons come from outside. Keep out what a report says and where it lies
-(``quality.report``).
+Holds: how they look, and where a page leads to (:class:`Paths`). Keep out the elements (``quality.markup``),
+the pages over all programs (``quality.fleet_pages``), what a report says and where it lies (``quality.report``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
-__all__ = [
-    "LAYOUT_VERSION",
-    "Markup",
-    "asset_page",
-    "document",
-    "link",
-    "program_page",
-    "programs_page",
-    "table",
-    "verdict",
-]
+from hwosim_assets.quality.markup import Markup, block, document, facts, joined, link, table, verdict
+from hwosim_assets.quality.plots import trend
+
+__all__ = ["LAYOUT_VERSION", "Paths", "asset_page", "navigation", "program_page", "runs_of", "when", "worst"]
 
 #: Part of a report's identity, so that a new look is stored as a new object.
-LAYOUT_VERSION = 1
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2127; --soft: #5c6570; --line: #d5dae0; --page: #ffffff;
-  --good: #0b6b37; --warn: #8a5a00; --bad: #b3261e; --block: #f4f6f8; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --soft: #9aa5b1; --line: #39424d; --page: #14181d;
-  --good: #59c98b; --warn: #e0b050; --bad: #ff8a80; --block: #1d232a; } }
-body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: var(--ink); background: var(--page);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.4rem; margin: 0 0 .25rem; } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-p { color: var(--soft); margin: .25rem 0 1rem; max-width: 60rem; }
-a { color: inherit; } code, td.number { font-family: ui-monospace, monospace; font-size: .9em; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 600; } td { overflow-wrap: anywhere; } td.number { text-align: right; }
-.passed { color: var(--good); } .warned { color: var(--warn); } .failed { color: var(--bad); }
-.passed, .warned, .failed, .remark { font-weight: 600; white-space: nowrap; } .remark { color: var(--soft); }
-details { background: var(--block); padding: .25rem .6rem; border-radius: .3rem; margin-top: .3rem; }
-"""
-
-_MARKS = {"passed": "✓ passed", "warned": "! warning", "failed": "✗ failed", "remark": "i remark"}
+LAYOUT_VERSION = 2
+#: Runs that a page lists; its plots show as many.
+RUNS = 20
 
 
-class Markup(str):
-    """HTML that was made here; any other text is escaped when it goes into a page."""
+@dataclass(frozen=True)
+class Paths:
+    """Where a page leads to.
 
-    __slots__ = ()
+    Attributes
+    ----------
+    root : str
+        What stands before every path: ``/`` on the report server, its URL in a page that lies in the lake,
+        ``../`` in a file.
+    ending : str
+        What stands behind a path that is no report: ``.html`` in files.
+    """
 
+    root: str = "/"
+    ending: str = ""
 
-def _html(value: object) -> str:
-    if isinstance(value, Markup):
-        return str(value)
-    return "" if value is None else escape(str(value))
+    def home(self) -> str:
+        """Return the page over all programs."""
+        return f"{self.root}index.html" if self.ending else self.root
 
+    def program(self, program: str) -> str:
+        """Return the page of a program."""
+        return f"{self.root}program/{quote(program, safe='')}{self.ending}"
 
-def document(title: str, *blocks: Markup, script: str = "") -> str:
-    """Return a whole HTML document; ``script`` is a path for the live page, never for a stored report."""
-    tail = f'<script src="{escape(script)}"></script>' if script else ""
-    return (
-        "<!doctype html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body>{''.join(blocks)}{tail}</body></html>\n"
-    )
+    def report(self, key: str) -> str:
+        """Return the page of a report, given its key in the lake."""
+        return self.root + quote(key, safe="/")
 
+    def drift(self) -> str:
+        """Return the page of numbers over time."""
+        return f"{self.root}drift{self.ending}"
 
-def block(tag: str, *content: object, **attributes: str) -> Markup:
-    """Return an element; its content is escaped unless it is markup."""
-    given = "".join(f' {name.rstrip("_")}="{escape(value)}"' for name, value in attributes.items())
-    return Markup(f"<{tag}{given}>{''.join(_html(part) for part in content)}</{tag}>")
-
-
-def link(path: str, text: str) -> Markup:
-    """Return a link to a path on the report server."""
-    return block("a", text, href=path)
-
-
-def verdict(word: str) -> Markup:
-    """Return a verdict as a word with a sign and a colour, so that it does not rest on colour."""
-    return block("span", _MARKS[word], class_=word)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
-    """Return a table; numbers stand to the right."""
-    head = Markup("".join(block("th", column, scope="col") for column in columns))
-    lines = []
-    for row in rows:
-        cells = (block("td", cell, class_="number") if _is_number(cell) else block("td", cell) for cell in row)
-        lines.append(block("tr", Markup("".join(cells))))
-    body = block("tbody", Markup("".join(lines)))
-    return block("div", block("table", block("thead", block("tr", head)), body), class_="scroll")
+    def product(self, name: object) -> object:
+        """Return a link to where a product came from; files have no such page, and there it is the name alone."""
+        if self.ending or not name:
+            return name
+        return link(f"{self.root}lineage/{quote(str(name), safe='')}", name)
 
 
-def asset_page(report: Mapping[str, Any]) -> str:
+def runs_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs in rows of ``check_results`` of one asset, the oldest first.
+
+    Returns
+    -------
+    list of dict
+        run_id, when, rows, rules, broken (names), verdict, report_key, data_version, code_version.
+    """
+    runs: dict[str, dict[str, Any]] = {}
+    for row in history:
+        run = runs.setdefault(row["run_id"], {"when": row["evaluated_at"], "rules": 0, "broken": [], "worst": []})
+        run.update({name: row[name] for name in ("run_id", "rows", "report_key", "data_version", "code_version")})
+        run["rules"] += 1
+        if not row["passed"]:
+            run["broken"].append(row["rule"])
+            run["worst"].append(row["severity"])
+    for run in runs.values():
+        found = run.pop("worst")
+        run["verdict"] = "failed" if "critical" in found else "warned" if "warning" in found else "passed"
+    return list(runs.values())
+
+
+def asset_page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]] = (), paths: Paths | None = None) -> str:
     """Return the page of one asset and program.
 
     Parameters
     ----------
     report : mapping
         A report's JSON document.
+    history : sequence of mapping
+        Rows of ``check_results`` of this asset and program, the oldest run first; what no run before said
+        is not on the page.
+    paths : Paths, optional
+        Where links lead to; the report server's by default.
     """
+    paths = paths or Paths()
     asset, program = report["asset"], report["program"]
+    runs = runs_of(history)
+    rules = sorted(report["rules"], key=lambda rule: (rule["passed"], _SEVERITIES.index(rule["severity"])))
+    broken = sum(1 for rule in rules if not rule["passed"])
     return document(
         f"{asset} {program}: {report['verdict']}",
+        navigation(paths, program),
         block("h1", asset, " · program ", program, " · ", verdict(report["verdict"])),
         block(
             "p",
-            f"{report['rows']} rows. A critical rule that fails stops what lies downstream, a warning does not, "
-            "a remark asks for nothing. ",
-            link(f"/program/{program}", f"All stages of program {program}"),
+            "A critical rule that fails stops what lies downstream, a warning does not, a remark asks for nothing.",
         ),
-        table(("", "rule", "severity", "what should hold", "found"), [_rule_row(rule) for rule in report["rules"]]),
+        facts({"rows": report["rows"], "rules that hold": f"{len(rules) - broken} of {len(rules)}", **_latest(runs)}),
+        table(
+            ("", "rule", "severity", "what should hold", "expected", "found", "over runs"),
+            [_rule_row(rule, _said(history, rule["name"]), paths) for rule in rules],
+        ),
+        *(_runs(runs, paths) if runs else ()),
     )
 
 
-def _rule_row(rule: Mapping[str, Any]) -> list[object]:
+_SEVERITIES = ("critical", "warning", "info")
+
+
+def _latest(runs: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    if not runs:
+        return {}
+    last = runs[-1]
+    return {
+        "last checked": f"{when(last['when'])}, run {last['run_id']}",
+        "data version": last["data_version"],
+        "code version": last["code_version"],
+    }
+
+
+def _said(history: Sequence[Mapping[str, Any]], rule: str) -> list[Mapping[str, Any]]:
+    return [row for row in history if row["rule"] == rule][-RUNS:]
+
+
+def _rule_row(rule: Mapping[str, Any], said: Sequence[Mapping[str, Any]], paths: Paths) -> list[object]:
     failed = {"critical": "failed", "warning": "warned", "info": "remark"}[rule["severity"]]
-    found: list[object] = [_found(rule)]
-    if rule["examples"] and not rule["found"]:
-        names = list(rule["examples"][0])
-        shown = table(names, [[example.get(name) for name in names] for example in rule["examples"]])
-        more = f"{len(rule['examples'])} of {rule['unexpected']} shown"
-        found.append(block("details", block("summary", more), shown))
     return [
         verdict("passed" if rule["passed"] else failed),
         block("code", rule["name"]),
         rule["severity"],
         rule["doc"],
-        Markup("".join(_html(part) for part in found)),
+        rule.get("expected"),
+        joined(_found(rule), _offenders(rule, paths)),
+        _over_runs(rule["name"], said),
     ]
 
 
 def _found(rule: Mapping[str, Any]) -> str:
     if rule["found"]:
         return ", ".join(f"{name.replace('_', ' ')}: {value:g}" for name, value in rule["found"].items())
-    return f"{rule['unexpected']} of {rule['checked']} values break it"
+    share = f" ({rule['unexpected'] / rule['checked']:.2%})" if rule["unexpected"] and rule["checked"] else ""
+    return f"{rule['unexpected']} of {rule['checked']} values break it{share}"
 
 
-def program_page(program: str, stages: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, Any]]) -> str:
+def _offenders(rule: Mapping[str, Any], paths: Paths) -> Markup:
+    """Return the values that break a rule, with a link to where each product came from."""
+    if not rule["examples"] or rule["found"]:
+        return Markup()
+    names = list(rule["examples"][0])
+    rows = [
+        [paths.product(example.get(name)) if name == "product_name" else example.get(name) for name in names]
+        for example in rule["examples"]
+    ]
+    more = f"{len(rule['examples'])} of {rule['unexpected']} shown"
+    return block("details", block("summary", more), table(names, rows))
+
+
+def _over_runs(rule: str, said: Sequence[Mapping[str, Any]]) -> object:
+    """Return the share that broke a rule over the last runs, and since when it does not hold."""
+    if not said:
+        return None
+    # A rule over counts looks at one set of counts: it holds or it does not.
+    values = [row["share"] if row["share"] is not None else float(not row["passed"]) for row in said]
+    off = [not row["passed"] for row in said]
+    plot = trend(values, off, f"{rule}: share of values that break it, last {len(said)} runs")
+    if not off[-1]:
+        return plot
+    first = next((number for number in range(len(off) - 1, -1, -1) if not off[number]), -1) + 1
+    return joined(plot, f"since {when(said[first]['evaluated_at'])} ({len(off) - first} of {len(off)} runs)")
+
+
+def _runs(runs: Sequence[Mapping[str, Any]], paths: Paths) -> tuple[Markup, Markup]:
+    rows = [
+        (
+            verdict(run["verdict"]),
+            link(paths.report(run["report_key"]), when(run["when"])),
+            run["rows"],
+            f"{run['rules'] - len(run['broken'])} of {run['rules']}",
+            ", ".join(run["broken"]),
+            block("code", run["run_id"]),
+            block("code", (run["data_version"] or "")[:16]),
+        )
+        for run in reversed(runs[-RUNS:])
+    ]
+    columns = ("", "checked", "rows", "rules that hold", "rules that do not", "run", "data version")
+    return block("h2", f"Runs: {len(runs)}"), table(columns, rows)
+
+
+def program_page(
+    program: str,
+    stages: Sequence[Mapping[str, Any]],
+    refused: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]] = (),
+    paths: Paths | None = None,
+) -> str:
     """Return the page of one program over all stages.
 
     Parameters
@@ -153,61 +218,58 @@ def program_page(program: str, stages: Sequence[Mapping[str, Any]], refused: Seq
         Rows of the table ``quality_reports``, in the order of the chain.
     refused : sequence of mapping
         Rows of the table ``quarantine``.
+    history : sequence of mapping
+        Rows of ``check_results`` of this program, the oldest run first.
+    paths : Paths, optional
+        Where links lead to; the report server's by default.
     """
-    rows = [
-        (
-            verdict(stage["verdict"]),
-            link(f"/{stage['html_key']}", stage["asset"]),
-            stage["rows"],
-            f"{stage['rules'] - stage['broken']} of {stage['rules']}",
-            stage["broken_rules"].replace(",", ", "),
-            f"{stage['written_at']:%Y-%m-%d %H:%M:%S} UTC",
-        )
-        for stage in stages
+    paths = paths or Paths()
+    rows = [_stage_row(stage, [row for row in history if row["asset"] == stage["asset"]], paths) for stage in stages]
+    files = [
+        (paths.product(item["product_name"]), item["stage"], block("code", item["rule"]), item["reason"])
+        for item in refused
     ]
-    files = [(item["product_name"], item["stage"], block("code", item["rule"]), item["reason"]) for item in refused]
+    columns = ("", "asset", "rows", "rules that hold", "rules that do not", "broken over runs", "as of")
     return document(
-        f"Program {program}",
+        f"Program {program}: {worst(stages)}",
+        navigation(paths),
         block("h1", "Program ", program, " · ", verdict(worst(stages))),
-        block("p", "Data quality over all stages, from the archive to the stream. ", link("/", "All programs")),
-        table(("", "asset", "rows", "rules that hold", "rules that do not", "as of"), rows),
+        block("p", "Data quality over all stages, from the archive to the stream."),
+        table(columns, rows),
         block("h2", f"Files refused: {len(files)}"),
         table(("file", "stage", "rule", "reason"), files) if files else block("p", "None."),
     )
 
 
-def programs_page(programs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Return the page of all programs.
-
-    Parameters
-    ----------
-    programs : mapping of str to sequence of mapping
-        Rows of the table ``quality_reports`` by program.
-    """
-    rows = [
-        (
-            verdict(worst(stages)),
-            link(f"/program/{program}", program),
-            len(stages),
-            ", ".join(stage["asset"] for stage in stages if stage["verdict"] != "passed"),
-        )
-        for program, stages in sorted(programs.items(), key=lambda item: item[0])
+def _stage_row(stage: Mapping[str, Any], history: Sequence[Mapping[str, Any]], paths: Paths) -> list[object]:
+    runs = runs_of(history)[-RUNS:]
+    counts = [float(len(run["broken"])) for run in runs]
+    off = [run["verdict"] != "passed" for run in runs]
+    plot = trend(counts, off, f"{stage['asset']}: rules broken, last {len(runs)} runs") if runs else None
+    return [
+        verdict(stage["verdict"]),
+        link(paths.report(stage["html_key"]), stage["asset"]),
+        stage["rows"],
+        f"{stage['rules'] - stage['broken']} of {stage['rules']}",
+        stage["broken_rules"].replace(",", ", "),
+        plot,
+        when(stage["written_at"]),
     ]
-    return document(
-        "Data quality",
-        block("h1", "Data quality"),
-        block("p", f"{len(rows)} programs. ", link("/live", "The live stream")),
-        table(("", "program", "assets checked", "assets with findings"), rows)
-        if rows
-        else block("p", "No report yet."),
-    )
+
+
+def navigation(paths: Paths, program: str = "") -> Markup:
+    """Return the links at the head of a page."""
+    own = [link(paths.program(program), f"All stages of program {program}")] if program else []
+    live = [] if paths.ending else [link(f"{paths.root}live", "The live stream")]
+    return block("nav", *own, link(paths.home(), "All programs"), link(paths.drift(), "Numbers over time"), *live)
+
+
+def when(moment: datetime) -> str:
+    """Return a moment as pages write it."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def worst(stages: Iterable[Mapping[str, Any]]) -> str:
     """Return the worst verdict of some stages; ``passed`` where there is none."""
     order = ("passed", "warned", "failed")
     return max((str(stage["verdict"]) for stage in stages), key=order.index, default="passed")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

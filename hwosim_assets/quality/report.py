@@ -1,12 +1,13 @@
 """The quality reports in the lake: one page per asset and program, and the page over all stages.
 
 Holds: writing a report (HTML and JSON), the table ``quality_reports`` that says which report is the
-latest, and the summary of a program. Keep out how a page looks (``quality.pages``) and serving it
-(``hwosim_streaming.report_server``).
+latest, the summary of a program, and reading a report back as a page with its history. Keep out how a page
+looks (``quality.pages``) and serving it (``hwosim_streaming.report_server``).
 
 An object of the lake is never overwritten, so a report lies under the hash of what it says: the same
 findings are the same object, and the link that Dagster kept with an old check still shows the old
-report. The path of a page on the report server is its key in the lake.
+report. The path of a page on the report server is its key in the lake; what the server shows there
+has the history over runs besides, which the object cannot have.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from hwosim_assets.lake.layout import report_key
 from hwosim_assets.lake.rejections import QUARANTINE
 from hwosim_assets.lake.spec import TableSpec
 from hwosim_assets.quality import pages
+from hwosim_assets.quality.expected import in_words
+from hwosim_assets.quality.history import history
+from hwosim_assets.quality.suites import suite_named
 from hwosim_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +34,16 @@ if TYPE_CHECKING:
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.quality.run import SuiteResult
 
-__all__ = ["QUALITY_REPORTS", "ReportRef", "summary", "summary_page", "write_report", "write_summary"]
+__all__ = [
+    "QUALITY_REPORTS",
+    "ReportRef",
+    "refused_files",
+    "report_page",
+    "summary",
+    "summary_page",
+    "write_report",
+    "write_summary",
+]
 
 _TEXT, _COUNT = pa.string(), pa.int64()
 
@@ -107,15 +120,16 @@ def write_report(lake: Lake, tables: Tables, asset: str, program: str, result: S
     -------
     ReportRef
     """
+    expected = {rule.name: in_words(rule) for rule in suite_named(result.suite).rules}
     report: dict[str, Any] = {
         "asset": asset,
         "program": program,
         "suite": result.suite,
         "verdict": result.verdict,
         "rows": result.rows,
-        "rules": [asdict(rule) for rule in result.rules],
+        "rules": [{**asdict(rule), "expected": expected.get(rule.name, "")} for rule in result.rules],
     }
-    written = _store(lake, asset, program, report, pages.asset_page(report))
+    written = _store(lake, asset, program, report, pages.asset_page(report, paths=_from_the_lake()))
     broken = [rule for severity in ("critical", "warning", "info") for rule in result.broken(severity)]
     row = {
         "program": program,
@@ -156,9 +170,33 @@ def summary(tables: Tables, program: str) -> list[dict[str, Any]]:
     return sorted(rows, key=_place_in_chain)
 
 
-def summary_page(tables: Tables, program: str) -> str:
-    """Return the page of one program over all stages, as of now."""
-    return pages.program_page(program, summary(tables, program), _refused(tables, program))
+def summary_page(tables: Tables, program: str, paths: pages.Paths | None = None) -> str:
+    """Return the page of one program over all stages with its history, as of now."""
+    refused = refused_files(tables, program)
+    return pages.program_page(program, summary(tables, program), refused, history(tables, program), paths)
+
+
+def report_page(lake: Lake, tables: Tables, key: str, paths: pages.Paths | None = None) -> str:
+    """Return a stored report as a page, with what the checks said over all runs.
+
+    Parameters
+    ----------
+    lake, tables
+        Where the report and the history lie.
+    key : str
+        Key of a report's HTML.
+    paths : Paths, optional
+        Where links lead to; the report server's by default.
+
+    Raises
+    ------
+    NotStoredError
+        If there is no such report.
+    """
+    report: dict[str, Any] = json.loads(lake.read(key.removesuffix(".html") + ".json"))
+    if "rules" not in report:  # the summary of a program as it was
+        return lake.read(key).decode()
+    return pages.asset_page(report, history(tables, report["program"], report["asset"]), paths)
 
 
 def write_summary(lake: Lake, tables: Tables, program: str) -> ReportRef:
@@ -170,17 +208,24 @@ def write_summary(lake: Lake, tables: Tables, program: str) -> ReportRef:
         Its ``url`` is the program's page on the report server, which is always the latest; its
         ``sha256`` changes only when a verdict, a count or a refused file does.
     """
-    stages, refused = summary(tables, program), _refused(tables, program)
+    stages, refused = summary(tables, program), refused_files(tables, program)
     said = [{name: value for name, value in stage.items() if name != "written_at"} for stage in stages]
     report = {"program": program, "verdict": pages.worst(stages), "stages": said, "refused": refused}
-    written = _store(lake, "report/data_quality", program, report, pages.program_page(program, stages, refused))
+    html = pages.program_page(program, stages, refused, paths=_from_the_lake())
+    written = _store(lake, "report/data_quality", program, report, html)
     url = f"{Settings().report_url}/program/{program}"
     return ReportRef(written.key, written.uri, url, written.sha256)
 
 
-def _refused(tables: Tables, program: str) -> list[dict[str, Any]]:
+def refused_files(tables: Tables, program: str) -> list[dict[str, Any]]:
+    """Return the files of a program that a stage refused, a thousand at most, in the order of stage and name."""
     rows: list[dict[str, Any]] = tables.scan(QUARANTINE, {"program": program}).to_pylist()
     return sorted(rows, key=lambda row: (row["stage"], row["product_name"], row["rule"]))[:_MOST_REFUSED]
+
+
+def _from_the_lake() -> pages.Paths:
+    """Return where the links of a page lead to that is opened out of the lake: to the report server."""
+    return pages.Paths(root=f"{Settings().report_url}/")
 
 
 def _store(lake: Lake, asset: str, program: str, report: dict[str, Any], html: str) -> ReportRef:

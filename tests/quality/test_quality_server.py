@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hwosim_assets.errors import BackendAbsentError
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
+from hwosim_assets.quality.history import Evaluation, record_results
 from hwosim_assets.quality.report import write_report
 from hwosim_assets.quality.run import RuleResult, SuiteResult
 from hwosim_assets.settings import Settings
@@ -68,6 +69,34 @@ def test_programs_lead_to_a_program_and_on_to_a_report(server: ReportServer, key
     said = httpx.get(f"{server.url}/{key.removesuffix('html')}json")
     assert said.json()["verdict"] == "passed"
     assert httpx.get(f"{server.url}/health").text == "ok\n"
+
+
+def test_every_page_is_there_as_json_and_the_list_can_be_narrowed(server: ReportServer, key: str) -> None:
+    [program] = httpx.get(f"{server.url}/programs.json").json()["programs"]
+    assert (program["program"], program["verdict"], program["findings"]) == ("01093", "passed", [])
+    said = httpx.get(f"{server.url}/program/01093.json").json()
+    assert [stage["html_key"] for stage in said["stages"]] == [key]
+    assert (said["refused"], said["history"]) == ([], [])
+    assert httpx.get(f"{server.url}/drift.json").json() == {"series": []}
+    assert "0 of 0 numbers" in httpx.get(f"{server.url}/drift").text
+    assert "/program/01093" in httpx.get(f"{server.url}/?verdict=passed").text
+    assert "/program/01093" not in httpx.get(f"{server.url}/?verdict=failed").text
+    for path in ("/?verdict=<b>", "/program/1.json", "/program/123456.json", "/program/9999999999999.json"):
+        assert httpx.get(server.url + path).status_code == 404, path
+
+
+def test_a_report_is_shown_with_the_runs_since(server: ReportServer, key: str) -> None:
+    tables = Tables.from_settings(Settings())
+    for run, passed in (("run-a", True), ("run-b", False)):
+        rule = RuleResult("counts_reconcile", "critical", passed, 1, int(not passed), (), "All there.", {"files": 3})
+        found = SuiteResult("products", 3, (rule,))
+        record_results(tables, "catalog/products", "01093", found, Evaluation(run, "v"), key)
+    page = httpx.get(f"{server.url}/{key}").text
+    assert "Runs: 2" in page
+    assert "run-b" in page
+    assert "<svg" in page
+    assert "files = accounted" in page
+    assert "<svg" in httpx.get(f"{server.url}/program/01093").text
 
 
 @pytest.mark.parametrize(
