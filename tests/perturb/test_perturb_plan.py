@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -45,15 +46,15 @@ def test_the_command_saves_edits_and_applies_a_plan(make: Make, tmp_path: Path) 
     plain = apply(product, "nominal_l2")[0]
     edited = Product.open(out, product.name)
     noisy = edited.plane("VAR_RNOISE") - product.plane("VAR_RNOISE")
-    assert float(noisy[50, 50]) == pytest.approx(0.3, rel=1e-4)
+    assert float(np.nanmedian(noisy)) == pytest.approx(0.3, rel=1e-4)
     assert edited.content != plain.content
 
 
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda plan: plan["effects"][0]["parameters"].update(factor=0), "between"),
-        (lambda plan: plan["effects"][0]["parameters"].pop("factor"), "other parameters"),
+        (lambda plan: plan["effects"][0]["parameters"].update(sigma=-1), "between"),
+        (lambda plan: plan["effects"][0]["parameters"].pop("sigma"), "other parameters"),
         (lambda plan: plan["effects"][0].update(effect="thruput"), "not known"),
         (lambda plan: plan["effects"].reverse(), "order"),
         (lambda plan: plan.update(scale="1999.1"), "1999.1"),

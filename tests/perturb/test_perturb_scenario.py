@@ -16,10 +16,18 @@ def of(**content: object) -> Scenario:
     return Scenario.from_mapping("test", {"version": 1, **content})
 
 
-def test_three_scenarios_ship() -> None:
+NAMED = {
+    *("clean", "nominal_l2", "solar_max", "solar_storm", "late_mission", "thermal_slew", "guide_loss"),
+    *("ground_segment_bad_day", "calibration_epoch_change", "miri_throughput_decay", "coronagraph_drift"),
+    "everything_s3",
+}
+
+
+def test_the_named_scenarios_ship_and_each_has_its_own_seed() -> None:
     known = find_scenarios()
-    assert set(known.found) >= {"clean", "nominal_l2", "ground_segment_bad_day"}
+    assert set(known.found) >= NAMED
     assert known.broken == []
+    assert len({known.found[name].seed for name in NAMED}) == len(NAMED)
     assert known.found["clean"].effects == ()
 
 

@@ -186,7 +186,8 @@ def test_effects_and_scenarios_are_listed(
     assert [item["name"] for item in listed["broken"]] == ["solar.max"]
     assert run("scenario", "show", "nominal_l2", "--severity", "2", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["resolved"][0]["parameters"] == {"factor": 1.5}
+    resolved = {step["effect"]: step["parameters"] for step in shown["resolved"]}
+    assert resolved["background"] == {"factor": 1.5}
     for arguments in (("effects",), ("effects", "packet_loss"), ("scenarios",), ("scenario", "show", "clean")):
         assert run(*arguments) == 0
     assert "Gilbert" in capsys.readouterr().out
