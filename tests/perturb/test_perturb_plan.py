@@ -46,7 +46,7 @@ def test_the_command_saves_edits_and_applies_a_plan(make: Make, tmp_path: Path) 
     plain = apply(product, "nominal_l2")[0]
     edited = Product.open(out, product.name)
     noisy = edited.plane("VAR_RNOISE") - product.plane("VAR_RNOISE")
-    assert float(np.nanmedian(noisy)) == pytest.approx(0.3, rel=1e-4)
+    assert float(np.nanmedian(noisy)) == pytest.approx(0.3, rel=2e-3), "pink noise adds a little"
     assert edited.content != plain.content
 
 
