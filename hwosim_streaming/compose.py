@@ -20,7 +20,7 @@ from typing import Any
 from hwosim_streaming.envelope import encode, headers, packed_arrays
 from hwosim_streaming.faults import damaged
 from hwosim_streaming.pixels import DeliveredFiles
-from hwosim_streaming.plan import StreamPlan, instrument
+from hwosim_streaming.plan import StreamPlan, instrument, mid_time
 
 __all__ = ["Composed", "Composer", "truth_messages"]
 
@@ -110,7 +110,7 @@ class Composer:
             "product_type": product["product_type"] or "",
             "instrument": instrument(dict(product)),
             "detector": product["detector"] or None,
-            "exposed_mjd": _on_its_clock(row),
+            "exposed_mjd": _on_its_clock(row, row["exposed_mjd"] if row["family"] == "frame" else mid_time(product)),
         }
 
     def _frame(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,9 +208,8 @@ def _faults(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"message_id": message["message_id"], "fault": fault, "amount": amount}
 
 
-def _on_its_clock(row: Mapping[str, Any]) -> float | None:
-    """Return the exposure time as the clock of the message's key tells it, MJD."""
-    exposed = row["exposed_mjd"]
+def _on_its_clock(row: Mapping[str, Any], exposed: float | None) -> float | None:
+    """Return an exposure time as the clock of the message's key tells it, MJD."""
     return None if exposed is None else float(exposed + row["clock_skew_s"] / DAY_SECONDS)
 
 

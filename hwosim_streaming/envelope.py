@@ -253,7 +253,7 @@ class Frame:
     instrument, detector : str or None
         For example ``NIRCAM``, ``NRCA1``.
     exposed_mjd : float or None
-        Mid time of the exposure, MJD UTC.
+        End of the group or integration; mid time of the exposure for what is not cut by time. MJD UTC.
     kind : {"image", "table"}
         Pixels of an image HDU, or rows of a table HDU.
     hdu, extname, extver

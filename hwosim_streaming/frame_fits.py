@@ -24,7 +24,7 @@ _KEYWORDS = (
     ("OBS_ID", "obs_id", ""),
     ("INSTRUME", "instrument", "instrument"),
     ("DETECTOR", "detector", "detector"),
-    ("EXPMID", "exposed_mjd", "[d] mid time of the exposure, MJD UTC"),
+    ("MJD-EXP", "exposed_mjd", "[d] end of group or integration, else mid time"),
     ("HWORUN", "run_id", "run"),
     ("HWOMSG", "message_id", "message"),
     ("HWOSEQ", "sequence", "running number within the key"),

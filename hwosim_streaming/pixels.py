@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DeliveredFiles"]
 
-#: Files held open: displaced and duplicated messages come shortly after the file's others.
-OPEN_FILES = 3
+#: Files held open: detectors that expose at the same time take turns. Those that are made on the fly lie in memory.
+OPEN_FILES = 24
+OPEN_MADE = 3
 
 
 class DeliveredFiles:
@@ -93,13 +94,13 @@ class DeliveredFiles:
         if name in self._open:
             self._open.move_to_end(name)
             return self._open[name][1]
-        while len(self._open) >= OPEN_FILES:
-            self._open.popitem(last=False)[1][0].close()
         from hwosim_assets.fits.opening import open_fits
 
         row = self._products[name]
+        stored = row["key"] is not None
+        while len(self._open) >= (OPEN_FILES if stored else OPEN_MADE):
+            self._open.popitem(last=False)[1][0].close()
         with ExitStack() as stack:
-            stored = row["key"] is not None
             source = stack.enter_context(self._lake.local_copy(row["key"])) if stored else self._make(name)
             _prove(source, row["out_sha256"], name)
             hdus = stack.enter_context(open_fits(source, name))

@@ -14,6 +14,7 @@ import json
 import math
 import uuid
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,14 +29,16 @@ from hwosim_streaming.tiling import Piece, pieces
 if TYPE_CHECKING:
     from hwosim_assets.perturb.scenario import Scenario
 
-__all__ = ["MESSAGES", "Send", "StreamPlan", "make_plan"]
+__all__ = ["MESSAGES", "Send", "StreamPlan", "instrument", "make_plan", "mid_time"]
 
 #: Grows when the same manifest and scenario would give another plan.
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 #: Namespace of the run ids.
 NAMESPACE = uuid.UUID("0f5b9d1e-5c5e-5d0c-9a53-2f1f6f1f7a11")
 #: What of a message's fate stands in its row, in the order of :class:`Fate`.
 FATE = ("copies", "displacement", "copy_displacement", "stale_displacement", "delay_ns", "damage")
+#: What of a manifest row tells one product from another, beside its times.
+_IDENTITY = ("product_name", "in_sha256", "out_sha256", "plan_sha256")
 #: Key of products that name neither detector nor instrument.
 NO_DETECTOR = "UNKNOWN"
 
@@ -219,20 +222,20 @@ def make_plan(manifest: pa.Table, scenario: Scenario) -> StreamPlan:
     )
 
 
-def _exposed(row: dict[str, Any]) -> float | None:
-    """Return the exposure time of a product, MJD UTC, or ``None`` where it has no real one."""
+def mid_time(row: Mapping[str, Any]) -> float | None:
+    """Return the mid time of a product's exposure, MJD UTC, or ``None`` where it has no real one."""
     time = row["stream_time_mjd"]
     return float(time) if time is not None and math.isfinite(time) else None
 
 
 def _time_order(row: dict[str, Any]) -> tuple[bool, float]:
-    time = _exposed(row)
+    time = mid_time(row)
     return (time is None, time or 0.0)
 
 
 def _run_id(program: str, scenario: Scenario, products: list[dict[str, Any]]) -> str:
     """Return the id that this manifest has under this scenario, wherever and whenever it is streamed."""
-    told = sorted([row["product_name"], row["in_sha256"], row["out_sha256"], row["plan_sha256"]] for row in products)
+    told = sorted([*(row[name] for name in _IDENTITY), row.get("exposed_json")] for row in products)
     said = [PLAN_VERSION, program, scenario.id, scenario.stream_sha256, told]
     return str(uuid.uuid5(NAMESPACE, hashlib.sha256(json.dumps(said).encode()).hexdigest()))
 
@@ -241,21 +244,46 @@ def _columns(run: uuid.UUID, products: list[dict[str, Any]], scenario: Scenario)
     """Return the columns of ``MESSAGES``."""
     rows: list[tuple[Any, ...]] = []
     sequences: dict[tuple[str, str], int] = defaultdict(int)
-    for row in products:
-        name, key, exposed = row["product_name"], row["detector"] or instrument(row) or NO_DETECTOR, _exposed(row)
-        for piece in (None, *pieces(json.loads(row["layout_json"]), row["product_type"] or "")):
-            family = "frame" if piece else "product"
-            address = _address(name, piece)
-            sequence = sequences[family, key]
-            sequences[family, key] += 1
-            # In the order of the schema; the times are filled in below, when all messages are known.
-            known = (str(uuid.uuid5(run, address)), family, name, key, sequence, exposed, None, 0)
-            rows.append((*known, *_fated(scenario, address, key, piece, len(rows)), *_piece_values(piece)))
+    for row, piece, exposed in _exposed_pieces(products):
+        name, key = row["product_name"], row["detector"] or instrument(row) or NO_DETECTOR
+        family = "frame" if piece else "product"
+        address = _address(name, piece)
+        sequence = sequences[family, key]
+        sequences[family, key] += 1
+        # In the order of the schema; the times are filled in below, when all messages are known.
+        known = (str(uuid.uuid5(run, address)), family, name, key, sequence, exposed, None, 0)
+        rows.append((*known, *_fated(scenario, address, key, piece, len(rows)), *_piece_values(piece)))
     columns = dict(zip(MESSAGES.names, map(list, zip(*rows, strict=True)), strict=True))
     messages = [Message(*each) for each in zip(columns["exposed_mjd"], map(_size, columns["size"]), strict=True)]
     times = timeline(scenario.schedule, scenario.seed, messages)
     columns["due_ns"], columns["received_mjd"] = times.due_ns, times.received
     return columns
+
+
+def _exposed_pieces(products: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Piece | None, float | None]]:
+    """Return what becomes messages, and when each was exposed (MJD UTC), in this order; what has no time comes last.
+
+    Integrations and groups have the times of the manifest, so that detectors that expose at the same time are
+    interleaved as on the link; what is not cut by time has its exposure's mid time. A product is announced with its
+    first frame.
+    """
+    found = []
+    for row in products:
+        times = json.loads(row.get("exposed_json") or "{}").get("mjd")
+        cut = list(pieces(json.loads(row["layout_json"]), row["product_type"] or ""))
+        known = [_end_of(piece, times, mid_time(row)) for piece in cut]
+        first = min((time for time in known if time is not None), default=mid_time(row))
+        found += [(row, piece, time) for piece, time in zip((None, *cut), (first, *known), strict=True)]
+    return sorted(found, key=lambda each: (each[2] is None, each[2] or 0.0))
+
+
+def _end_of(piece: Piece, times: list[list[float]] | None, otherwise: float | None) -> float | None:
+    """Return the end of a piece's group or integration, or the product's time where that is not known."""
+    if not times or piece.integration is None or piece.integration > len(times):
+        return otherwise
+    groups = times[piece.integration - 1]
+    group = len(groups) if piece.group is None else piece.group
+    return groups[group - 1] if group <= len(groups) else otherwise
 
 
 def _size(size: int | None) -> int:

@@ -59,6 +59,7 @@ PERTURBED = TableSpec(
             *_fields(pa.string(), "scale", "engine", nullable=False),
             *_fields(pa.bool_(), "changed", nullable=False),
             *_fields(pa.float64(), "snr_loss"),
+            *_fields(pa.string(), "exposed_json"),
             pa.field("created_at", pa.timestamp("us", "UTC")),
         ]
     ),
@@ -336,7 +337,7 @@ def deliver_row(
 
     name = product["product_name"]
     try:
-        _, out, truth = perturb_row(product, scenario, lake, products, threads=threads)
+        before, out, truth = perturb_row(product, scenario, lake, products, threads=threads)
     except RefusedProductError as error:
         rule, reason = error.rule, error.reason
     except UnreadableFitsError as error:
@@ -348,17 +349,25 @@ def deliver_row(
         if scenario.store == "files":
             key = delivered_key(out.sha256, name)
             _store_once(lake, key, out.content)
-        return _row(product, scenario, lake, out, truth, key), _truth_row(product, scenario, lake, truth)
+        return _row(product, scenario, lake, (before, out), truth, key), _truth_row(product, scenario, lake, truth)
     return Rejection(name, "perturbed", rule, reason, product["data_uri"], product["sha256"])
 
 
 def _row(
-    product: dict[str, Any], scenario: Scenario, lake: Lake, out: Product, truth: Truth, key: str | None
+    product: dict[str, Any],
+    scenario: Scenario,
+    lake: Lake,
+    made: tuple[Product, Product],
+    truth: Truth,
+    key: str | None,
 ) -> dict[str, Any]:
     from hwosim_assets.fits.hdus import hdu_facts, layout
+    from hwosim_assets.perturb.exposed import delivered_times
 
+    out = made[1]
     # What was damaged on purpose has no layout that could be read.
     facts = () if truth.record["damaged"] else tuple(hdu_facts(block) for block in out.scan.blocks)
+    times = delivered_times(*made, product["product_type"] or "") if facts else None
     recorded = (*_HASHES, "seed", "scale", "engine")
     losses = [entry.get("snr_loss_median") for entry in truth.record["summary"]]
     return {
@@ -371,6 +380,7 @@ def _row(
         "layout_json": json.dumps(layout(facts), separators=(",", ":")),
         "changed": truth.changed,
         "snr_loss": next((loss for loss in losses if loss is not None), None),
+        "exposed_json": times.json() if times else None,
         "created_at": datetime.now(UTC),
     }
 

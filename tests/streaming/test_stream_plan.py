@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +18,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_data import FAULTY, PART, scenario
 
+from hwosim_assets.archive.sample import write_sample
+from hwosim_assets.catalog.products import PRODUCTS, product_row
 from hwosim_assets.errors import BadInputError
+from hwosim_assets.fits.describe import describe
+from hwosim_assets.lake.layout import raw_key
+from hwosim_assets.lake.store import Lake
+from hwosim_assets.lake.tables import Tables
+from hwosim_assets.perturb.dataset import perturb_program
 from hwosim_assets.perturb.schedule import Schedule
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES, Transport
 from hwosim_streaming.compose import truth_messages
 from hwosim_streaming.envelope import decode
 from hwosim_streaming.faults import Fate, clock_skew, fate, in_gap, label_delay_ns, send_order
 from hwosim_streaming.plan import MESSAGES, make_plan
+from hwosim_streaming.publication import plan_program
 from hwosim_streaming.schedule import Message, timeline
 from hwosim_streaming.tiling import LARGEST_PIECE, pieces
 
@@ -144,6 +154,62 @@ def test_ids_differ_between_scenarios_and_sequences_count_per_detector() -> None
         assert own == list(range(len(own)))
     assert [row["exposed_mjd"] for row in made.rows if row["exposed_mjd"] is None][-1] is None
     assert made.rows[-1]["exposed_mjd"] is None  # what has no time comes last
+
+
+def test_detectors_that_expose_together_take_turns() -> None:
+    manifest = rows(3, (2, 3, 8, 8))
+    groups = [[60000 + integration / 100 + group / 1000 for group in range(3)] for integration in range(2)]
+    for row in manifest:
+        row |= {"product_type": "uncal", "exposed_json": json.dumps({"by": "GROUP", "mjd": groups})}
+    manifest[2]["exposed_json"] = None  # of an earlier version, or a file that tells no times
+    made = plan(manifest, schedule={"mode": "as_exposed", "time_scale": 86400, "max_gap_s": 100, "rate_per_s": 1e6})
+    frames = [row for row in made.rows if row["family"] == "frame"]
+    told, untold = frames[6:], frames[:6]
+    assert {row["exposed_mjd"] for row in untold} == {59800.002}
+    assert [row["exposed_mjd"] for row in told] == [time for ends in groups for time in ends for _detector in range(2)]
+    assert [row["key"] for row in told] == ["NIS", "NRCA1"] * 6
+    assert [(row["integration"], row["group"]) for row in told[::2]] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
+    # A product is announced with its first frame, and the gaps are those of the exposure: 0.001 and 0.008 days.
+    order = [
+        (row["family"], row["product_name"]) for row in made.rows if row["product_name"] != told[0]["product_name"]
+    ]
+    assert order.index(("product", told[1]["product_name"])) < order.index(("frame", told[1]["product_name"]))
+    due = [row["due_ns"] / 1e9 for row in told[::2]]
+    assert np.allclose(np.diff(due), [0.001, 0.001, 0.008, 0.001, 0.001], atol=1e-5)
+    for key in ("NIS", "NRCA1"):
+        sequences = [row["sequence"] for row in frames if row["key"] == key]
+        assert sequences == list(range(len(sequences)))
+
+
+@pytest.mark.parametrize("times", ["{}", '{"by": "GROUP", "mjd": [[60000.0]]}'])
+def test_times_that_do_not_cover_a_product_leave_the_rest_to_its_mid_time(times: str) -> None:
+    manifest = rows(2, (2, 3, 8, 8))
+    manifest[1] |= {"product_type": "uncal", "exposed_json": times}
+    exposed = [row["exposed_mjd"] for row in plan(manifest).rows if row["product_name"] == manifest[1]["product_name"]]
+    assert exposed.count(59800.001) >= 5
+
+
+def test_the_plan_is_the_same_for_one_worker_or_four(tmp_path: Path) -> None:
+    hashes = {}
+    write_sample(tmp_path / "archive", programs=1, seed=3)
+    files = sorted((tmp_path / "archive").rglob("*.fits"), key=lambda path: path.stat().st_size)[:4]
+    for workers in (1, 4):
+        uri = (tmp_path / f"lake{workers}").as_uri()
+        lake, tables = Lake(uri), Tables(f"sqlite:///{tmp_path / f'{workers}.db'}", f"{uri}/tables")
+        catalogued = []
+        for path in files:
+            content = path.read_bytes()
+            raw = {"program": "97001", "product_name": path.name, "sha256": hashlib.sha256(content).hexdigest()}
+            raw |= {"size_bytes": len(content), "key": raw_key(path.name, "97001", "one"), "data_uri": "", "uri": ""}
+            lake.write_new(raw["key"], content)
+            catalogued.append(product_row(raw, describe(content, path.name), []))
+        tables.replace(PRODUCTS, {"program": "97001"}, pa.Table.from_pylist(catalogued, schema=PRODUCTS.schema))
+        windy = scenario(transport=FAULTY, effects=[{"read_noise": {"severity": 2}}])
+        assert not perturb_program("97001", windy, lake, tables, workers=workers).rejections
+        made = plan_program("97001", windy, tables)
+        hashes[workers] = (made.plan_sha256, made.run_id, made.planned)
+    assert hashes[1] == hashes[4]
+    assert hashes[1][2] > len(files)
 
 
 def test_nothing_to_stream_is_said() -> None:
