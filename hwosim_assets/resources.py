@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hwosim_assets.archive.client import ArchiveClient
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
+    from hwosim_assets.lake.transfer import ByteSource
 
 __all__ = ["ArchiveResource", "LakeResource"]
 
@@ -70,6 +71,15 @@ class ArchiveResource(dg.ConfigurableResource[Any]):
 
             self._client = ArchiveClient.from_settings(Settings())
         return self._client
+
+    def source(self) -> ByteSource:
+        """Return where files come from: the archive, or its mirror where one is configured."""
+        mirror = Settings().archive_mirror
+        if not mirror:
+            return self.client()
+        from hwosim_assets.archive.mirror import MirroredArchive
+
+        return MirroredArchive(self.client(), mirror)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """Close the client's connections when the run ends."""

@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     environment: Literal["dev", "test", "shadow", "ops"] = "dev"
     archive_url: str = MAST_URL
     archive_timeout_seconds: float = Field(default=60.0, gt=0, le=86400)
+    archive_requests_per_second: float | None = Field(default=None, ge=0)
+    archive_mirror: str = ""
     mast_api_token: SecretStr | None = Field(default=None, validation_alias="MAST_API_TOKEN")
     lake_uri: str = ""
     catalog_uri: SecretStr = SecretStr("")

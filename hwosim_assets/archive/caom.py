@@ -269,7 +269,7 @@ def _file_set(file_set: str, files: Sequence[ArchivedFile]) -> Row:
     """Return a row of the mission search, whose columns are header keywords."""
     program = files[0].facts.program
     name = files[0].facts.name
-    number = _number_of("file set", program, file_set)
+    number = _number_of("file set", program, file_set, *sorted(f"{file.name} {file.etag}" for file in files))
     time = str(_keyword(files, "TIME-OBS") or "")
     date = str(_first(files, "date_obs") or "")
     elements = sorted({file.facts.filters for file in files if file.facts.filters})

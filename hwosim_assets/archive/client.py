@@ -24,7 +24,8 @@ from hwosim_assets.archive.errors import (
     NoSuchProgramError,
     ProgramsNotListedError,
 )
-from hwosim_assets.archive.schema import OBSERVATION_COLUMNS, PRODUCT_COLUMNS
+from hwosim_assets.archive.products import is_fits_science, unique_products
+from hwosim_assets.archive.schema import OBSERVATION_COLUMNS
 from hwosim_assets.archive.transport import Transport, shown
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.fits.names import program_key
@@ -36,13 +37,10 @@ __all__ = ["ArchiveClient", "Cone"]
 
 #: Right ascension, declination and radius, deg ICRS.
 Cone = tuple[float, float, float]
-#: Observations per product request: MAST times out on long lists, and repeats a file for each parent.
-PRODUCT_BATCH = 50
 #: Rows per page of the mission search (astroquery's own default limit).
 MISSION_PAGE = 5000
 #: Where a local archive lists its programs; MAST has no such page.
 PROGRAMS_PATH = "/hwosim/v1/programs"
-_FITS_ENDINGS = ("fits", "fits.gz", "fits.fz")
 #: What changes in the mission search when a file set is reprocessed or released.
 _VERSION_COLUMNS = ["fileSetName", "ArchiveFileID", "productLevel", "cal_ver", "access", "publicReleaseDate"]
 
@@ -58,6 +56,13 @@ class ArchiveClient:
         MAST API token for exclusive-access files.
     timeout : float
         Seconds without an answer after which the archive counts as silent.
+    per_second : float or None
+        Requests a second at the most, see :class:`~hwosim_assets.archive.transport.Transport`.
+
+    Attributes
+    ----------
+    PRODUCT_BATCH : int
+        Observations per product request: MAST times out on long lists, and repeats a file for each parent.
 
     Raises
     ------
@@ -65,9 +70,13 @@ class ArchiveClient:
         When the URL is not an HTTP URL.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 60.0) -> None:
+    PRODUCT_BATCH = 50
+
+    def __init__(
+        self, url: str, *, token: str | None = None, timeout: float = 60.0, per_second: float | None = None
+    ) -> None:
         self.url = url.rstrip("/")
-        self._transport = Transport(self.url, token=token, timeout=timeout)
+        self._transport = Transport(self.url, token=token, timeout=timeout, per_second=per_second)
         self._asking = threading.Lock()
         self._observations: Any = None
         self._missions: Any = None
@@ -77,7 +86,12 @@ class ArchiveClient:
     def from_settings(cls, settings: Settings) -> ArchiveClient:
         """Return the client of the archive that is configured (``HWOSIM_ARCHIVE_URL``)."""
         token = settings.mast_api_token.get_secret_value() if settings.mast_api_token else None
-        return cls(settings.archive_url, token=token, timeout=settings.archive_timeout_seconds)
+        return cls(
+            settings.archive_url,
+            token=token,
+            timeout=settings.archive_timeout_seconds,
+            per_second=settings.archive_requests_per_second,
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -179,19 +193,62 @@ class ArchiveClient:
             When the archive fails.
         """
         obsids = sorted({str(row["obsid"]) for row in observations if row.get("obsid")})
-        found: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(obsids), PRODUCT_BATCH):
-            for row in self._product_batch(obsids[start : start + PRODUCT_BATCH]):
-                if not _is_fits_science(row):
+        found: list[dict[str, Any]] = []
+        for start in range(0, len(obsids), self.PRODUCT_BATCH):
+            for row in self._product_batch(obsids[start : start + self.PRODUCT_BATCH]):
+                if not is_fits_science(row):
                     continue
                 if product_type and str(row.get("productSubGroupDescription")).upper() != product_type.upper():
                     continue
                 if data_rights and str(row.get("dataRights")).upper() != data_rights.upper():
                     continue
-                uri = str(row["dataURI"])
-                if uri not in found or _preference(row) < _preference(found[uri]):
-                    found[uri] = row
-        return [{name: found[uri].get(name) for name in PRODUCT_COLUMNS} for uri in sorted(found)]
+                found.append(row)
+        return unique_products(found)[0]
+
+    def product_lists(self, obsids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return what is listed under each of a few observations, in one request.
+
+        Parameters
+        ----------
+        obsids : sequence of str
+            At most :attr:`PRODUCT_BATCH`.
+
+        Returns
+        -------
+        dict of str to list of dict
+            Rows of every kind by the ``obsid`` they are listed under; an observation without any is left out.
+
+        Raises
+        ------
+        ArchiveError
+            When the archive fails, or lists files of observations that were not asked for.
+        """
+        lists: dict[str, list[dict[str, Any]]] = {}
+        for row in self._product_batch(list(obsids)):
+            parent = str(row.get("parent_obsid"))
+            if parent not in obsids:
+                raise ArchiveAnswerError(
+                    shown(self.url),
+                    f"lists {str(row.get('productFilename'))[:80]!a} under {parent[:40]!a}, which was not asked for",
+                    "ask again later",
+                    rule="bad_answer",
+                )
+            lists.setdefault(parent, []).append(row)
+        return lists
+
+    def file_set_versions(self, program: str) -> dict[str, str]:
+        """Return what changes when a file set of a program is reprocessed or released, by file set name.
+
+        Raises
+        ------
+        ArchiveError
+            When the archive fails.
+        """
+        states: dict[str, list[str]] = {}
+        for row in self.mission_search(program=program, columns=_VERSION_COLUMNS):
+            state = json.dumps([row.get(name) for name in _VERSION_COLUMNS])
+            states.setdefault(str(row.get("fileSetName")), []).append(state)
+        return {name: "\n".join(sorted(of_name)) for name, of_name in states.items()}
 
     def programs(self, of: Sequence[str] | None = None) -> dict[str, str]:
         """Return programs with a fingerprint that changes when their products change.
@@ -341,6 +398,24 @@ class ArchiveClient:
             raise BadInputError(f"data URI {data_uri[:80]!a}", "is not an archive URI", "give mast:JWST/product/…")
         return f"{self.url}/api/v0.1/Download/file?uri={quote(data_uri, safe=':/')}"
 
+    def mirror_path(self, data_uri: str) -> str:
+        """Return where the archive's public mirror keeps a file, with a leading slash; empty where it does not.
+
+        Raises
+        ------
+        ArchiveError
+            When the archive fails.
+        """
+        url = f"{self.url}/api/v0.1/path_lookup/?uri={quote(data_uri, safe=':/')}"
+        reply = self._transport.request("GET", url)
+        try:
+            found = json.loads(reply.content)[data_uri]
+            return str(found["path"] or "") if found["status_code"] == 200 else ""
+        except (ValueError, KeyError, TypeError) as problem:
+            raise ArchiveAnswerError(
+                shown(url), "did not say where the file lies", "unset HWOSIM_ARCHIVE_MIRROR", rule="bad_answer"
+            ) from problem
+
     def _ask_observations(self, question: Callable[[Any], Any]) -> list[dict[str, Any]]:
         """Ask astroquery's observations query; it keeps state between calls, so one thread at a time."""
         with self._asking:
@@ -396,8 +471,7 @@ class ArchiveClient:
         return listed
 
     def _fingerprint(self, program: str) -> str:
-        rows = self.mission_search(program=program, columns=_VERSION_COLUMNS)
-        states = sorted(json.dumps([row.get(name) for name in _VERSION_COLUMNS]) for row in rows)
+        states = sorted(self.file_set_versions(program).values())
         return hashlib.sha256("\n".join(states).encode()).hexdigest() if states else ""
 
 
@@ -416,13 +490,3 @@ def _position(cone: Cone | None) -> dict[str, Any]:
     if not (-90 <= dec <= 90 and 0 < radius <= 180 and -360 <= ra <= 360):
         raise BadInputError(f"cone {cone}", "lies outside the sky", "give RA DEC RADIUS in degrees")
     return {"coordinates": SkyCoord(ra * u.deg, dec * u.deg, frame="icrs"), "radius": radius * u.deg}
-
-
-def _is_fits_science(row: Mapping[str, Any]) -> bool:
-    name = str(row.get("productFilename") or "").lower()
-    return row.get("productType") == "SCIENCE" and bool(row.get("dataURI")) and name.endswith(_FITS_ENDINGS)
-
-
-def _preference(row: Mapping[str, Any]) -> tuple[bool, str]:
-    """Order the rows of one file: its own observation first, then the lowest parent."""
-    return row.get("obsID") != row.get("parent_obsid"), str(row.get("parent_obsid"))

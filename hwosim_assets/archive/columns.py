@@ -72,7 +72,7 @@ _ABOUT: dict[str, tuple[str, str, str]] = {  # label, unit, description
 
 #: Columns of the JWST mission search: type, sortable, in the default output, description.
 MISSION_COLUMNS: dict[str, tuple[str, bool, bool, str]] = {
-    "ArchiveFileID": ("long", True, True, "number of the file set in this archive"),
+    "ArchiveFileID": ("long", True, True, "number of the file set as it is now in this archive"),
     "fileSetName": ("char", True, True, "exposure without its detector, or stage-3 name"),
     "productLevel": ("char", True, True, "levels present, for example 1b, 2a, 2b"),
     "targprop": ("char", True, True, "proposer's name of the target"),

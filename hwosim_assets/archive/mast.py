@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from hwosim_assets.archive.errors import ArchiveAnswerError, ArchiveSilentError
-from hwosim_assets.archive.transport import SERVE_HINT, Transport, shown
+from hwosim_assets.archive.transport import SERVE_HINT, Reply, Transport, shown
 from hwosim_assets.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -184,6 +184,30 @@ def _not_mast(url: str, problem: Exception) -> ArchiveAnswerError:
     )
 
 
+def _counts_agree(reply: Reply) -> None:
+    """Hold the rows of a reply against the number that the archive says it sends.
+
+    Raises
+    ------
+    ArchiveAnswerError
+        When there are fewer or more; it may pass.
+    """
+    try:
+        said = json.loads(reply.content)
+        rows, paging = said["data"], said["paging"]
+        counted = int(paging["rowsFiltered"] if paging["pagesFiltered"] == 1 else paging["rows"])
+    except (ValueError, KeyError, TypeError):
+        return  # a reply without rows, or not of the portal
+    if isinstance(rows, list) and len(rows) != counted:
+        raise ArchiveAnswerError(
+            shown(reply.url),
+            f"counts {counted} rows and sent {len(rows)}",
+            "ask again later",
+            rule="incomplete_list",
+            passing=True,
+        )
+
+
 def _route(session: requests.Session, transport: Transport) -> None:
     """Send everything that a session of astroquery asks through the transport."""
     from requests import PreparedRequest, Response
@@ -194,7 +218,9 @@ def _route(session: requests.Session, transport: Transport) -> None:
         def send(self, request: PreparedRequest, *_: object, **__: object) -> Response:
             named = {name: str(request.headers[name]) for name in ("Content-Type", "Accept") if name in request.headers}
             body = request.body if isinstance(request.body, (bytes, str)) else None
-            reply = transport.request(request.method or "GET", request.url or "", content=body, headers=named)
+            reply = transport.request(
+                request.method or "GET", request.url or "", content=body, headers=named, check=_counts_agree
+            )
             if b'"EXECUTING"' in reply.content[:200]:
                 time.sleep(POLL_SECONDS)
             response = Response()

@@ -28,6 +28,7 @@ from hwosim_assets.archive.errors import (
     ArchiveSlowError,
     ArchiveUnreachableError,
 )
+from hwosim_assets.archive.pace import Pace, seconds_asked
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.settings import redacted
 
@@ -38,11 +39,13 @@ T = TypeVar("T")
 #: Seconds before the second and the third attempt; a fourth there is not.
 PAUSES = (0.25, 1.0)
 #: The longest that a ``Retry-After`` is obeyed, in seconds; beyond it the archive counts as failed.
-LONGEST_PAUSE = 10.0
+LONGEST_PAUSE = 60.0
 #: An archive that sends less than this over a whole time limit counts as too slow, in bytes per second.
 LEAST_RATE = 1024
 #: The largest reply to a question, in bytes; MAST's largest page (50 000 rows) is about 100 MB.
 LARGEST_REPLY = 512 * 1024 * 1024
+#: Requests a second that an archive elsewhere is asked at the most, unless the settings say otherwise.
+POLITE_RATE = 10.0
 SERVE_HINT = "check HWOSIM_ARCHIVE_URL and that the archive runs (`hwosim archive serve`)"
 
 
@@ -79,6 +82,9 @@ class Transport:
         MAST API token, sent as ``Authorization: token …`` to the archive's own host only.
     timeout : float
         Seconds without an answer after which the archive counts as silent.
+    per_second : float or None
+        Requests a second at the most, of all threads together; 0 for no limit, ``None`` for none on this
+        machine and :data:`POLITE_RATE` elsewhere.
 
     Raises
     ------
@@ -86,7 +92,9 @@ class Transport:
         When the URL is not an HTTP URL.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 60.0) -> None:
+    def __init__(
+        self, url: str, *, token: str | None = None, timeout: float = 60.0, per_second: float | None = None
+    ) -> None:
         try:
             self.root = httpx.URL(url)
         except (httpx.InvalidURL, TypeError) as problem:
@@ -101,6 +109,8 @@ class Transport:
             )
         self.url = url.rstrip("/")
         self.timeout = timeout
+        here = _is_loopback(self.root.host)
+        self._pace = Pace(per_second if per_second is not None else 0.0 if here else POLITE_RATE)
         headers = {"User-Agent": f"hwosim/{version('hwosim-platform')}"}
         if token:
             headers["Authorization"] = f"token {token}"
@@ -108,7 +118,7 @@ class Transport:
             headers=headers,
             timeout=timeout,
             follow_redirects=True,
-            trust_env=not _is_loopback(self.root.host),
+            trust_env=not here,
             event_hooks={"request": [self._keep_to_site]},
         )
 
@@ -117,7 +127,13 @@ class Transport:
         self._http.close()
 
     def request(
-        self, method: str, url: str, *, content: bytes | str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        check: Callable[[Reply], None] | None = None,
     ) -> Reply:
         """Send a request and return the whole reply.
 
@@ -131,6 +147,9 @@ class Transport:
             Body.
         headers : mapping or None
             Further headers.
+        check : callable or None
+            Looks at the reply and raises an :class:`ArchiveError` if it is not what it should be; one that may
+            pass is asked for again.
 
         Returns
         -------
@@ -156,7 +175,10 @@ class Transport:
                             rule="too_large",
                         )
                     parts.append(chunk)
-                return Reply(str(response.url), response.status_code, response.headers, b"".join(parts))
+                reply = Reply(str(response.url), response.status_code, response.headers, b"".join(parts))
+            if check is not None:
+                check(reply)
+            return reply
 
         return self._retried(attempt)
 
@@ -248,7 +270,8 @@ class Transport:
     def _send(
         self, method: str, url: str, content: bytes | str | None, headers: Mapping[str, str] | None
     ) -> httpx.Response:
-        """Send once; raise the kind of error that the failure or the status means."""
+        """Send once, in turn; raise the kind of error that the failure or the status means."""
+        self._pace.wait()
         try:
             request = self._http.build_request(method, url, content=content, headers=headers)
             response = self._http.send(request, stream=True)
@@ -256,7 +279,10 @@ class Transport:
             raise self._told(problem, httpx.URL(url)) from problem
         if response.status_code >= 400 and response.status_code != 416:
             response.close()
-            raise _refusal(response)
+            refusal = _refusal(response)
+            if refusal.wait:
+                self._pace.hold(min(refusal.wait, LONGEST_PAUSE))
+            raise refusal
         return response
 
     def _retried(self, attempt: Callable[[], T]) -> T:
@@ -327,14 +353,13 @@ def _refusal(response: httpx.Response) -> ArchiveError:
     if status in {404, 410}:
         return ArchiveMissingError(where, f"not found (status {status})", "check the name", rule=rule)
     if status == 429 or status >= 500:
-        said = response.headers.get("retry-after", "")
         return ArchiveBrokenError(
             where,
-            f"server error, status {status}",
+            "too many requests, status 429" if status == 429 else f"server error, status {status}",
             "try again later",
             rule=rule,
             passing=True,
-            wait=float(said) if said.isdigit() else 0.0,
+            wait=seconds_asked(response.headers.get("retry-after", "")),
         )
     return ArchiveAnswerError(where, f"refused the request with status {status}", SERVE_HINT, rule=rule)
 

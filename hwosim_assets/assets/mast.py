@@ -6,10 +6,13 @@ Holds: the two assets of group ``mast``. Keep out the requests themselves (``hwo
 import dagster as dg
 
 from hwosim_assets import metadata
+from hwosim_assets.archive.listing import PRODUCT_LISTS, Notes, program_products
 from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS, OBSERVATIONS, observation_rows, product_rows
 from hwosim_assets.errors import BadInputError
+from hwosim_assets.lake.awaited import AWAITED
 from hwosim_assets.partitions import jwst_program
 from hwosim_assets.resources import ArchiveResource, LakeResource
+from hwosim_assets.settings import Settings
 
 __all__ = ["observations", "products"]
 
@@ -62,15 +65,30 @@ def observations(
 def products(context: dg.AssetExecutionContext, archive: ArchiveResource, lake: LakeResource) -> dg.MaterializeResult:
     """The FITS products of those observations, one row per ``dataURI``, before any byte is moved.
 
-    Lies in the Iceberg table ``archive_products``. Passed means: unique archive URIs, FITS names and
+    Lies in the Iceberg table ``archive_products``. Only observations that changed since the last look
+    are asked for theirs. Passed means: unique archive URIs, FITS names and
     sizes to hold the download against.
     """
     program = context.partition_key
     tables = lake.tables()
-    listed = tables.scan(OBSERVATIONS, {"program": program}).to_pylist()
-    rows = product_rows(program, archive.client().products(listed))
+    observed = tables.scan(OBSERVATIONS, {"program": program}).to_pylist()
+    notes = Notes(Settings().home / "partial" / f"jw{program}" / "lists.jsonl")
+    # files that did not come may not be what the list says; then every list is asked for
+    doubtful = tables.scan(AWAITED, {"program": program}, ["data_uri"]).num_rows > 0
+    listed = program_products(archive.client(), program, observed, tables, notes, anew=doubtful)
+    rows = product_rows(program, listed.rows)
     written = tables.replace(ARCHIVE_PRODUCTS, {"program": program}, rows)
+    tables.replace(PRODUCT_LISTS, {"program": program}, listed.lists)
+    notes.forget()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(written.sha256),
-        metadata=metadata.table_rows(rows, spec=ARCHIVE_PRODUCTS, written=written),
+        metadata={
+            **metadata.table_rows(rows, spec=ARCHIVE_PRODUCTS, written=written),
+            "observations": len(observed),
+            "observations asked for their products": listed.asked,
+            "observations unchanged since the last look": listed.kept,
+            "observations without products": ", ".join(listed.without) or "none",
+            "rows listed": listed.listed,
+            "files listed with several sizes": ", ".join(listed.contradicting) or "none",
+        },
     )
