@@ -125,7 +125,7 @@ def test_an_object_replaced_while_it_is_read_is_told(client: ArchiveClient, buck
 
 def test_a_mirror_that_is_down_is_told(client: ArchiveClient, state: Path) -> None:
     source = MirroredArchive(client, "http://127.0.0.1:1/stpubdata")
-    with pytest.raises(ArchiveUnreachableError, match="mirror http://127.0.0.1:1/stpubdata") as caught:
+    with pytest.raises(ArchiveUnreachableError, match=r"mirror http://127\.0\.0\.1:1/stpubdata") as caught:
         source.facts(uri(CAL))
     assert caught.value.rule == "broken_off"
 
