@@ -30,12 +30,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from hwosim_assets.errors import BackendAbsentError, HwosimError
+from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
 from hwosim_assets.lake.store import Lake, NotStoredError
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.quality import fleet_pages, markup
 from hwosim_assets.quality.drift import followed
 from hwosim_assets.quality.history import history
+from hwosim_assets.quality.lineage import lineage
+from hwosim_assets.quality.lineage_page import lineage_page
 from hwosim_assets.quality.report import QUALITY_REPORTS, refused_files, report_page, summary, summary_page
 from hwosim_assets.settings import Settings
 from hwosim_streaming.live import Feed, LiveStream
@@ -168,6 +170,7 @@ class ReportServer:
             Route("/health", lambda _request: PlainTextResponse("ok\n")),
             Route("/program/{program:int}.json", self._program_json),
             Route("/program/{program}", self._program),
+            Route("/lineage/{name}", self._lineage),
             Route("/drift", self._drift),
             Route("/drift.json", self._drift_json),
             Route("/live", lambda _request: HTMLResponse(_live_page(), headers=_HEADERS)),
@@ -215,6 +218,14 @@ class ReportServer:
         program = self._known(f"{request.path_params['program']:05d}")
         said = {"stages": summary(self._tables, program), "refused": refused_files(self._tables, program)}
         return _json({"program": program, **said, "history": history(self._tables, program)})
+
+    def _lineage(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        try:
+            steps = lineage(self._tables, name)
+        except BadInputError as error:
+            raise HTTPException(404, f"{error}.") from error
+        return HTMLResponse(lineage_page(name, steps), headers=_HEADERS)
 
     def _drift(self, _request: Request) -> Response:
         return HTMLResponse(fleet_pages.drift_page(followed(self._tables)), headers=_HEADERS)

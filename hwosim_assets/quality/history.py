@@ -8,6 +8,7 @@ run and reading them back in order of time. Keep out the latest report and its p
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.quality.run import SuiteResult
 
-__all__ = ["CHECK_RESULTS", "Evaluation", "history", "record_results"]
+__all__ = ["CHECK_RESULTS", "Evaluation", "history", "record_results", "runs_of"]
 
 _TEXT, _COUNT = pa.string(), pa.int64()
 
@@ -139,3 +140,25 @@ def history(tables: Tables, program: str, asset: str | None = None) -> list[dict
         of = row["asset"], row["run_id"]
         began[of] = min(began.get(of, row["evaluated_at"]), row["evaluated_at"])
     return sorted(rows, key=lambda row: (began[row["asset"], row["run_id"]], row["asset"], row["run_id"], row["rule"]))
+
+
+def runs_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs in rows of ``check_results`` of one asset, the oldest first.
+
+    Returns
+    -------
+    list of dict
+        run_id, when, rows, rules, broken (names), verdict, report_key, data_version, code_version.
+    """
+    runs: dict[str, dict[str, Any]] = {}
+    for row in history:
+        run = runs.setdefault(row["run_id"], {"when": row["evaluated_at"], "rules": 0, "broken": [], "worst": []})
+        run.update({name: row[name] for name in ("run_id", "rows", "report_key", "data_version", "code_version")})
+        run["rules"] += 1
+        if not row["passed"]:
+            run["broken"].append(row["rule"])
+            run["worst"].append(row["severity"])
+    for run in runs.values():
+        found = run.pop("worst")
+        run["verdict"] = "failed" if "critical" in found else "warned" if "warning" in found else "passed"
+    return list(runs.values())

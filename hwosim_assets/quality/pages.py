@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from hwosim_assets.quality.history import runs_of
 from hwosim_assets.quality.markup import Markup, block, document, facts, joined, link, table, verdict
 from hwosim_assets.quality.plots import trend
 
-__all__ = ["LAYOUT_VERSION", "Paths", "asset_page", "navigation", "program_page", "runs_of", "when", "worst"]
+__all__ = ["LAYOUT_VERSION", "Paths", "asset_page", "navigation", "program_page", "when", "worst"]
 
 #: Part of a report's identity, so that a new look is stored as a new object.
 LAYOUT_VERSION = 2
@@ -60,28 +61,6 @@ class Paths:
         if self.ending or not name:
             return name
         return link(f"{self.root}lineage/{quote(str(name), safe='')}", name)
-
-
-def runs_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the runs in rows of ``check_results`` of one asset, the oldest first.
-
-    Returns
-    -------
-    list of dict
-        run_id, when, rows, rules, broken (names), verdict, report_key, data_version, code_version.
-    """
-    runs: dict[str, dict[str, Any]] = {}
-    for row in history:
-        run = runs.setdefault(row["run_id"], {"when": row["evaluated_at"], "rules": 0, "broken": [], "worst": []})
-        run.update({name: row[name] for name in ("run_id", "rows", "report_key", "data_version", "code_version")})
-        run["rules"] += 1
-        if not row["passed"]:
-            run["broken"].append(row["rule"])
-            run["worst"].append(row["severity"])
-    for run in runs.values():
-        found = run.pop("worst")
-        run["verdict"] = "failed" if "critical" in found else "warned" if "warning" in found else "passed"
-    return list(runs.values())
 
 
 def asset_page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]] = (), paths: Paths | None = None) -> str:

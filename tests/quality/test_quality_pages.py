@@ -12,8 +12,9 @@ import pytest
 
 from hwosim_assets.quality.drift import Followed, Series, follow
 from hwosim_assets.quality.fleet_pages import drift_page, programs_page, programs_rows
+from hwosim_assets.quality.history import runs_of
 from hwosim_assets.quality.markup import Markup, block, facts, link, table
-from hwosim_assets.quality.pages import Paths, asset_page, program_page, runs_of
+from hwosim_assets.quality.pages import Paths, asset_page, program_page
 from hwosim_assets.quality.plots import series_plot, trend
 
 EVIL = "\"><script>alert('x')</script><img src=x onerror=alert(1)>"

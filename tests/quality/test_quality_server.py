@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hwosim_assets.errors import BackendAbsentError
+from hwosim_assets.lake.rejections import QUARANTINE, Rejection, rejection_rows
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.quality.history import Evaluation, record_results
@@ -83,6 +84,20 @@ def test_every_page_is_there_as_json_and_the_list_can_be_narrowed(server: Report
     assert "/program/01093" not in httpx.get(f"{server.url}/?verdict=failed").text
     for path in ("/?verdict=<b>", "/program/1.json", "/program/123456.json", "/program/9999999999999.json"):
         assert httpx.get(server.url + path).status_code == 404, path
+
+
+def test_a_file_leads_to_where_it_came_from(server: ReportServer) -> None:
+    refused = [Rejection("jw01093_<b>.fits", "raw", "http_404", "The archive does not have it.")]
+    rows = rejection_rows("01093", refused)
+    Tables.from_settings(Settings()).replace(QUARANTINE, {"program": "01093", "stage": "raw"}, rows)
+    page = httpx.get(f"{server.url}/lineage/jw01093_%3Cb%3E.fits")
+    assert page.status_code == 200
+    assert "The archive does not have it." in page.text
+    assert "<b>" not in page.text
+    absent = httpx.get(f"{server.url}/lineage/%3Cb%3E.fits")
+    assert absent.status_code == 404
+    assert "nothing that the lake knows" in absent.text
+    assert "<b>" not in absent.text
 
 
 def test_a_report_is_shown_with_the_runs_since(server: ReportServer, key: str) -> None:
