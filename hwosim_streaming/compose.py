@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from hwosim_streaming.envelope import encode, headers, packed_arrays
@@ -146,7 +147,9 @@ class Composer:
         return {**whole, "hdus": hdus}
 
 
-def truth_messages(plan: StreamPlan, truth: Iterable[Mapping[str, Any]]) -> Iterator[Composed]:
+def truth_messages(
+    plan: StreamPlan, truth: Iterable[Mapping[str, Any]], left_out: Mapping[str, int] = MappingProxyType({})
+) -> Iterator[Composed]:
     """Return the truth messages of a plan.
 
     Parameters
@@ -155,6 +158,9 @@ def truth_messages(plan: StreamPlan, truth: Iterable[Mapping[str, Any]]) -> Iter
         The plan.
     truth : iterable of mapping
         Rows of the table ``truth`` of the program and scenario.
+    left_out : mapping of str to int
+        How many sends of a message the publisher left out, being late. All else of a truth is in the plan;
+        number and ids of its messages do not depend on this.
 
     Yields
     ------
@@ -163,7 +169,8 @@ def truth_messages(plan: StreamPlan, truth: Iterable[Mapping[str, Any]]) -> Iter
     """
     messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row, overtaken in zip(plan.rows, plan.overtaken, strict=True):
-        messages[row["product_name"]].append({**row, "overtaken": overtaken})
+        more = {"overtaken": overtaken, "left_out": left_out.get(row["message_id"], 0)}
+        messages[row["product_name"]].append({**row, **more})
     for label in sorted(truth, key=lambda label: str(label["product_name"])):
         own, text = messages[label["product_name"]], label["record_json"] or ""
         parts = max(1, -(-len(text) // RECORD_CHARACTERS), -(-len(own) // IDS))
@@ -196,6 +203,7 @@ def _faults(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     amounts = {
         "loss": int(lost and not message["gap"]),
         "gap": int(message["gap"]),
+        "skip": message["left_out"],
         "duplicate": max(0, message["copies"] - 1 - (stale > 0)),
         "stale": stale,
         "reorder": message["overtaken"],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -26,13 +26,14 @@ from hwosim_streaming.checkpoint import (
     still_holds,
 )
 from hwosim_streaming.clients import Place, end_offsets
-from hwosim_streaming.compose import Composed, Composer, truth_messages
+from hwosim_streaming.compose import Composed, Composer
 from hwosim_streaming.envelope import Header
 from hwosim_streaming.faults import label_delay_ns
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan
 from hwosim_streaming.publisher import Delivery, KafkaSink, MonotonicClock, Outgoing, Publisher
 from hwosim_streaming.refusals import BrokerRefusesError
+from hwosim_streaming.skipping import Skipping, Truths
 from hwosim_streaming.topics import Topics, partition_of
 from hwosim_streaming.verify import Expected, Verification, reconcile
 
@@ -50,10 +51,12 @@ class Delivered:
 
     Attributes
     ----------
-    expected : list of Expected
-        Every send, data first, then truth.
+    expected : dict of int to Expected
+        Every send by its number, data first, then truth; those left out are not expected.
     sent : dict of int to Delivery
         The sends of this attempt by their number; the others lay on the topics already.
+    left_out : dict of int to str
+        Number and message id of the sends that were too late to be sent, in this attempt or an earlier one.
     verification : Verification
         What was found there.
     state : RunState
@@ -62,8 +65,9 @@ class Delivered:
         Wall time of publishing, proof not included.
     """
 
-    expected: list[Expected]
+    expected: dict[int, Expected]
     sent: dict[int, Delivery]
+    left_out: dict[int, str]
     verification: Verification
     state: RunState
     seconds: float
@@ -74,6 +78,7 @@ class _Item:
     """One send with what makes its message."""
 
     message_id: str
+    family: str
     due_ns: int
     place: Place
     compose: Callable[[], Composed]
@@ -92,7 +97,8 @@ class _Progress:
     def at(self, certain: int, deliveries: Sequence[Delivery]) -> RunState:
         """Return the state when the first so many sends of this attempt are certain."""
         while self.counted < certain:
-            self.lies[self.items[self.todo[self.counted]].place] = deliveries[self.counted].offset + 1
+            if not deliveries[self.counted].left_out:
+                self.lies[self.items[self.todo[self.counted]].place] = deliveries[self.counted].offset + 1
             self.counted += 1
         position = self.todo[certain] if certain < len(self.todo) else len(self.items)
         return self.state.at(position, self.lies)
@@ -160,12 +166,13 @@ def _attempt(
     on_message: Callable[[int, int], None] | None,
 ) -> Delivered:
     """Publish what is missing now, and prove the whole."""
-    items = _items(plan, truth, files, topics)
-    expected: list[Expected] = []
+    skipping = Skipping(plan.scenario_content.schedule)
+    items = _items(plan, truth, files, topics, skipping)
+    expected: dict[int, Expected] = {}
     began = time.monotonic()
     # The sink comes first: from then on no earlier publisher of this run adds anything to what is looked at.
     with closing(KafkaSink(config, transactional_id)) as sink:
-        state, todo = _where_to_continue(config, topics, plan, items)
+        state, todo = _where_to_continue(config, topics, plan, items, skipping)
         if todo:
             # Before the first message: without it a later attempt would not know where to look.
             _confirm(sink, state_record(topics, state))
@@ -174,18 +181,22 @@ def _attempt(
         publisher.on_checkpoint = lambda certain: sink.send(
             state_record(topics, progress.at(certain, publisher.deliveries)), _ignore
         )
+        publisher.leaves_out = lambda number, late: skipping.leaves_out(todo[number], items[todo[number]], late)
         if on_message is not None:
             publisher.on_sent = lambda number: on_message(todo[number] + 1, len(items))
-        publisher.run(_records(items, todo, expected))
+        publisher.run(_records(items, todo, expected, skipping))
         if todo:
             state = progress.at(len(todo), publisher.deliveries)
             _confirm(sink, state_record(topics, state))
     seconds = time.monotonic() - began
-    verification = _prove(plan, config, topics, state, expected)
-    return Delivered(expected, dict(zip(todo, publisher.deliveries, strict=True)), verification, state, seconds)
+    verification = _prove(plan, config, topics, state, expected, skipping)
+    sent = {number: each for number, each in zip(todo, publisher.deliveries, strict=True) if not each.left_out}
+    return Delivered(dict(sorted(expected.items())), sent, skipping.left_out, verification, state, seconds)
 
 
-def _items(plan: StreamPlan, truth: Sequence[Mapping[str, Any]], files: DeliveredFiles, topics: Topics) -> list[_Item]:
+def _items(
+    plan: StreamPlan, truth: Sequence[Mapping[str, Any]], files: DeliveredFiles, topics: Topics, skipping: Skipping
+) -> list[_Item]:
     """Return every send in order: the data as planned, then the truth about it."""
     composer = Composer(plan, files)
     items = []
@@ -193,23 +204,20 @@ def _items(plan: StreamPlan, truth: Sequence[Mapping[str, Any]], files: Delivere
         row = plan.rows[send.index]
         family = row["family"]
         place = (topics.names[family], partition_of(row["key"], topics.partitions[family]))
-        items.append(_Item(row["message_id"], send.due_ns, place, partial(composer.compose, send.index)))
+        items.append(_Item(row["message_id"], family, send.due_ns, place, partial(composer.compose, send.index)))
     end = max((item.due_ns for item in items), default=0)
     late = plan.scenario_content.transport.late_label
     labels = []
-    for composed in truth_messages(plan, truth):
+    told = Truths(plan, truth, skipping)
+    for number, composed in enumerate(told.planned):
         place = (topics.names["truth"], partition_of(composed.key, topics.partitions["truth"]))
         due = end + label_delay_ns(plan.seed, composed.key, late)
-        labels.append(_Item(composed.message_id, due, place, partial(_same, composed)))
+        labels.append(_Item(composed.message_id, "truth", due, place, partial(told.compose, number)))
     return items + sorted(labels, key=lambda label: label.due_ns)
 
 
-def _same(composed: Composed) -> Composed:
-    return composed
-
-
 def _where_to_continue(
-    config: dict[str, Any], topics: Topics, plan: StreamPlan, items: Sequence[_Item]
+    config: dict[str, Any], topics: Topics, plan: StreamPlan, items: Sequence[_Item], skipping: Skipping
 ) -> tuple[RunState, list[int]]:
     """Return the state of the run and the numbers of the sends that are missing on the topics."""
     state = newest_state(config, topics, plan.run_id)
@@ -218,44 +226,62 @@ def _where_to_continue(
     if state is None or not usable or not still_holds(state, ends):
         fresh = begin(ends, plan.run_id, plan.program, plan.plan_sha256, len(items))
         return fresh, list(range(len(items)))
+    if skipping.may_skip:
+        whole = already_there(config, replace(state, next=state.first), ends)
+        skipping.recall(items, whole, state.position)
     there = already_there(config, state, ends)
     todo = []
     for number in range(state.position, len(items)):
         message_id = items[number].message_id
         if there[message_id]:
             there[message_id] -= 1
-        else:
+        elif number not in skipping.left_out:
             todo.append(number)
     return state, todo
 
 
 def _records(
-    items: Sequence[_Item], todo: Sequence[int], expected: list[Expected]
+    items: Sequence[_Item], todo: Sequence[int], expected: dict[int, Expected], skipping: Skipping
 ) -> Iterator[tuple[int, Callable[[int], Outgoing]]]:
     """Make the missing records one by one, and note of every send what must be found on the topics."""
     missing = set(todo)
     start = items[todo[0]].due_ns if todo else 0
-    for number, item in enumerate(items):
-        composed = item.compose()
+
+    def noted(number: int) -> Composed:
+        composed = items[number].compose()
         told = (composed.sequence, composed.crc, composed.stated_crc)
-        expected.append(Expected(composed.message_id, composed.family, item.place, *told))
+        expected[number] = Expected(composed.message_id, composed.family, items[number].place, *told)
+        return composed
+
+    for number, item in enumerate(items):
         if number in missing:
-            yield item.due_ns - start, partial(_outgoing, item.place, composed)
+            yield item.due_ns - start, partial(_outgoing, item.place, partial(noted, number))
+        elif number not in skipping.left_out:
+            noted(number)
 
 
-def _outgoing(place: Place, composed: Composed, due_wall_ns: int) -> Outgoing:
+def _outgoing(place: Place, compose: Callable[[], Composed], due_wall_ns: int) -> Outgoing:
+    composed = compose()
     said = {**composed.headers, Header.DUE: str(due_wall_ns)}
     encoded = tuple((name, text.encode()) for name, text in said.items())
     return Outgoing(place[0], place[1], composed.key.encode(), composed.value, encoded, composed.timestamp_ms)
 
 
 def _prove(
-    plan: StreamPlan, config: dict[str, Any], topics: Topics, state: RunState, expected: Sequence[Expected]
+    plan: StreamPlan,
+    config: dict[str, Any],
+    topics: Topics,
+    state: RunState,
+    expected: Mapping[int, Expected],
+    skipping: Skipping,
 ) -> Verification:
     ends = _settled_ends(config, topics, state)
     starts = {place: state.first[place] for place in ends if place in state.first}
-    lost = frozenset(row["message_id"] for row in plan.rows if row["copies"] == 0)
-    return reconcile(expected, lost, arrivals(config, plan.run_id, starts, ends), topics.names["truth"])
+    due = [expected[number] for number in sorted(expected)]
+    # What nobody gets: lost on the way as planned, or left out with all its copies.
+    gone = frozenset(skipping.left_out.values()) - {send.message_id for send in due}
+    lost = gone | {row["message_id"] for row in plan.rows if row["copies"] == 0}
+    return reconcile(due, lost, arrivals(config, plan.run_id, starts, ends), topics.names["truth"])
 
 
 def _settled_ends(config: dict[str, Any], topics: Topics, state: RunState) -> dict[Place, int]:

@@ -94,11 +94,14 @@ class Delivery:
         After the start of publishing; sent minus due is the lateness.
     offset : int
         Where the broker put it; -1 until it says so.
+    left_out : bool
+        Whether it was not sent at all, being too late.
     """
 
     due_ns: int
     sent_ns: int
     offset: int = -1
+    left_out: bool = False
 
 
 class Clock(Protocol):
@@ -348,6 +351,8 @@ class Publisher:
         Called now and then with how many of the first deliveries are certain.
     stretches : bool
         Whether a delay shifts all that follows, instead of being caught up with.
+    leaves_out : callable
+        Asked with the number of each record and how late it is (ns) before it is made: whether it is left out.
     on_sent : callable
         Called with the number of each record that went out.
     deliveries : list of Delivery
@@ -360,6 +365,7 @@ class Publisher:
     clock: Clock
     stretches: bool = False
     on_checkpoint: Callable[[int], None] = lambda _certain: None
+    leaves_out: Callable[[int, int], bool] = lambda _number, _late_ns: False
     on_sent: Callable[[int], None] = lambda _number: None
     deliveries: list[Delivery] = field(default_factory=list)
     certain: int = 0
@@ -402,6 +408,11 @@ class Publisher:
         start, start_wall = self.clock.now_ns(), time.time_ns()
         self._marked, self._marked_ns = 0, start
         for number, (due, make) in enumerate(records):
+            late = self.clock.now_ns() - start - due
+            if self.leaves_out(number, late):
+                self.deliveries.append(Delivery(due, due + late, left_out=True))
+                self.sink.serve()
+                continue
             record = make(start_wall + due)
             self._wait(start + due)
             self.deliveries.append(Delivery(due, self.clock.now_ns() - start))
@@ -449,6 +460,9 @@ class Publisher:
         return done
 
     def _settle(self) -> int:
-        while self.certain < len(self.deliveries) and self.deliveries[self.certain].offset >= 0:
+        while self.certain < len(self.deliveries):
+            delivery = self.deliveries[self.certain]
+            if delivery.offset < 0 and not delivery.left_out:
+                break
             self.certain += 1
         return self.certain

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RECEIPT", "Receipt", "plan_table", "read_receipt", "write_plan", "write_receipt"]
 
-#: One row per send. Due and sent are nanoseconds after the start of the attempt that sent it; null
-#: where an earlier attempt did. Offset and size are null where the message was not found again.
+#: One row per send that was not left out (these are named in the schema's metadata). Due and sent are nanoseconds
+#: after the start of the attempt that sent it; null where an earlier attempt did. Offset and size are null where
+#: the message was not found again.
 RECEIPT = pa.schema(
     [
         pa.field("number", pa.int64(), nullable=False),
@@ -54,7 +55,7 @@ class Receipt:
     expected : list of Expected
         Every send in order.
     lost : frozenset of str
-        Ids of the messages that the plan loses.
+        Ids of the messages that nobody gets: the plan loses them, or they were left out.
     first : dict of (topic, partition) to int
         Offset before which nothing of the run lies.
     """
@@ -91,8 +92,8 @@ def write_receipt(lake: Lake, plan: StreamPlan, delivered: Delivered) -> str:
     from hwosim_assets.lake.layout import receipt_key
 
     rows = []
-    for number, send in enumerate(delivered.expected):
-        arrival, sent = delivered.verification.found.get(number), delivered.sent.get(number)
+    for place, (number, send) in enumerate(delivered.expected.items()):
+        arrival, sent = delivered.verification.found.get(place), delivered.sent.get(number)
         rows.append(
             {
                 "number": number,
@@ -111,7 +112,11 @@ def write_receipt(lake: Lake, plan: StreamPlan, delivered: Delivered) -> str:
         )
     problems = [[each.kind, each.message_id, each.detail] for each in delivered.verification.discrepancies]
     first = [[topic, partition, offset] for (topic, partition), offset in sorted(delivered.state.first.items())]
-    said = {"hwosim.discrepancies": json.dumps(problems), "hwosim.first": json.dumps(first)}
+    said = {
+        "hwosim.discrepancies": json.dumps(problems),
+        "hwosim.first": json.dumps(first),
+        "hwosim.left_out": json.dumps(list(delivered.left_out.items())),
+    }
     key = receipt_key(plan.program, plan.scenario, plan.plan_sha256, uuid.uuid4().hex)
     _write(lake, key, pa.Table.from_pylist(rows, schema=RECEIPT).replace_schema_metadata(said))
     return key
@@ -137,13 +142,13 @@ def read_receipt(lake: Lake, plan_key: str, receipt_key: str) -> Receipt:
         )
         for row in table.to_pylist()
     ]
-    lost = frozenset(
-        row["message_id"] for row in messages.select(["message_id", "copies"]).to_pylist() if not row["copies"]
-    )
+    lost = {row["message_id"] for row in messages.select(["message_id", "copies"]).to_pylist() if not row["copies"]}
+    left_out = {message_id for _number, message_id in json.loads(table.schema.metadata.get(b"hwosim.left_out", b"[]"))}
+    lost |= left_out - {send.message_id for send in expected}
     first = {
         (topic, partition): offset for topic, partition, offset in json.loads(table.schema.metadata[b"hwosim.first"])
     }
-    return Receipt(expected, lost, first)
+    return Receipt(expected, frozenset(lost), first)
 
 
 def _read(lake: Lake, key: str) -> pa.Table:

@@ -89,8 +89,11 @@ class Schedule(Section):
         Longest wait between two messages in seconds after time scaling (as_exposed, downlink).
     jitter_s : float
         Standard deviation of a normal deviation of each due time; none is earlier than the start.
-    overload : {"slip", "stretch"}
-        What a publisher does that cannot keep up: catch up as fast as it can, or shift all that follows.
+    overload : {"slip", "skip", "stretch"}
+        What a publisher does that cannot keep up: catch up as fast as it can, leave out frames that are too late
+        (the truth tells which), or shift all that follows.
+    skip_late_s : float
+        How late a frame may be before it is left out (skip).
     """
 
     mode: Literal["constant", "bandwidth", "poisson", "bursts", "visits", "as_exposed", "downlink", "trace"] = (
@@ -108,7 +111,8 @@ class Schedule(Section):
     time_scale: Scale = 1000.0
     max_gap_s: Seconds = 5.0
     jitter_s: Annotated[float, BeforeValidator(lambda value: parse_number(value, "s")), Field(ge=0)] = 0.0
-    overload: Literal["slip", "stretch"] = "slip"
+    overload: Literal["slip", "skip", "stretch"] = "slip"
+    skip_late_s: Seconds = 1.0
 
     @model_validator(mode="after")
     def _trace_is_one(self) -> Schedule:

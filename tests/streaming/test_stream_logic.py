@@ -85,6 +85,25 @@ def test_a_slow_record_makes_the_next_late_and_none_after_the_backlog() -> None:
     assert late[2] < 1000
 
 
+def test_what_is_left_out_is_not_made_and_the_rest_is_certain() -> None:
+    clock, sink, said = VirtualClock(), ListSink(), list[int]()
+
+    def slow(due_wall: int) -> Outgoing:
+        clock.sleep(0.5)
+        return outgoing(due_wall)
+
+    def broken(_due_wall: int) -> Outgoing:
+        raise AssertionError("was left out and made all the same")
+
+    publisher = Publisher(sink, clock, on_checkpoint=said.append, leaves_out=lambda _number, late: late > 200_000_000)
+    publisher.run([(0, slow), (100_000_000, broken), (200_000_000, broken), (400_000_000, outgoing)])
+    assert [delivery.left_out for delivery in publisher.deliveries] == [False, True, True, False]
+    assert len(sink.records) == 2
+    assert publisher.certain == 4
+    late = [delivery.sent_ns - delivery.due_ns for delivery in publisher.deliveries]
+    assert late[1:3] == [400_000_000, 300_000_000]
+
+
 def test_checkpoints_say_what_is_certain() -> None:
     said: list[int] = []
     publisher = Publisher(ListSink(), VirtualClock(), on_checkpoint=said.append)
