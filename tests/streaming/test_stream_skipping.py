@@ -84,7 +84,8 @@ DIE = """
 import os, sys, time
 sys.path.insert(0, "tests/streaming")
 import pyarrow.parquet as pq
-from test_stream_skipping import FAULTS, SKIP, Bench, Lake, Settings, hiccup, publisher
+from test_stream_skipping import FAULTS, SKIP, Bench, Lake, Settings, hiccup
+from hwosim_streaming import publisher
 publisher.CHECKPOINT_MESSAGES = 3
 settings = Settings()
 rows, lake = pq.read_table(sys.argv[1]), Lake.from_settings(settings)
