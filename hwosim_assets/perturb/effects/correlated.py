@@ -100,6 +100,8 @@ class Lanes:
         Lanes.
     knots : int
         Values of a series in each line, those of the time between lines included.
+    lane : int array
+        Which lane reads each place along the fast axis.
     index : int array
         For each place along the fast axis, its row or column in a table of all lanes of a line.
     """
@@ -107,6 +109,7 @@ class Lanes:
     readout: Readout
     count: int
     knots: int
+    lane: NDArray[np.intp]
     index: NDArray[np.intp]
 
     @classmethod
@@ -116,8 +119,8 @@ class Lanes:
         one = replace(readout, rows=1) if along_x else replace(readout, columns=1)
         amplifier, _, place = one.places(0, readout.columns if along_x else readout.rows)
         knots = -(-(readout.width + ROW_OVERHEAD) // KNOT)
-        index = ((amplifier * per_output + place % per_output) * knots + place // KNOT).astype(np.intp)
-        return cls(readout, readout.outputs * per_output, knots, index)
+        lane = (amplifier * per_output + place % per_output).astype(np.intp)
+        return cls(readout, readout.outputs * per_output, knots, lane, lane * knots + (place // KNOT).astype(np.intp))
 
     @property
     def frame(self) -> int:
