@@ -34,6 +34,7 @@ from hwosim_assets.archive import mission, portal
 from hwosim_assets.archive.caom import ArchivedFile, data_uri
 from hwosim_assets.archive.columns import columns_config, mission_column_list
 from hwosim_assets.archive.folder import Folder, Index
+from hwosim_assets.archive.hostile import Faults, Hostile
 from hwosim_assets.errors import BackendAbsentError
 from hwosim_assets.fits.names import parse_name
 
@@ -63,6 +64,8 @@ class LocalArchive:
         The token that may read them; without one nobody may.
     folder : Folder or None
         An opened folder, in place of ``root`` and ``exclusive``.
+    faults : Faults or None
+        What goes wrong, if it is to be hostile.
 
     Attributes
     ----------
@@ -88,6 +91,7 @@ class LocalArchive:
         exclusive: Sequence[str] = (),
         token: str | None = None,
         folder: Folder | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.folder = folder or Folder(root, exclusive=exclusive)
         self._token = token
@@ -95,8 +99,11 @@ class LocalArchive:
         self._socket = _listen(host, port)
         bound_host, bound_port = self._socket.getsockname()[:2]
         self.url = f"http://{bound_host}:{bound_port}"
+        application: Any = self._application()
+        if faults is not None and faults.any():
+            application = Hostile(application, faults)
         config = uvicorn.Config(
-            self._application(), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
+            application, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
