@@ -12,7 +12,10 @@ from hwosim_assets.console import progress, say
 from hwosim_assets.errors import HwosimError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from hwosim_assets.catalog.bundle import Entry
+    from hwosim_assets.lake.tables import Tables
     from hwosim_assets.settings import Settings
 
 __all__ = ["bundle"]
@@ -25,8 +28,10 @@ __all__ = ["bundle"]
     help="A ZIP of the files, a script that downloads them, or a list with checksums.",
 )  # fmt: skip
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write here; else to standard output.")
-def bundle(kind: str, output: Path | None, **asked: Any) -> None:
-    """Hand out validated products of the catalog; takes the options of search.
+@click.option("--basket", metavar="NAME", help="What this saved search found when it was run last, in those versions.")
+@click.option("--run", "run", type=click.IntRange(min=1), help="Of the basket: what this run found.")
+def bundle(kind: str, output: Path | None, basket: str | None, run: int | None, **asked: Any) -> None:
+    """Hand out validated products of the catalog; takes the options of search, or a basket.
 
     Products that are not public are named and not handed out, unless MAST_API_TOKEN is set and the
     archive says that it may have them.
@@ -36,11 +41,11 @@ def bundle(kind: str, output: Path | None, **asked: Any) -> None:
       hwosim bundle --program 1345 --product-type cal --output cals.zip
       hwosim bundle --cone 83.83 -5.41 0.05 --format curl > download.sh
       hwosim bundle --instrument MIRI --format manifest
+      hwosim bundle --basket miri-images --run 1 --output as-it-was.zip
     """
     import json
 
-    from hwosim_assets.catalog.bundle import COLUMNS, curl_script, entries, manifest, write_zip
-    from hwosim_assets.catalog.search import find
+    from hwosim_assets.catalog.bundle import curl_script, entries, manifest, write_zip
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.settings import Settings
@@ -49,7 +54,7 @@ def bundle(kind: str, output: Path | None, **asked: Any) -> None:
         raise click.UsageError("--format zip needs --output FILE.zip")
     settings = Settings()
     tables = Tables.from_settings(settings)
-    found = entries(find(tables, question_of(asked), columns=COLUMNS).rows, tables)
+    found = entries(_rows(basket, run, asked, settings, tables), tables)
     given, withheld = _shared_out(found, settings)
     if kind == "zip" and output is not None:
         with progress() as bars:
@@ -65,6 +70,23 @@ def bundle(kind: str, output: Path | None, **asked: Any) -> None:
     else:
         _write(output, text)
     _report(given, withheld, output)
+
+
+def _rows(basket: str | None, run: int | None, asked: dict[str, Any], settings: Settings, tables: Tables) -> pa.Table:
+    """Return what a search finds now, or what a basket found."""
+    from hwosim_assets.catalog.baskets import found_by, history, run_numbered
+    from hwosim_assets.catalog.bundle import COLUMNS
+    from hwosim_assets.catalog.search import Question, find
+    from hwosim_assets.lake.store import Lake
+
+    question = question_of(asked)
+    if basket is None:
+        if run is not None:
+            raise click.UsageError("--run is for --basket NAME")
+        return find(tables, question, columns=COLUMNS).rows
+    if question != Question():
+        raise click.UsageError("give --basket NAME or the options of a search, not both")
+    return found_by(run_numbered(history(tables, basket), run), Lake.from_settings(settings))
 
 
 def _shared_out(found: list[Entry], settings: Settings) -> tuple[list[Entry], list[Entry]]:

@@ -33,8 +33,9 @@ _ROUNDED = {"s_ra": 5, "s_dec": 5, "t_min": 5, "t_exptime": 2}
 @click.option("--source", type=click.Choice(["catalog", "archive"]), default="catalog", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False), help="Write to a file: .vot, .csv or .parquet.")
 @click.option("--explain", is_flag=True, help="Say which part of the table was read.")
+@click.option("--save", metavar="NAME", help="Keep this search as a basket: hwosim basket.")
 @json_option
-def search(source: str, output: str | None, explain: bool, as_json: bool, **asked: Any) -> None:
+def search(source: str, output: str | None, explain: bool, save: str | None, as_json: bool, **asked: Any) -> None:
     """Find validated products in the catalog, or observations in the archive.
 
     \b
@@ -44,9 +45,11 @@ def search(source: str, output: str | None, explain: bool, as_json: bool, **aske
       hwosim search --polygon '83.7 -5.5 83.9 -5.5 83.8 -5.3' --key 'EFFEXPTM>100' --output found.vot
     """
     if source == "archive":
-        _refuse_for_the_archive(asked, output, explain)
+        _refuse_for_the_archive(asked, output, explain, save)
         rows = _archive(asked)
     else:
+        if save is not None:
+            _save(save, asked)
         found = _catalog(asked, full=output is not None, explain=explain)
         if output is not None:
             from hwosim_assets.catalog.export import write_found
@@ -92,13 +95,25 @@ def _catalog(asked: dict[str, Any], *, full: bool, explain: bool) -> pa.Table:
     return found.rows
 
 
+def _save(name: str, asked: dict[str, Any]) -> None:
+    """Keep a search under a name, with what it finds now."""
+    from hwosim_assets.catalog.baskets import run_basket
+    from hwosim_assets.lake.store import Lake
+    from hwosim_assets.lake.tables import Tables
+    from hwosim_assets.settings import Settings
+
+    settings = Settings()
+    run = run_basket(name, Lake.from_settings(settings), Tables.from_settings(settings), question_of(asked))
+    say(f"saved as basket {name}, run {run['run']}")
+
+
 _ARCHIVE_KNOWS = {"program", "instrument", "product_type", "level", "cone", "between", "radius"}
 
 
-def _refuse_for_the_archive(asked: dict[str, Any], output: str | None, explain: bool) -> None:
+def _refuse_for_the_archive(asked: dict[str, Any], output: str | None, explain: bool, save: str | None) -> None:
     """Refuse what only the catalog can be asked."""
     beyond = [name for name, value in asked.items() if value not in (None, ()) and name not in _ARCHIVE_KNOWS]
-    beyond += ["output"] * (output is not None) + ["explain"] * explain
+    beyond += ["output"] * (output is not None) + ["explain"] * explain + ["save"] * (save is not None)
     if beyond:
         option = {"optics": "filter", "tests": "key"}.get(beyond[0], beyond[0])
         raise click.UsageError(f"--{option} is for the catalog, not for --source archive")
