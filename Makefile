@@ -57,6 +57,7 @@ bench: $(READY) ## Print time and memory of every stage
 	$(BIN)/python -m benchmarks.queries
 	$(BIN)/python -m benchmarks.headers
 	$(BIN)/python -m benchmarks.perturb
+	$(BIN)/python -m benchmarks.stream_plan
 
 docs: $(READY) ## Make the generated pages and pictures of docs/
 	$(BIN)/python docs/make_effect_pictures.py
