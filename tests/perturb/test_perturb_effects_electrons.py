@@ -12,8 +12,11 @@ from scipy import stats
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb import Product
+from hwosim_assets.perturb.effect import Task
 from hwosim_assets.perturb.effects.electrons import multiplied
+from hwosim_assets.perturb.effects.telegraph import Map, Process
 from hwosim_assets.perturb.rng import Stream
+from hwosim_assets.perturb.spec import PlannedEffect
 
 Make = Callable[..., Product]
 SIDE = 512
@@ -249,6 +252,192 @@ def test_the_planes_of_an_emccd_say_its_noise_unless_told_not_to() -> None:
     np.testing.assert_array_equal(half.plane("SCI"), out.plane("SCI"))
 
 
+# ------------------------------------------------------------------------------ A8 telegraph noise
+
+TWO = {"fraction": 0.05, "amplitude": "50 e-", "decades": 0.0, "low_dwell": "60 s", "high_dwell": "30 s"}
+
+
+def long_ramp(groups: int, **cards: object) -> Product:
+    """Return a dark ramp of a read every 10 s."""
+    days = 60000.0 + groups * 10.0 / 86400
+    return ramp(np.zeros((40, 40)), groups, EXPEND=days, EXPMID=(60000.0 + days) / 2, **cards)
+
+
+def upper(product: Product, **options: object) -> np.ndarray:
+    """Return (groups, pixels that switch): whether they are in their upper state."""
+    shown = change(product, perturbed(product, telegraph_noise={**TWO, **options})[0])[0].reshape(-1, 1600) * 2.1 / 50
+    return np.asarray(shown[:, (shown != 0).any(axis=0)])
+
+
+def test_pixels_have_two_levels_and_stay_in_them_for_exponential_times() -> None:
+    product = long_ramp(2000)
+    shown = upper(product)
+    # 1600 pixels hold 80 that switch, in expectation.
+    assert abs(shown.shape[1] - 80) < 4 * np.sqrt(80 * 0.95)
+    np.testing.assert_allclose(shown, np.rint(shown), atol=1e-9)
+    assert set(np.rint(shown).ravel()) == {0.0, 1.0}
+
+    def chances(high: float) -> tuple[float, float]:
+        states = np.rint(upper(product, high_dwell=high)).T.astype(int)
+        found = []
+        for state, leave in ((0, 1 / 3), (1, 2 / 3)):
+            # Seen every 10 s, dwell times of a two-state process are geometric, exactly.
+            chance = leave * (1 - np.exp(-10 * (1 / 60 + 1 / 30)))
+            runs = np.concatenate([_runs(row, state) for row in states])
+            law = stats.geom(chance)
+            edges = np.unique(law.ppf(np.linspace(0, 1, 13)[1:-1]))
+            counts = np.bincount(np.searchsorted(edges, runs, side="left"), minlength=edges.size + 1)
+            expected = np.diff([0.0, *law.cdf(edges), 1.0]) * runs.size
+            found.append(float(stats.chisquare(counts, expected).pvalue))
+        return found[0], found[1]
+
+    assert min(chances(30.0)) > 1e-3
+    assert min(chances(33.0)) < 1e-4
+
+
+def _runs(states: np.ndarray, of: int) -> np.ndarray:
+    """Return the lengths of whole runs of a state."""
+    edges = np.flatnonzero(np.diff(states)) + 1
+    starts, lengths = edges[:-1], np.diff(edges)
+    return np.asarray(lengths[states[starts] == of])
+
+
+def test_moments_of_renewal_leave_exponential_dwell_times() -> None:
+    step = PlannedEffect(
+        effect="telegraph_noise", label="", stage="noise", severity=None, amplitude=1.0,
+        parameters={"low_dwell": 60.0, "high_dwell": 30.0},
+    )  # fmt: skip
+    product = scene(FLAT)
+    stream = Stream(1, "telegraph_noise", "", "detector X", "renewals")
+    process = Process(Task(step, product, 1, "x"), Map(np.arange(50), np.ones(50), ((stream, 50, np.arange(50)),)))
+    dwells: dict[bool, list[float]] = {False: [], True: []}
+    pairs = [process.renewals(cell) for cell in range(200)]
+    for pixel in range(50):
+        moments = np.concatenate([times[:, pixel] for times, _ in pairs])
+        states = np.concatenate([uppers[:, pixel] for _, uppers in pairs])[np.isfinite(moments)]
+        moments = moments[np.isfinite(moments)]
+        assert (np.diff(moments) > 0).all()
+        turns = np.flatnonzero(np.diff(states.astype(int))) + 1
+        for state, length in zip(states[turns[:-1]], np.diff(moments[turns]), strict=True):
+            dwells[bool(state)].append(float(length))
+    for state, mean in ((False, 60.0), (True, 30.0)):
+        assert stats.kstest(dwells[state], stats.expon(scale=mean).cdf).pvalue > 1e-3
+        assert stats.kstest(dwells[state], stats.expon(scale=1.1 * mean).cdf).pvalue < 1e-3
+
+
+def test_slopes_scatter_by_what_their_planes_say_and_an_amplitude_off_by_a_tenth_does_not() -> None:
+    product = scene(np.broadcast_to(FLAT[:128], (20, 128, 512)).copy(), TGROUP=20.0, EXPEND=60000.0 + 4000.0 / 86400)
+    options = {**TWO, "fraction": 0.02}
+    out = perturbed(product, telegraph_noise=options)[0]
+    claimed = change(product, out, "VAR_RNOISE")
+    chosen = claimed[0] > claimed.max() / 2
+
+    def ratio(shown: Product) -> tuple[float, float]:
+        added = change(product, shown)[:, chosen] / np.sqrt(claimed.max())
+        return float((added**2).mean()), 4 * np.sqrt(float((added**4).mean()) / added.size)
+
+    found, tolerance = ratio(out)
+    assert tolerance < 0.1
+    assert found == pytest.approx(1, abs=tolerance)
+    assert ratio(perturbed(product, telegraph_noise={**options, "amplitude": 55.0})[0])[0] > 1 + tolerance
+
+
+def test_a_pixel_of_a_detector_is_in_one_state_whatever_product_shows_it() -> None:
+    whole = long_ramp(200)
+    every = np.rint(change(whole, perturbed(whole, telegraph_noise=TWO)[0])[0] * 2.1 / 50)
+    # The second half of the exposure alone, in another file.
+    late = 60000.0 + 1000.0 / 86400
+    half = ramp(np.zeros((40, 40)), 100, EXPSTART=late, EXPMID=late, EXPEND=late + 1000.0 / 86400)
+    half = Product("jw99_other_ramp.fits", half.content)
+    other = np.rint(change(half, perturbed(half, telegraph_noise=TWO)[0])[0] * 2.1 / 50)
+    np.testing.assert_array_equal(other, every[100:])
+    part = ramp(np.zeros((10, 12)), 200, SUBSTRT1=5, SUBSTRT2=3, EXPEND=60000.0 + 2000.0 / 86400)
+    window = np.rint(change(part, perturbed(part, telegraph_noise=TWO)[0])[0] * 2.1 / 50)
+    np.testing.assert_array_equal(window, every[:, 2:12, 4:16])
+
+
+def test_pixels_that_switch_are_flagged_and_nested_in_severity() -> None:
+    product = scene(FLAT)
+    maps = []
+    for severity in (1, 2, 3.5, 5):
+        out, note = perturbed(product, telegraph_noise={"severity": severity})
+        maps.append((out.plane("DQ") & int(DQ.TELEGRAPH)) > 0)
+        assert maps[-1].sum() == note["pixels"]
+    for fewer, more in itertools.pairwise(maps):
+        assert not (fewer & ~more).any()
+    assert maps[-1].mean() == pytest.approx(0.03, abs=4 * np.sqrt(0.03 / FLAT.size))
+    silent = perturbed(product, telegraph_noise={"severity": 5, "dq": "silent", "err": "stale"})[0]
+    np.testing.assert_array_equal(silent.plane("SCI"), out.plane("SCI"))
+    for plane in ("DQ", "ERR", "VAR_RNOISE"):
+        np.testing.assert_array_equal(silent.plane(plane), product.plane(plane))
+
+
+# ------------------------------------------------------------------------------ A11 dark decay
+
+
+@pytest.mark.parametrize("asked", [23.0, 25.3])
+def test_the_fitted_time_constant_is_tau(asked: float) -> None:
+    product = ramp(np.full((32, 40), 50.0), 10, EXPEND=60000.0 + 100.0 / 86400)
+    out, note = perturbed(product, dark_decay={"amplitude": 100.0, "tau": asked})
+    shown = change(product, out)[0] * 2.1
+    assert note["first_read_s"] == pytest.approx(10.0)
+    fitted = -1 / np.polyfit(10.0 * np.arange(1, 11), np.log(shown.mean(axis=(1, 2))), 1)[0]
+    assert bool(fitted == pytest.approx(23.0, rel=0.05)) is (asked == 23.0)
+    # Rows are read one after the other: 52 clocks of 10 us later each.
+    np.testing.assert_allclose(shown[0, 1:] / shown[0, :-1], np.exp(-52e-5 / asked), rtol=1e-6)
+    assert shown[0, 0, 0] == pytest.approx(100 * np.exp(-10 / asked), rel=1e-4)
+
+
+def test_slopes_of_the_first_integrations_fall_and_the_mean_of_all_falls_less() -> None:
+    end = 60000.0 + 400.0 / 86400
+    cube = scene(np.broadcast_to(FLAT[:64], (4, 64, 512)).copy(), EXPEND=end, TGROUP=10.0)
+    shown = change(cube, perturbed(cube, dark_decay={"amplitude": 1000.0})[0])[:, 0, 100] * K
+    reads = 1000 * np.exp(-(100.0 * np.arange(4)[:, None] + 10.0 * np.arange(1, 11)) / 23)
+    slopes = np.array([np.polyfit(np.arange(10), row, 1)[0] * 10 for row in reads])
+    np.testing.assert_allclose(shown, slopes, rtol=2e-3, atol=1e-2)
+    assert shown[0] < -100
+    image = scene(FLAT, NINTS=4, EXPEND=end, TGROUP=10.0)
+    mean = change(image, perturbed(image, dark_decay={"amplitude": 1000.0})[0])[0, 100] * K
+    assert mean == pytest.approx(slopes.sum(), rel=2e-3)
+
+
+# ------------------------------------------------------------------------------ A12 quantisation
+
+
+@pytest.mark.parametrize("asked", [64.0, 70.4])
+def test_distinct_values_are_one_step_apart(asked: float) -> None:
+    product = scene(FLAT * np.random.default_rng(4).uniform(0.9, 1.1, FLAT.shape))
+    out, _ = perturbed(product, quantization={"step": asked, "bias": 640.0})
+    spacing = np.diff(np.unique(values(out)[:, 64:].round(4))) * K
+    assert spacing.size > 5
+    assert bool(np.allclose(spacing, 64.0, rtol=2e-3)) is (asked == 64.0)
+    error = change(product, out) * K
+    n = error.size
+    # A uniform error has the kurtosis 1.8.
+    expected = asked * asked / 12
+    assert error.var() == pytest.approx(expected, rel=4 * np.sqrt(0.8 / n))
+    assert 4 * np.sqrt(0.8 / n) < 0.1
+    np.testing.assert_allclose(change(product, out, "VAR_RNOISE") * K * K, expected, rtol=1e-3)
+    assert abs(error).max() <= asked / 2 * 1.001
+
+
+def test_what_lies_below_the_bias_is_on_the_floor() -> None:
+    signal = FLAT.copy()
+    signal[:, 200:] = -0.7
+    out, note = perturbed(scene(signal), quantization={"step": 10.0, "bias": "500 e-"})
+    low = (out.plane("DQ") & int(DQ.AD_FLOOR)) > 0
+    np.testing.assert_array_equal(low, signal < -0.495)
+    np.testing.assert_allclose(values(out)[low], -50 * float(str(note["step"])), rtol=1e-5)
+    silent = perturbed(scene(signal), quantization={"step": 10.0, "dq": "silent"})[0]
+    assert not silent.plane("DQ").any()
+
+
+def test_reads_of_a_ramp_are_rounded_each() -> None:
+    product = ramp(np.full((16, 16), 50.0))
+    out = perturbed(product, quantization={"step": 21.0})[0]
+    np.testing.assert_allclose(values(out) / 10, np.rint(values(product) / 10), atol=1e-6)
+
+
 # ------------------------------------------------------------------------------ what has no such meaning
 
 
@@ -258,6 +447,12 @@ def test_the_planes_of_an_emccd_say_its_noise_unless_told_not_to() -> None:
         ("x1d", "dark_current", "no detector pixels"),
         ("i2d", "dark_current", "resampled"),
         ("uncal", "emccd_noise", "ramp"),
+        ("x1d", "telegraph_noise", "no detector pixels"),
+        ("i2d", "telegraph_noise", "resampled"),
+        ("s3d", "dark_decay", "resampled"),
+        ("x1d", "dark_decay", "spectrum"),
+        ("x1dints", "quantization", "no detector pixels"),
+        ("i2d", "quantization", "resampled"),
         ("x1d", "emccd_noise", "no detector pixels"),
         ("s3d", "emccd_noise", "resampled"),
     ],
