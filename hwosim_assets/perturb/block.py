@@ -327,9 +327,11 @@ class Block:
     def chunks(self) -> Iterator[Block]:
         """Yield the chunks of this block as blocks whose arrays are views of this one's."""
         for start in range(0, self.size, CHUNK):
-            yield self._part(slice(start, start + CHUNK))
+            yield self.part(slice(start, start + CHUNK))
 
-    def _part(self, part: slice) -> Block:
+    def part(self, part: slice) -> Block:
+        """Return a run of the pixels as a block whose arrays are views of this one's."""
+
         def cut(plane: NDArray[Any] | None) -> Any:
             return None if plane is None else plane[:, part]
 

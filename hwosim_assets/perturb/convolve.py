@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwosim_assets.perturb.rng import normal
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -19,8 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["convolve_signal"]
 
-#: Rows that are worked on at once, so that they stay in the cache.
-_BAND = 32
+#: Passes of a convolution, each as (dy, dx, weight).
+Steps = list[list[tuple[int, int, float]]]
+
+#: Pixels that are worked on at once, so that they stay in the cache.
+_BAND = 32768
+#: Squared weights below this change no variance in single precision.
+_LEAST = 1e-10
 
 
 def convolve_signal(
@@ -49,45 +56,80 @@ def convolve_signal(
         Which words of the stream.
     """
     steps = _steps(kernel)
-    squares = [[(dy, dx, weight * weight) for dy, dx, weight in step] for step in steps]
+    squares = [[(dy, dx, weight * weight) for dy, dx, weight in step if weight * weight > _LEAST] for step in steps]
     reach = sum(max(abs(dy) for dy, _, _ in step) for step in steps)
     rows, columns = block.measurement.frame
-    inert = np.zeros((rows, columns), bool) if block.inert is None else block.inert.reshape(rows, columns)
+    height = max(_BAND // columns, 2 * reach, 1)
     for group in range(block.groups):
-        sci = block.sci[group].reshape(rows, columns)
-        shot = block.true["poisson"][group].reshape(rows, columns)
-        read = block.true["read"][group].reshape(rows, columns)
-        valid = np.isfinite(sci) & ~inert
-        before = np.where(valid, sci, np.zeros((), sci.dtype))
-        spread = np.where(valid, shot, np.zeros((), shot.dtype))
-        change = np.zeros_like(shot)
-        for top in range(0, rows, _BAND):
-            bottom = min(top + _BAND, rows)
-            low, high = max(top - reach, 0), min(bottom + reach, rows)
-            inner = slice(top - low, bottom - low)
-            weight = _applied(valid[low:high].astype(sci.dtype), steps)[inner]
-            here = valid[top:bottom]
-            weight = np.where(here, weight, np.ones((), weight.dtype))
-            share = _applied(valid[low:high].astype(sci.dtype), squares)[inner] / (weight * weight)
-            moved = _applied(before[low:high], steps)[inner] / weight
-            noise = stream.normal(block.plane(group), block.start + top * columns, (bottom - top) * columns, sub)
-            lacking = np.sqrt(np.maximum(1.0 - share, 0.0) * read[top:bottom]) * noise.reshape(here.shape)
-            sci[top:bottom] = np.where(here, moved + lacking, sci[top:bottom])
-            after = _applied(spread[low:high], squares)[inner] / (weight * weight)
-            change[top:bottom] = np.where(here, after - shot[top:bottom], np.zeros((), shot.dtype))
-        _change_poisson(block, group, change.reshape(-1), honest)
+        window, low = [np.empty((0, columns), block.sci.dtype)] * 3, 0
+        for top in range(0, rows, height):
+            bottom = min(top + height, rows)
+            window = _window(block, group, window, low, max(top - reach, 0), min(bottom + reach, rows))
+            low = max(top - reach, 0)
+            words = stream.bits(block.plane(group), block.start + top * columns, (bottom - top) * columns, sub)
+            part = block.part(slice(top * columns, bottom * columns))
+            _convolve_band(part, group, window, slice(top - low, bottom - low), (steps, squares), normal(words), honest)
 
 
-def _change_poisson(block: Block, group: int, change: NDArray[Any], honest: float) -> None:
-    """Add a change of the photon variance of one group."""
-    amount = np.zeros_like(block.true["poisson"])
-    amount[group] = change
-    block.add_variance("poisson", amount, honest)
+def _window(
+    block: Block, group: int, before: list[NDArray[Any]], start: int, low: int, high: int
+) -> list[NDArray[Any]]:
+    """Return signal, photon variance and validity of some rows, 0 where invalid.
+
+    Those that the window ``before``, from row ``start`` on, has already are taken from it: they may have been changed.
+    """
+    columns = block.measurement.frame[1]
+    fresh = slice((start + before[0].shape[0]) * columns, high * columns)
+    values, shot = block.sci[group, fresh].copy(), block.true["poisson"][group, fresh].copy()
+    valid = np.isfinite(values)
+    if block.inert is not None:
+        valid &= ~block.inert[fresh]
+    bad = np.flatnonzero(~valid)
+    values[bad] = shot[bad] = 0
+    new = (values, shot, valid.astype(values.dtype))
+    pairs = zip(before, new, strict=True)
+    return [np.concatenate([old[low - start :], rows.reshape(-1, columns)]) for old, rows in pairs]
+
+
+def _convolve_band(
+    part: Block,
+    group: int,
+    window: list[NDArray[Any]],
+    inner: slice,
+    kernels: tuple[Steps, Steps],
+    noise: NDArray[np.float32],
+    honest: float,
+) -> None:
+    """Convolve the rows ``inner`` of a window; ``part`` is what they are of the block."""
+    values, shot, valid = window
+    steps, squares = kernels
+    weight, share, moved, after = (
+        _applied(*pair)[inner].reshape(-1)
+        for pair in ((valid, steps), (valid, squares), (values, steps), (shot, squares))
+    )
+    bad = np.flatnonzero(valid[inner].reshape(-1) == 0)
+    weight[bad] = 1
+    moved /= weight
+    weight *= weight
+    after /= weight
+    share /= weight
+    np.subtract(1.0, share, out=share)
+    np.maximum(share, 0.0, out=share)
+    share *= part.true["read"][group]
+    np.sqrt(share, out=share)
+    share *= noise
+    moved += share
+    moved[bad] = part.sci[group, bad]
+    part.sci[group] = moved
+    change = np.zeros_like(part.sci)
+    np.subtract(after, part.true["poisson"][group], out=change[group])
+    change[group, bad] = 0
+    part.add_variance("poisson", change, honest)
 
 
 def _steps(
     kernel: NDArray[np.float64] | tuple[Sequence[float], Sequence[float]],
-) -> list[list[tuple[int, int, float]]]:
+) -> Steps:
     """Return the passes of a convolution, each as (dy, dx, weight) in a fixed order."""
     if isinstance(kernel, tuple):
         along_y, along_x = kernel
@@ -104,16 +146,18 @@ def _steps(
     return [taps]
 
 
-def _applied(values: NDArray[Any], steps: list[list[tuple[int, int, float]]]) -> NDArray[Any]:
+def _applied(values: NDArray[Any], steps: Steps) -> NDArray[Any]:
     """Return values spread by the passes; beyond the edge there is nothing."""
     rows, columns = values.shape
     for step in steps:
-        out = np.zeros_like(values)
+        centre = sum(weight for dy, dx, weight in step if dy == dx == 0)
+        out, one = values * values.dtype.type(centre), np.empty_like(values)
         for dy, dx, weight in step:
-            if abs(dy) >= rows or abs(dx) >= columns:
+            if dy == dx == 0 or abs(dy) >= rows or abs(dx) >= columns:
                 continue
             to = (slice(max(dy, 0), rows + min(dy, 0)), slice(max(dx, 0), columns + min(dx, 0)))
             source = (slice(max(-dy, 0), rows + min(-dy, 0)), slice(max(-dx, 0), columns + min(-dx, 0)))
-            out[to] += values[source] * values.dtype.type(weight)
+            np.multiply(values[source], values.dtype.type(weight), out=one[to])
+            out[to] += one[to]
         values = out
     return values

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["apply", "perturb_product"]
 
+#: Bytes of the arrays that freed memory is kept for: those of a frame of 2048 x 2048 and smaller. glibc raises what
+#: it keeps to the largest array that was freed, up to 32 MiB; before that, every array of a chunk comes from the system
+#: anew and is faulted in page by page, which takes longer than the arithmetic.
+_KEPT = 20 << 20
+np.empty(_KEPT, np.uint8)
+
 #: What a block tells the truth: its frame, marks and events.
 Told = tuple[int, list[Mark], list[Event]]
 

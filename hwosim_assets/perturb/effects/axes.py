@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 __all__ = [
+    "address_width",
     "cosine_of_turns",
     "detector_bits",
+    "detector_bits_at",
     "detector_normal",
     "detector_stream",
     "detector_xy",
@@ -82,8 +84,12 @@ def detector_xy(product: Product, measurement: Measurement, start: int, count: i
     fixed to the slit.
     """
     x0, y0 = (int(product.number(name) or 1) - 1 for name in ("SUBSTRT1", "SUBSTRT2"))
-    y, x = np.divmod(np.arange(start, start + count), measurement.frame[1])
-    return x + max(x0, 0), y + max(y0, 0)
+    width = measurement.frame[1]
+    first, skip = divmod(start, width)
+    rows = -(-(skip + count) // width)
+    part = slice(skip, skip + count)
+    x, y = np.arange(width) + max(x0, 0), np.arange(first, first + rows) + max(y0, 0)
+    return np.tile(x, rows)[part], np.repeat(y, width)[part]
 
 
 def detector_stream(task: Task, detector: str, name: str) -> Stream:
@@ -93,7 +99,7 @@ def detector_stream(task: Task, detector: str, name: str) -> Stream:
 
 def detector_bits(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64], sub: int = 0) -> NDArray[np.uint32]:
     """Return the fixed random words of detector pixels given row by row; a subarray sees its part."""
-    width = max(DETECTOR_WIDTH, -(-(int(x.max()) + 1) // DETECTOR_WIDTH) * DETECTOR_WIDTH)
+    width = address_width(int(x.max()) + 1)
     breaks = np.flatnonzero(np.diff(y * width + x) != 1) + 1
     firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks, [x.size]])
     pieces = [
@@ -119,6 +125,21 @@ def frame_bits(
         pieces.append(stream.bits(0, (y0 + row) * width + x0 + column, here))
         row, column, count = row + 1, 0, count - here
     return np.concatenate(pieces)
+
+
+def detector_bits_at(
+    stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64], width: int, sub: int = 0
+) -> NDArray[np.uint32]:
+    """Return the fixed random words of single detector pixels, in ascending order; see :func:`detector_bits`.
+
+    ``width`` is that of the address space: :func:`address_width` of all pixels of the frame.
+    """
+    return stream.bits_at(0, y * width + x, sub)
+
+
+def address_width(columns: int) -> int:
+    """Return the width of the address space of a detector of so many columns."""
+    return max(DETECTOR_WIDTH, -(-columns // DETECTOR_WIDTH) * DETECTOR_WIDTH)
 
 
 def detector_normal(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float32]:

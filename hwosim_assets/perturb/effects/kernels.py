@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["gaussian_taps", "require_image", "shift_kernel", "shift_taps", "spread"]
 
+#: Weights below this are left out: single precision does not see them.
+_LEAST = 1e-9
 #: Standard deviations at which a blur ends (1e-8 of it lies beyond).
 _REACH = 5.7
 
@@ -60,7 +62,7 @@ def gaussian_taps(sigma: float) -> list[float]:
             half = [value * 1e-250 for value in half]
     total = half[0] + 2.0 * math.fsum(half[1:])
     side = [rounded(value / total) for value in half[1 : reach + 1]]
-    while side and side[-1] < 1e-12:
+    while side and side[-1] < _LEAST:
         side.pop()
     return [*reversed(side), rounded(1.0 - 2.0 * math.fsum(side)), *side]
 

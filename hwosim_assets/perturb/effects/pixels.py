@@ -6,19 +6,28 @@ way (``telemetry``) and noise that comes and goes (``noise``).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.axes import detector_bits, detector_stream, detector_xy, on_detector
+from hwosim_assets.perturb.effects.axes import (
+    address_width,
+    detector_bits,
+    detector_bits_at,
+    detector_stream,
+    detector_xy,
+    on_detector,
+)
 from hwosim_assets.perturb.effects.signals import add_light
 from hwosim_assets.perturb.effects.state import WELL, integrations
 from hwosim_assets.perturb.exact import log, power
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
+from hwosim_assets.perturb.rng import normal
 from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
@@ -28,6 +37,7 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.budget import Budget
     from hwosim_assets.perturb.effect import Task
     from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.rng import Stream
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -85,28 +95,34 @@ def bad_pixels(task: Task, detector: str, x: Integers, y: Integers, fraction: fl
     shares = [task.number(name) for name in _KINDS]
     total = fraction * (1.0 + sum(shares))
     words = detector_bits(detector_stream(task, detector, "map"), x, y)
-    limit = np.minimum(total * _density(task, detector, x, y), 1.0) * 4294967296.0
-    bad = np.flatnonzero(words < limit)
-    how = detector_bits(detector_stream(task, detector, "kind"), x, y)[bad] / 4294967296.0 * (1.0 + sum(shares))
+    density = _density(task, detector, int(y.max()) + 1, int(x.max()) + 1)
+    # A word above the limit of the densest cell is bad nowhere; only the few others are looked at by cell.
+    most = min(total * float(density.max()), 1.0) * 4294967296.0
+    near = np.flatnonzero(words <= np.uint32(min(math.ceil(most), 4294967295)))
+    limit = np.minimum(total * density[y[near] // _CELL, x[near] // _CELL], 1.0) * 4294967296.0
+    bad = near[words[near] < limit]
+    width = address_width(int(x.max()) + 1)
+    words = detector_bits_at(detector_stream(task, detector, "kind"), x[bad], y[bad], width)
+    how = words / 4294967296.0 * (1.0 + sum(shares))
     edges = np.cumsum(shares)
     kind = np.searchsorted(edges, how, side="right")
     hot = bad[kind == len(_KINDS)]
-    bits = detector_bits(detector_stream(task, detector, "rate"), x, y)[hot]
-    rate = task.number("warm_rate") * power((bits + 0.5) / 4294967296.0, rounded(-1.0 / task.number("index")))
+    bits = detector_bits_at(detector_stream(task, detector, "rate"), x[hot], y[hot], width)
+    rate = task.number("warm_rate") * power(
+        (bits.astype(np.float64) + 0.5) / 4294967296.0, rounded(-1.0 / task.number("index"))
+    )
     return BadPixels(hot, rate, *(bad[kind == place] for place in range(len(_KINDS))))
 
 
-def _density(task: Task, detector: str, x: Integers, y: Integers) -> Floats:
-    """Return how dense bad pixels are in the cell of each pixel, relative to the mean: exponential where clustered."""
+def _density(task: Task, detector: str, height: int, width: int) -> Floats:
+    """Return how dense bad pixels are in each cell, relative to the mean: exponential where clustered."""
     share = task.number("clustering")
+    rows, columns = -(-height // _CELL), -(-width // _CELL)
     if share == 0:
-        return np.ones(x.shape)
-    row, column = y // _CELL, x // _CELL
-    rows, columns = np.arange(int(row.max()) + 1), np.arange(int(column.max()) + 1)
+        return np.ones((rows, columns))
     stream = detector_stream(task, detector, "cells")
-    table = np.concatenate([stream.bits(int(line), 0, columns.size) for line in rows]).reshape(rows.size, columns.size)
-    dense = -log((table + 0.5) / 4294967296.0)
-    return np.asarray((1.0 - share + share * dense)[row, column])
+    table = np.stack([stream.bits(line, 0, columns) for line in range(rows)])
+    return np.asarray(1.0 - share + share * -log((table.astype(np.float64) + 0.5) / 4294967296.0))
 
 
 def _number(name: str, doc: str, **more: Any) -> Parameter:
@@ -196,8 +212,8 @@ class HotPixels(Effect):
         found, added = self._maps[id(block.measurement)]
         stream, honest = self.task.stream(block.measurement.key), self.task.err_honest
         self._share_of_open(block, found.open)
-        _weaken(block, found.rc, _RC_SHARE, honest, stream.normal)
-        _weaken(block, found.open, _OPEN_SHARE, honest, stream.normal)
+        _weaken(block, found.rc, _RC_SHARE, honest, stream)
+        _weaken(block, found.open, _OPEN_SHARE, honest, stream)
         kept = np.ones(found.hot.size, bool) if block.inert is None else ~block.inert[found.hot]
         add_light(block, stream, found.hot[kept], added[kept], honest)
         hot = found.rate >= self.task.number("hot_rate")
@@ -221,15 +237,13 @@ class HotPixels(Effect):
         for group in range(1 if block.measurement.ramp else 0, block.groups):
             light = np.nan_to_num(block.sci[group, places] - first[places], nan=0.0, posinf=0.0, neginf=0.0) * part
             shot = block.true["poisson"][group, places] * (part * part)
-            change = np.zeros_like(block.sci)
             for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
                 inside = (y + dy >= 0) & (y + dy < rows) & (x + dx >= 0) & (x + dx < columns)
                 target = (y[inside] + dy) * columns + x[inside] + dx
                 # Each pixel has one neighbour in one direction, so no target comes twice.
                 block.sci[group, target] += light[inside]
-                change[group, target] += shot[inside]
-            if not block.measurement.ramp:
-                block.add_variance("poisson", change, self.task.err_honest)
+                if not block.measurement.ramp:
+                    block.add_variance("poisson", shot[inside], self.task.err_honest, target)
 
 
 def _neighbours(places: Integers, frame: tuple[int, ...]) -> Integers:
@@ -243,7 +257,7 @@ def _neighbours(places: Integers, frame: tuple[int, ...]) -> Integers:
     return np.unique(np.concatenate(found))
 
 
-def _weaken(block: Block, places: Integers, share: float, honest: float, draw: Any) -> None:
+def _weaken(block: Block, places: Integers, share: float, honest: float, stream: Stream) -> None:
     """Let pixels show a share of their charge: their photon noise shrinks with it, their read noise does not."""
     if not places.size:
         return
@@ -251,7 +265,7 @@ def _weaken(block: Block, places: Integers, share: float, honest: float, draw: A
     top_up = (1.0 - share * share) ** 0.5
     for group in range(1 if block.measurement.ramp else 0, block.groups):
         read = np.sqrt(block.true["read"][group, places])
-        noise = draw(block.plane(group), block.start, block.size, 1)[places]
+        noise = normal(stream.bits_at(block.plane(group), places + block.start, 1))
         block.sci[group, places] = first + share * (block.sci[group, places] - first) + top_up * read * noise
     if not block.measurement.ramp:
         block.scale_variance("poisson", share * share, honest, places)
