@@ -1,7 +1,8 @@
 """Planning a stream: seconds for 100 000 messages under every kind of schedule, faults and group times included.
 
-Holds: the run. It prints and asserts nothing; the goal is below 5 s on an idle core. Processor time, so that others at work beside it do not count. In the timing: make_plan from
-manifest rows in memory to the hash, and the order of sending.
+Holds: the run. It prints and asserts nothing; the goal is below 5 s on an idle core. Processor time, so that
+others at work beside it do not count. In the timing: make_plan from manifest rows in memory to the hash, and the
+order of sending.
 
     python -m benchmarks.stream_plan
 """
