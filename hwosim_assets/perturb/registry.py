@@ -26,8 +26,8 @@ _MODULES = (
     *("references", "signals", "sources", "losses", "clock", "schema", "damage"),
     *("persistence", "scene"),
     *("pixels", "state", "pointing", "wavefront", "particles", "snowballs", "bit_flips"),
-    *("correlated", "bias"),
     *("electrons", "reading"),
+    *("correlated", "bias"),
 )
 
 

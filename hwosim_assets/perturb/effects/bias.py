@@ -185,7 +185,7 @@ def frame_template(task: Task, detector: str, shape: tuple[int, int], width: flo
             Parameter(
                 "amplitude",
                 "rms over the detector in units of the read noise of a typical pixel",
-                severities=(0.01, 0.02, 0.04, 0.2, 1.0),
+                severities=(0.01, 0.02, 0.04, 0.3, 3.0),
                 high=1000.0,
                 source="0.04 is NGHXRG's (0.2 e- against 5.2 e- white); other levels are a proposal",
             ),

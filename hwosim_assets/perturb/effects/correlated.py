@@ -285,7 +285,7 @@ class PinkNoise(_Correlated):
             Parameter(
                 "amplitude",
                 "rms in units of the read noise",
-                severities=(0.02, 0.05, 0.1, 0.2, 0.6),
+                severities=(0.02, 0.05, 0.1, 0.3, 2.0),
                 high=100.0,
                 source="0.1 is NGHXRG's (0.5 e- against 5.2 e- white); others in the steps of pink noise, a proposal",
             ),
