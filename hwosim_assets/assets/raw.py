@@ -6,6 +6,7 @@ Holds: the asset of group ``raw``. Keep out the transfer itself (``hwosim_assets
 import dagster as dg
 
 from hwosim_assets import metadata
+from hwosim_assets.archive.listing import PRODUCT_LISTS
 from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS
 from hwosim_assets.assets.mast import ASK_AGAIN, products
 from hwosim_assets.catalog.changes import note_versions, record_reprocessing
@@ -44,7 +45,8 @@ def fits_files(context: dg.AssetExecutionContext, archive: ArchiveResource, lake
     store, tables = lake.lake(), lake.tables()
     note_versions(program, store, tables)  # those of an ingest that was killed before it could note them
     listed = tables.scan(ARCHIVE_PRODUCTS, {"program": program}).to_pylist()
-    result = ingest_program(program, listed, archive.client(), store, tables, home=Settings().home)
+    look = content_sha256(PRODUCT_LISTS, tables.scan(PRODUCT_LISTS, {"program": program}))
+    result = ingest_program(program, listed, archive.source(), store, tables, home=Settings().home, look=look)
     tables.replace(QUARANTINE, {"program": program, "stage": "raw"}, rejection_rows(program, result.rejections))
     tables.replace(AWAITED, {"program": program}, awaited_rows(program, result.awaited))
     changes = record_reprocessing(program, store, tables)

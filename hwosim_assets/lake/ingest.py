@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ import pyarrow as pa
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_assets.fits.names import program_key
+from hwosim_assets.lake.journal import Journal
 from hwosim_assets.lake.layout import raw_key
 from hwosim_assets.lake.rejections import Rejection
 from hwosim_assets.lake.spec import TableSpec
@@ -136,6 +136,7 @@ def ingest_program(
     tables: Tables,
     *,
     home: Path,
+    look: str = "",
     on_file: Callable[[str], None] | None = None,
 ) -> IngestResult:
     """Bring a program's files into the lake and commit their rows.
@@ -158,6 +159,9 @@ def ingest_program(
         Where their rows go.
     home : pathlib.Path
         State folder; part files lie in ``partial`` below it.
+    look : str, optional
+        Hash of what the archive listed. After a kill, files that were settled in the same look are not
+        asked about again.
     on_file : callable, optional
         Called with the file name after each file, whatever became of it.
 
@@ -174,16 +178,17 @@ def ingest_program(
         If a disk is full, or lake or tables fail. Nothing is lost: the next ingest goes on.
     """
     folder = home / "partial" / f"jw{program_key(program)}"
-    with _alone(folder):
+    with _alone(folder), closing(Journal(folder / "journal.jsonl", look)) as journal:
         lake.sweep()
-        ingest = _Ingest(program, source, lake, folder)
+        ingest = _Ingest(program, source, lake, folder, journal)
         known = {row["data_uri"]: row for row in tables.scan(RAW_FILES, {"program": program}).to_pylist()}
         listed, refused = _listed(products)
-        ingest.recall({**known, **ingest.journal()})
+        ingest.recall(known)
         outcomes = refused + ingest.run(listed, on_file)
         result = _result(program, outcomes, known)
         tables.replace(RAW_FILES, {"program": program}, result.rows)
         result.rows = tables.scan(RAW_FILES, {"program": program})
+        journal.forget()
         ingest.tidy(outcomes)
     return result
 
@@ -191,40 +196,29 @@ def ingest_program(
 class _Ingest:
     """One ingest under way."""
 
-    def __init__(self, program: str, source: ByteSource, lake: Lake, folder: Path) -> None:
+    def __init__(self, program: str, source: ByteSource, lake: Lake, folder: Path, journal: Journal) -> None:
         self.program = program
         self.source = source
         self.lake = lake
         self.folder = folder
         self.known: dict[str, dict[str, Any]] = {}
-        self._journal = folder / "journal.jsonl"
-        self._writing = threading.Lock()
+        self._journal = journal
+        self._settled: set[str] = set()
         self._stop = threading.Event()  # of the round under way
         self._counting = threading.Lock()
         self._silent = 0
 
-    def journal(self) -> dict[str, dict[str, Any]]:
-        """Return the rows of a killed ingest; a torn last line is left out."""
-        rows: dict[str, dict[str, Any]] = {}
-        if self._journal.exists():
-            for line in self._journal.read_text().splitlines():
-                try:
-                    row = json.loads(line)
-                    row["ingested_at"] = datetime.fromisoformat(row["ingested_at"])
-                except ValueError:
-                    continue
-                rows[row["data_uri"]] = row
-        return rows
-
-    def recall(self, rows: dict[str, dict[str, Any]]) -> None:
-        """Take the rows whose objects lie in the lake, whole."""
+    def recall(self, committed: dict[str, dict[str, Any]]) -> None:
+        """Take the rows whose objects lie in the lake, whole: those of a killed ingest before those committed."""
+        noted, settled = self._journal.read()
         sizes = {stored.key: stored.size for stored in self.lake.list(f"raw/jw{self.program}")}
-        for data_uri, row in rows.items():
+        for data_uri, row in (committed | noted).items():
             size = sizes.get(row["key"])
             if size is None and (stored := self.lake.head(row["key"])):
                 size = stored.size
             if size == row["size_bytes"]:
                 self.known[data_uri] = row
+        self._settled = settled & self.known.keys()
 
     def run(self, products: list[_Product], on_file: Callable[[str], None] | None) -> list[_Outcome]:
         """Try every file, then once more those that may come another time; raise when the archive is down."""
@@ -273,7 +267,7 @@ class _Ingest:
             outcome.refused = before or RefusedError("stopped", "the ingest was stopped")
             return outcome
         try:
-            if outcome.row is None or not self._unchanged(outcome.product, outcome.row):
+            if outcome.row is None or not self._is_here(outcome.product, outcome.row):
                 self._bring(outcome)
             outcome.refused = None
         except RefusedError as refused:
@@ -282,6 +276,16 @@ class _Ingest:
             outcome.refused = RefusedError("file_name", f"{error.thing} {error.reason}", error.mend)
         self._listen(outcome)
         return outcome
+
+    def _is_here(self, product: _Product, row: dict[str, Any]) -> bool:
+        """Find out whether the archive's present file is the one in the lake; after a kill, once in a look."""
+        listed = product.wanted.size
+        if product.wanted.data_uri in self._settled and listed in (None, row["size_bytes"]):
+            return True
+        if not self._unchanged(product, row):
+            return False
+        self._journal.add(row)
+        return True
 
     def _unchanged(self, product: _Product, row: dict[str, Any]) -> bool:
         """Ask whether the archive's file is the one in the lake: by hash, else by entity tag, else by size."""
@@ -325,8 +329,7 @@ class _Ingest:
             "ingest_id": ingest_id,
             "ingested_at": datetime.now(UTC),
         }
-        with self._writing, local_disk(self._journal), self._journal.open("a") as journal:
-            journal.write(json.dumps(row, default=datetime.isoformat) + "\n")
+        self._journal.add(row)
         try:
             self.lake.take_in(key, part.path)
         except AlreadyStoredError:
@@ -336,8 +339,7 @@ class _Ingest:
         return row
 
     def tidy(self, outcomes: list[_Outcome]) -> None:
-        """After the commit, forget the journal and every part file that no refused file will continue."""
-        self._journal.unlink(missing_ok=True)
+        """After the commit, forget every part file that no refused file will continue."""
         going_on = {
             PartFile(self.folder, outcome.product.wanted.data_uri).path.stem
             for outcome in outcomes

@@ -173,10 +173,12 @@ class PartFile:
         """Return how many bytes are here and their entity tag; ``(0, "")`` where they cannot be continued."""
         try:
             etag = json.loads(self._note.read_text())["etag"]
-            size = self.path.stat().st_size
+            found = self.path.stat()
         except (OSError, ValueError, KeyError, TypeError):
             return 0, ""
-        return (size, etag) if isinstance(etag, str) and etag.startswith('"') else (0, "")
+        if found.st_nlink > 1:  # an object of the lake by now: the ingest was killed before this name went
+            return 0, ""
+        return (found.st_size, etag) if isinstance(etag, str) and etag.startswith('"') else (0, "")
 
     def begin(self, etag: str | None) -> None:
         """Start anew with the version of the file that has this entity tag."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from hwosim_assets.lake import ingest as ingest_module
 from hwosim_assets.lake.ingest import RAW_FILES, IngestResult, ingest_program
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
+from hwosim_assets.lake.transfer import PartFile
 
 
 @pytest.fixture
@@ -455,9 +457,71 @@ def test_a_journal_with_a_torn_line_is_read_up_to_it(local: tuple[Lake, Tables],
     archive = archive_of(2)
     row = run(archive, local, state).rows.to_pylist()[0]
     journal = state / "partial" / f"jw{PROGRAM}" / "journal.jsonl"
-    line = json.dumps(row, default=str)
+    line = json.dumps({"look": "a", "row": row}, default=str)
     journal.write_text(line + "\n" + line[: len(line) // 2])
     assert run(archive, local, state).kept_files == 2
+
+
+def test_after_a_kill_a_file_is_asked_about_once_in_a_look(local: tuple[Lake, Tables], state: Path) -> None:
+    archive = archive_of(4)
+    run(archive, local, state, look="a")
+    settled: list[str] = []
+
+    def killed(name: str) -> None:
+        settled.append(name)
+        if len(settled) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(archive, local, state, look="b", on_file=killed)
+    archive.asked.clear()
+    run(archive, local, state, look="b")
+    assert not set(settled) & set(archive.asked)
+    archive.asked.clear()
+    run(archive, local, state, look="b")
+    assert sorted(archive.asked) == names(4), "that look is over"
+
+
+def test_what_was_settled_yesterday_is_asked_about_again(local: tuple[Lake, Tables], state: Path) -> None:
+    archive = archive_of(2)
+
+    def killed(name: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(archive, local, state, look="a", on_file=killed)
+    os.utime(state / "partial" / f"jw{PROGRAM}" / "journal.jsonl", (0, 0))
+    archive.asked.clear()
+    result = run(archive, local, state, look="a")
+    assert len(archive.asked) == result.kept_files >= 1
+
+
+def test_a_look_that_lists_something_else_asks_about_every_file(local: tuple[Lake, Tables], state: Path) -> None:
+    archive = archive_of(2)
+
+    def killed(name: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(archive, local, state, look="a", on_file=killed)
+    for name in names(2):
+        archive.files[name] = b"#" * len(archive.files[name])
+    result = run(archive, local, state, look="b")
+    assert {local[0].read(row["key"]) for row in result.rows.to_pylist()} == set(archive.files.values())
+
+
+def test_a_part_file_that_is_an_object_already_is_not_written_to(local: tuple[Lake, Tables], state: Path) -> None:
+    """A kill between the two steps of moving a file leaves it under both names."""
+    archive = archive_of(1)
+    row = run(archive, local, state).rows.to_pylist()[0]
+    content, part = archive.files[names(1)[0]], PartFile(state / "partial" / f"jw{PROGRAM}", uri(names(1)[0]))
+    part.begin(archive.etag(names(1)[0]))
+    os.link(local[0].place.folder / row["key"], part.path)  # type: ignore[operator]
+    local[1].replace(RAW_FILES, {"program": PROGRAM}, RAW_FILES.schema.empty_table())
+    archive.files[names(1)[0]] = content + b"more"
+    result = run(archive, local, state)
+    assert local[0].read(row["key"]) == content
+    assert local[0].read(result.rows["key"][0].as_py()) == content + b"more"
 
 
 @pytest.fixture
