@@ -25,7 +25,7 @@ $(UV):
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 
 $(READY): pyproject.toml uv.lock | $(UV)
-	$(UV) sync --locked --quiet --all-extras --python $(PYTHON)
+	$(UV) sync --locked --quiet --all-extras --no-extra spark --python $(PYTHON)
 	@touch $@
 
 demo: $(READY) ## Run the whole chain on a generated archive and show where to look
@@ -50,6 +50,7 @@ format: $(READY) ## Format the code
 
 integration: $(READY) ## Run the tests against real servers and a browser; installs what is missing where it may
 	./tests/integration/install
+	-$(UV) sync --locked --quiet --all-extras --python $(PYTHON) # Spark, 430 MB; where it cannot be had its tests skip
 	$(BIN)/pytest -m integration tests
 
 bench: $(READY) ## Print time and memory of every stage
