@@ -161,6 +161,10 @@ class Installation:
             tables = {name[-1]: catalog.load_table(name).current_snapshot() for name in names}
         return {name: snapshot.snapshot_id if snapshot else None for name, snapshot in tables.items()}
 
+    def objects(self) -> set[str]:
+        """Return the keys of the lake's objects, but for those of the table that keeps what each run checked."""
+        return {each.key for each in self.lake().list() if f"/{CHECK_RESULTS.name}/" not in each.key}
+
     def close(self) -> None:
         broker.stop(self.home)
 

@@ -184,7 +184,7 @@ def test_every_check_is_recorded_for_the_program(taken: Installation) -> None:
 
 
 def test_an_unchanged_program_moves_writes_and_publishes_nothing(taken: Installation, proxy: Proxy) -> None:
-    before = (named(taken.versions(FIELD)), taken.ends(), taken.snapshots(), {each.key for each in taken.lake().list()})
+    before = (named(taken.versions(FIELD)), taken.ends(), taken.snapshots(), taken.objects())
     assert set(before[0]) == ASSETS | per_scenario(ROUGH)
     assert sum(before[1].values()) > 0
     proxy.downloads.clear()
@@ -194,7 +194,7 @@ def test_an_unchanged_program_moves_writes_and_publishes_nothing(taken: Installa
     assert named(taken.versions(FIELD)) == before[0]
     assert taken.ends() == before[1]
     assert taken.snapshots() == before[2]
-    assert {each.key for each in taken.lake().list()} == before[3]
+    assert taken.objects() == before[3]
     said = taken.materialized(FIELD)
     assert said["raw/fits_files"].metadata["bytes moved"].value == 0
     assert said["raw/fits_files"].metadata["files kept"].value == 4
