@@ -58,7 +58,9 @@ class Settings(BaseSettings):
     """The settings of this process.
 
     Attributes are documented in ``.env.example``; ``Settings()`` reads the environment at the time
-    of the call, so a test sets variables and constructs anew.
+    of the call, so a test sets variables and constructs anew. An environment other than ``dev`` has a lake, a
+    namespace of tables and topics of its own below those that are set, so that two of them share nothing even
+    where all else is set alike.
 
     Raises
     ------
@@ -104,13 +106,21 @@ class Settings(BaseSettings):
         return value.rstrip("/")
 
     def model_post_init(self, _context: object) -> None:
-        """Derive the lake and the table catalog from the state folder where they are not set."""
+        """Derive what is not set from the state folder, and set environments apart."""
         self.home = self.home.absolute()
         if not self.lake_uri:
             self.lake_uri = (self.home / "lake").as_uri()
         self.lake_uri = self.lake_uri.rstrip("/")
+        if self.environment != "dev":
+            self.lake_uri += f"/{self.environment}"
+            self.topic_prefix = f"{self.environment}.{self.topic_prefix}"
         if not self.catalog_uri.get_secret_value():
             self.catalog_uri = SecretStr(f"sqlite:///{self.home / 'catalog.db'}")
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of this environment's tables in the catalog."""
+        return "hwosim" if self.environment == "dev" else f"hwosim_{self.environment}"
 
     def scenario_folders(self) -> list[Path]:
         """Return the folders of further scenario files (``HWOSIM_SCENARIO_PATH``), in order."""
@@ -120,15 +130,28 @@ class Settings(BaseSettings):
         """Return the scenarios that the sensors materialize and publish by themselves."""
         return [name.strip() for name in self.automated_scenarios.split(",") if name.strip()]
 
+    def schema_registry_client(self) -> dict[str, str]:
+        """Return the ``HWOSIM_SCHEMA_REGISTRY_*`` variables as properties of Confluent's registry client.
+
+        ``HWOSIM_SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO`` becomes ``basic.auth.user.info``, and so on. The values may be
+        secrets: never print them.
+        """
+        return _properties(f"{_PREFIX}SCHEMA_REGISTRY_")
+
     def kafka_client(self) -> dict[str, str]:
         """Return the ``HWOSIM_KAFKA_*`` variables as librdkafka properties.
 
         ``HWOSIM_KAFKA_SASL_USERNAME`` becomes ``sasl.username``, and so on; bootstrap servers are
         left out (they are found by the broker module). The values may be secrets: never print them.
         """
-        prefix = f"{_PREFIX}KAFKA_"
-        return {
-            name.removeprefix(prefix).lower().replace("_", "."): value
-            for name, value in os.environ.items()
-            if name.startswith(prefix) and name != "HWOSIM_KAFKA_BOOTSTRAP_SERVERS" and value
-        }
+        passed = _properties(f"{_PREFIX}KAFKA_")
+        return {name: value for name, value in passed.items() if name != "bootstrap.servers"}
+
+
+def _properties(prefix: str) -> dict[str, str]:
+    """Return the variables of a prefix as properties of a client: ``A_B`` behind it is ``a.b``."""
+    return {
+        name.removeprefix(prefix).lower().replace("_", "."): value
+        for name, value in os.environ.items()
+        if name.startswith(prefix) and value
+    }

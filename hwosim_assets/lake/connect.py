@@ -20,16 +20,14 @@ from hwosim_assets.settings import redacted
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
-__all__ = ["NAMESPACE", "BehindError", "catalog_errors", "connect"]
-
-NAMESPACE = "hwosim"
+__all__ = ["BehindError", "catalog_errors", "connect"]
 
 
 class BehindError(Exception):
     """Another writer was faster; what was compared is out of date."""
 
 
-def connect(uri: str, place: Place) -> Catalog:
+def connect(uri: str, place: Place, namespace: str) -> Catalog:
     """Open a table catalog and make the namespace of the lake.
 
     Parameters
@@ -39,6 +37,8 @@ def connect(uri: str, place: Place) -> Catalog:
         AWS Glue, with the credentials and the endpoint that the ``AWS_*`` variables name.
     place : Place
         Where the tables lie.
+    namespace : str
+        Made where it is not there.
 
     Raises
     ------
@@ -71,9 +71,9 @@ def connect(uri: str, place: Place) -> Catalog:
             "set HWOSIM_CATALOG_URI to sqlite:///file, postgresql+psycopg2://user:password@host/database, "
             "glue://region or https://…",
         ) from error
-    if not catalog.namespace_exists(NAMESPACE):
+    if not catalog.namespace_exists(namespace):
         with suppress(NamespaceAlreadyExistsError):
-            catalog.create_namespace(NAMESPACE)
+            catalog.create_namespace(namespace)
     return catalog
 
 

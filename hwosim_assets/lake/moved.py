@@ -14,7 +14,6 @@ import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
 from hwosim_assets.errors import HwosimError
-from hwosim_assets.lake.connect import NAMESPACE
 from hwosim_assets.lake.place import store_errors
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def whereabouts(tables: Tables) -> dict[str, Whereabouts]:
         if store.has(location):
             found[name] = "here" if location.startswith(root + "/") else "elsewhere"
         else:
-            found[name] = "moved" if store.has(_here(root, name, location)) else "lost"
+            found[name] = "moved" if store.has(_here(tables, name, location)) else "lost"
     return found
 
 
@@ -75,9 +74,9 @@ def mend(tables: Tables, name: str) -> None:
         raise HwosimError(f"table {name}", "was not moved", "see hwosim lake verify")
     store, root = _Files(tables), tables.place.iceberg_location
     was = _location(tables, name)
-    source = _here(root, name, was)
+    source = _here(tables, name, was)
     metadata = json.loads(store.read(source))
-    before, after = metadata["location"], f"{root}/hwosim/{name}"
+    before, after = metadata["location"], f"{root}/{tables.namespace}/{name}"
 
     def moved(location: str) -> str:
         return after + location.removeprefix(before) if location.startswith(before + "/") else location
@@ -124,9 +123,9 @@ def _location(tables: Tables, name: str) -> str:
 
     def asked(catalog: Catalog) -> str:
         if not isinstance(catalog, SqlCatalog):
-            return catalog.load_table((NAMESPACE, name)).metadata_location
+            return catalog.load_table((tables.namespace, name)).metadata_location
         with Session(catalog.engine) as session:
-            place = (IcebergTables.table_namespace == NAMESPACE, IcebergTables.table_name == name)
+            place = (IcebergTables.table_namespace == tables.namespace, IcebergTables.table_name == name)
             chosen = select(IcebergTables.metadata_location)
             return str(session.scalar(chosen.where(IcebergTables.catalog_name == catalog.name, *place)))
 
@@ -143,7 +142,7 @@ def _point(tables: Tables, name: str, was: str, now: str) -> None:
         if not isinstance(catalog, SqlCatalog):
             return 0
         with Session(catalog.engine) as session:
-            place = (IcebergTables.table_namespace == NAMESPACE, IcebergTables.table_name == name)
+            place = (IcebergTables.table_namespace == tables.namespace, IcebergTables.table_name == name)
             row = update(IcebergTables).where(IcebergTables.catalog_name == catalog.name, *place)
             done = session.execute(row.where(IcebergTables.metadata_location == was).values(metadata_location=now))
             session.commit()
@@ -153,8 +152,9 @@ def _point(tables: Tables, name: str, was: str, now: str) -> None:
         raise HwosimError(f"table {name}", "was mended or changed by another process", "look again")
 
 
-def _here(root: str, name: str, location: str) -> str:
-    return f"{root}/hwosim/{name}/metadata/{location.rsplit('/', 1)[1]}"
+def _here(tables: Tables, name: str, location: str) -> str:
+    root = f"{tables.place.iceberg_location}/{tables.namespace}"
+    return f"{root}/{name}/metadata/{location.rsplit('/', 1)[1]}"
 
 
 def _list_moved(store: _Files, location: str, moved: Any) -> str:

@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from hwosim_assets.errors import HwosimError
 from hwosim_assets.lake.compact import Compacted, compact
-from hwosim_assets.lake.connect import NAMESPACE, BehindError, catalog_errors, connect
+from hwosim_assets.lake.connect import BehindError, catalog_errors, connect
 from hwosim_assets.lake.content import content_sha256, fitted, with_stored_volatile
 from hwosim_assets.lake.datafile import bucket_of, rows_of, write_rows
 from hwosim_assets.lake.place import Place, store_errors
@@ -78,18 +78,21 @@ class Tables:
         ``sqlite:///…``, ``postgresql+psycopg2://…``, ``glue://region`` or the URL of a REST catalog.
     warehouse_uri : str
         Root URI of the tables, ``file://`` or ``s3://``.
+    namespace : str
+        Of the tables in the catalog: each environment has its own.
     """
 
-    def __init__(self, catalog_uri: str, warehouse_uri: str) -> None:
+    def __init__(self, catalog_uri: str, warehouse_uri: str, namespace: str = "hwosim") -> None:
         self.place = Place.parse(warehouse_uri)
+        self.namespace = namespace
         self._catalog_uri = catalog_uri
         self._catalog: Catalog | None = None
         self._opening = threading.Lock()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Tables:
-        """Return the tables of ``HWOSIM_CATALOG_URI``, below ``tables/`` of ``HWOSIM_LAKE_URI``."""
-        return cls(settings.catalog_uri.get_secret_value(), settings.lake_uri + "/tables")
+        """Return the environment's tables in ``HWOSIM_CATALOG_URI``, below ``tables/`` of its lake."""
+        return cls(settings.catalog_uri.get_secret_value(), settings.lake_uri + "/tables", settings.namespace)
 
     # ------------------------------------------------------------------ reading
 
@@ -157,7 +160,9 @@ class Tables:
         BackendAbsentError
             If the catalog cannot be reached.
         """
-        return self._beside_others("catalog", lambda: sorted(name[-1] for name in self._open().list_tables(NAMESPACE)))
+        return self._beside_others(
+            "catalog", lambda: sorted(name[-1] for name in self._open().list_tables(self.namespace))
+        )
 
     def open(self, name: str) -> Table:
         """Return a table as it is now, for readers that plan by themselves.
@@ -167,7 +172,7 @@ class Tables:
         BackendAbsentError
             If the catalog cannot be reached.
         """
-        return self._beside_others(name, lambda: self._open().load_table((NAMESPACE, name)))
+        return self._beside_others(name, lambda: self._open().load_table((self.namespace, name)))
 
     def look(self, name: str, once: Callable[[Table], T]) -> T | None:
         """Read a table in a way of one's own; begun anew when a file was swept meanwhile.
@@ -193,7 +198,7 @@ class Tables:
 
         def loaded() -> T | None:
             try:
-                table = self._open().load_table((NAMESPACE, name))
+                table = self._open().load_table((self.namespace, name))
             except NoSuchTableError:
                 return None
             return once(table)
@@ -325,7 +330,7 @@ class Tables:
 
         def once() -> Compacted:
             try:
-                return compact(self._open().load_table((NAMESPACE, name)), min_files, on_group)
+                return compact(self._open().load_table((self.namespace, name)), min_files, on_group)
             except (CommitFailedException, ValidationException) as error:
                 raise BehindError from error
 
@@ -356,7 +361,7 @@ class Tables:
 
         def once() -> Expired:
             try:
-                return expire(self._open().load_table((NAMESPACE, name)), keep, older_than)
+                return expire(self._open().load_table((self.namespace, name)), keep, older_than)
             except CommitFailedException as error:
                 raise BehindError from error
             except ValueError as error:
@@ -379,7 +384,7 @@ class Tables:
         """
         from hwosim_assets.lake.store import Lake
 
-        self._beside_others("catalog", lambda: self._open().list_tables(NAMESPACE))
+        self._beside_others("catalog", lambda: self._open().list_tables(self.namespace))
         Lake(self.place.uri).check()
 
     def with_catalog(self, once: Callable[[Catalog], T]) -> T:
@@ -395,14 +400,14 @@ class Tables:
     def _open(self) -> Catalog:
         with self._opening:
             if self._catalog is None:
-                self._catalog = connect(self._catalog_uri, self.place)
+                self._catalog = connect(self._catalog_uri, self.place, self.namespace)
             return self._catalog
 
     def _load(self, spec: TableSpec) -> Table | None:
         from pyiceberg.exceptions import NoSuchTableError
 
         try:
-            return self._open().load_table((NAMESPACE, spec.name))
+            return self._open().load_table((self.namespace, spec.name))
         except NoSuchTableError:
             return None
 
@@ -422,7 +427,7 @@ class Tables:
             # Bounds are cut to 16 characters by default, and could not tell long scenario names apart.
             **{f"write.metadata.metrics.column.{name}": "full" for name in spec.scope},
         }
-        name = (NAMESPACE, spec.name)
+        name = (self.namespace, spec.name)
         try:
             with (
                 self._open().create_table_transaction(name, spec.schema, properties=properties) as transaction,
