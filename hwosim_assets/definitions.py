@@ -15,7 +15,9 @@ from hwosim_assets import automation
 from hwosim_assets.assets import default_assets
 from hwosim_assets.assets.perturbed import perturbed_key
 from hwosim_assets.checks import default_checks
+from hwosim_assets.column_lineage import ASSETS_COLUMNS
 from hwosim_assets.jobs import program_job, refresh_job
+from hwosim_assets.lineage import described
 from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.resources import ArchiveResource, LakeResource
 from hwosim_assets.sensors import default_sensors
@@ -50,7 +52,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None, settings: Settings
     judged = [perturbed_key(name) for name in automated]
     refresh = refresh_job(automated)
     return dg.Definitions(
-        assets=automation.automated_assets(assets, graph),
+        assets=described(automation.automated_assets(assets, graph), ASSETS_COLUMNS),
         asset_checks=[*checks, *automation.inputs_current_checks(graph, judged)],
         jobs=[program_job, refresh],
         sensors=[

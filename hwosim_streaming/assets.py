@@ -4,21 +4,41 @@ Holds: the factory of group ``stream``, the topics as external assets, ``report/
 out planning, publishing and proving (the modules beside this one that know nothing of Dagster).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from hwosim_assets import metadata
 from hwosim_assets.assets.perturbed import perturbed_key, truth_key
+from hwosim_assets.column_lineage import Columns
+from hwosim_assets.lineage import code_references
 from hwosim_assets.partitions import jwst_program
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.resources import LakeResource
 from hwosim_assets.settings import Settings
+from hwosim_streaming import topics
+from hwosim_streaming.publication import PUBLICATIONS
 from hwosim_streaming.topics import topic_name
 
-__all__ = ["REPORT_KEY", "report_asset", "stream_asset", "stream_key", "topic_assets"]
+__all__ = ["REPORT_KEY", "STREAM_COLUMNS", "report_asset", "stream_asset", "stream_key", "topic_assets"]
 
 REPORT_KEY = dg.AssetKey(["report", "data_quality"])
+
+_MADE, _TRUE = "perturbed/{scenario}", "truth/{scenario}"
+#: The table of group ``stream``. What was planned, published and read back follows from what the products hold.
+STREAM_COLUMNS: Mapping[str, Columns] = {
+    "stream": Columns(
+        PUBLICATIONS,
+        rest=((_MADE, "layout_json"), (_MADE, "out_sha256")),
+        copied={_MADE: ("program", "scenario")},
+        made={
+            "plan_sha256": ((_MADE, "product_name"), (_MADE, "out_sha256"), (_MADE, "stream_time_mjd")),
+            "products": ((_MADE, "product_name"),),
+            "truths": ((_TRUE, "product_name"),),
+            **dict.fromkeys(("run_id", "broker_id", "topic", "published_at"), ()),
+        },
+    )
+}
 
 #: What a reader finds on each topic.
 TOPIC_DESCRIPTIONS = {
@@ -73,7 +93,9 @@ def topic_assets(scenarios: Sequence[Scenario], settings: Settings) -> list[dg.A
             group_name="kafka",
             deps=[frames] if family == "prediction" else published,
             kinds={"kafka"},
-            description=description,
+            description=f"{description} Lives on the broker of HWOSIM_KAFKA_BOOTSTRAP_SERVERS; nothing here makes or "
+            "checks it, the proof of what went onto it stands with `stream/<scenario>`.",
+            metadata={"dagster/code_references": code_references((topics.__file__, None))},
         )
         for family, description in TOPIC_DESCRIPTIONS.items()
     ]
@@ -93,7 +115,8 @@ def report_asset(scenarios: Sequence[Scenario]) -> dg.AssetsDefinition:
     def data_quality(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
         """One page per program over all stages: what was checked, found and refused.
 
-        Lies in the lake under ``reports/`` and is served at ``HWOSIM_REPORT_URL``.
+        Lies in the lake under ``reports/`` and is served at ``HWOSIM_REPORT_URL``. Passed means: no number that is
+        followed over time left its level with this program; whether the program itself is good is what the page says.
         """
         from hwosim_assets.quality.report import write_summary
 

@@ -1,8 +1,9 @@
 """The checks of the second code location.
 
-Holds: the proof of a publication (``stream/<scenario>``), and whether a number wandered with time
-(``report/data_quality``). Keep out the reconciliation itself (``hwosim_streaming.verify``), the statistics
-(``hwosim_assets.quality.drift``) and the adapter (``hwosim_assets.checks``).
+Holds: the proof of a publication (``stream/<scenario>``), whether the reports hold together, and whether a
+number wandered with time (``report/data_quality``). Keep out the reconciliation itself
+(``hwosim_streaming.verify``), the statistics (``hwosim_assets.quality.drift``) and the adapter
+(``hwosim_assets.checks``).
 """
 
 import warnings
@@ -16,7 +17,7 @@ from hwosim_assets.lake.tables import Tables
 from hwosim_assets.metadata import records
 from hwosim_assets.partitions import jwst_program
 from hwosim_assets.perturb.scenario import Scenario
-from hwosim_assets.quality.inputs import SuiteInput, stream_input
+from hwosim_assets.quality.inputs_delivery import SuiteInput, stream_input
 from hwosim_assets.resources import LakeResource
 from hwosim_assets.settings import Settings
 from hwosim_streaming.assets import REPORT_KEY, stream_key
@@ -26,7 +27,8 @@ __all__ = ["default_checks"]
 
 def default_checks(scenarios: Iterable[Scenario]) -> list[dg.AssetChecksDefinition]:
     """Return the checks of the second code location."""
-    return [*(_stream_checks(scenario.name) for scenario in scenarios), _drift_check()]
+    reports = gx_checks(REPORT_KEY, "report", jwst_program)
+    return [*(_stream_checks(scenario.name) for scenario in scenarios), reports, _drift_check()]
 
 
 def _stream_checks(scenario: str) -> dg.AssetChecksDefinition:

@@ -10,10 +10,11 @@ from typing import Any
 
 import dagster as dg
 
+from hwosim_assets.lineage import described
 from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.resources import LakeResource
 from hwosim_assets.settings import Settings
-from hwosim_streaming.assets import report_asset, stream_asset, topic_assets
+from hwosim_streaming.assets import STREAM_COLUMNS, report_asset, stream_asset, topic_assets
 from hwosim_streaming.checks import default_checks
 from hwosim_streaming.jobs import program_job, try_scenario_job
 from hwosim_streaming.sensors import publish_sensor
@@ -40,11 +41,14 @@ def build_defs(*, resources: Mapping[str, Any] | None = None, settings: Settings
     scenarios = list(found.values())
     automated = [scenario for scenario in scenarios if scenario.name in settings.automated()]
     return dg.Definitions(
-        assets=[
-            *(stream_asset(scenario) for scenario in scenarios),
-            report_asset(scenarios),
-            *topic_assets(scenarios, settings),
-        ],
+        assets=described(
+            [
+                *(stream_asset(scenario) for scenario in scenarios),
+                report_asset(scenarios),
+                *topic_assets(scenarios, settings),
+            ],
+            STREAM_COLUMNS,
+        ),
         asset_checks=default_checks(scenarios),
         jobs=[program_job, try_scenario_job(found)],
         sensors=[publish_sensor(automated, program_job)],

@@ -60,7 +60,8 @@ def perturbed_asset(scenario: Scenario) -> dg.AssetsDefinition:
                 kinds={"iceberg"},
                 code_version=version,
                 description=f"What `{scenario.name}` did to each product: every effect with its resolved numbers, keys "
-                "and masks, enough to replay the same bytes. Lies in the Iceberg table `truth`.",
+                "and masks, enough to replay the same bytes. Lies in the Iceberg table `truth`. Passed means: every "
+                "perturbed product has its record, which the checks of the perturbed products look at.",
             ),
         ],
     )

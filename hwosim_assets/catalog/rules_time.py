@@ -101,7 +101,7 @@ def _exposure(subject: Subject) -> Iterator[Finding]:
         yield found("exposure_time", f"EFFEXPTM is {exposed:g} s, {total} take others")
         return
     start, end = subject.facts.t_min, subject.facts.t_max
-    if not (lasted := _numbers(subject, "DURATION")) or start is None or end is None:
+    if not (lasted := _numbers(subject, "DURATION")) or start is None or end is None or end < start:
         return
     span = (end - start) * _SECONDS_PER_DAY
     if lasted[0] < exposed * (1 - _TOLERANCE):

@@ -62,6 +62,7 @@ def _equal(arguments: Mapping[str, Any]) -> str:
 _PHRASES: Mapping[str, Callable[[Mapping[str, Any]], str]] = MappingProxyType(
     {
         "ExpectColumnValuesToNotBeNull": lambda _: "{} present",
+        "ExpectColumnValuesToBeNull": lambda _: "{} empty",
         "ExpectColumnValuesToBeUnique": lambda _: "{} unique",
         "ExpectCompoundColumnsToBeUnique": lambda arguments: f"{', '.join(arguments['column_list'])} unique together",
         "ExpectColumnValuesToMatchRegex": lambda arguments: "{} like " + str(arguments["regex"]),

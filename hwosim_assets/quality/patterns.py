@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = [
     "CAOM_LEVELS",
+    "DATA_KINDS",
     "PROGRAM",
     "REFUSED_SHARE_FEW",
     "REFUSED_SHARE_LIMIT",
@@ -29,4 +30,6 @@ WAVELENGTH_M = (4.0e-7, 3.2e-5)
 WAVELENGTH_NM = (400.0, 32000.0)
 #: CAOM calibration levels; -1 is a planned observation.
 CAOM_LEVELS = (-1, 0, 1, 2, 3, 4)
+#: What CAOM calls the kinds of data.
+DATA_KINDS = ("image", "spectrum", "cube", "timeseries", "visibility", "measurements", "eventlist", "catalog")
 RIGHTS = r"(?i)^(?:public|exclusive_access|restricted)\Z"

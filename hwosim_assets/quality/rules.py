@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import Literal
 
 __all__ = [
+    "MOST_RULES",
+    "PLATFORM",
     "Expectation",
     "Rule",
     "Severity",
@@ -24,6 +26,7 @@ __all__ = [
     "between",
     "equal",
     "in_set",
+    "is_null",
     "matches",
     "not_null",
     "ordered",
@@ -32,6 +35,10 @@ __all__ = [
 
 #: ``critical`` stops what lies downstream, ``warning`` does not, ``info`` is a remark and never fails.
 Severity = Literal["critical", "warning", "info"]
+#: Source of the rules about what the stages themselves guarantee.
+PLATFORM = "HWOsim: docs/architecture.md, the rules that hold it together"
+#: Most rules of a suite: the UI is made for fewer than fifty checks of an asset.
+MOST_RULES = 30
 Argument = str | int | float | bool | tuple[str, ...] | tuple[int, ...] | tuple[bool, ...] | None
 
 
@@ -73,6 +80,8 @@ class Rule:
         All of them must hold.
     over : {"rows", "counts"}
         Whether they read the asset's rows, or the one row of counts about the whole program.
+    source : str
+        Who promises it: the standard, the archive's documentation, or this platform.
     """
 
     name: str
@@ -80,6 +89,7 @@ class Rule:
     doc: str
     expectations: tuple[Expectation, ...]
     over: Literal["rows", "counts"] = "rows"
+    source: str = PLATFORM
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
@@ -99,7 +109,7 @@ class Suite:
     name : str
         Name of the suite.
     rules : tuple of Rule
-        At most twelve, names unique.
+        At most :data:`MOST_RULES`, names unique.
     identify : tuple of str
         Columns that name a row to a person; shown beside every unexpected value.
     """
@@ -111,8 +121,8 @@ class Suite:
 
     def __post_init__(self) -> None:
         by_name = {rule.name: rule for rule in self.rules}
-        if len(by_name) != len(self.rules) or len(self.rules) > 12:
-            raise ValueError(f"suite {self.name}: rule names must be unique and at most twelve")
+        if len(by_name) != len(self.rules) or len(self.rules) > MOST_RULES:
+            raise ValueError(f"suite {self.name}: rule names must be unique and at most {MOST_RULES}")
         object.__setattr__(self, "_by_name", MappingProxyType(by_name))
 
     def rule(self, name: str) -> Rule:
@@ -142,6 +152,11 @@ def _each(kind: str, columns: tuple[str, ...], **arguments: Argument) -> tuple[E
 def not_null(*columns: str) -> tuple[Expectation, ...]:
     """Expect a value in every row of these columns."""
     return _each("ExpectColumnValuesToNotBeNull", columns)
+
+
+def is_null(*columns: str) -> tuple[Expectation, ...]:
+    """Expect no value in any row: the columns hold what was found against it."""
+    return _each("ExpectColumnValuesToBeNull", columns)
 
 
 def unique(*columns: str) -> tuple[Expectation, ...]:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from hwosim_assets.quality.rules import Suite
 from hwosim_assets.quality.suites_archive import MAST_OBSERVATIONS, MAST_PRODUCTS, RAW_FITS_FILES
 from hwosim_assets.quality.suites_catalog import HEADER_CARDS, PRODUCTS, QUARANTINE
-from hwosim_assets.quality.suites_delivery import PERTURBED, STREAM
+from hwosim_assets.quality.suites_delivery import PERTURBED, REPORT, STREAM
 
 __all__ = ["SUITES", "suite_named"]
 
@@ -35,6 +35,7 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
             QUARANTINE,
             PERTURBED,
             STREAM,
+            REPORT,
         )
     }
 )

@@ -6,6 +6,7 @@ asks whether that was done, not whether a file is good.
 
 from __future__ import annotations
 
+from hwosim_assets.catalog.file_rules import GROUPS
 from hwosim_assets.quality.patterns import (
     CAOM_LEVELS,
     PROGRAM,
@@ -22,13 +23,28 @@ from hwosim_assets.quality.rules import (
     between,
     equal,
     in_set,
+    is_null,
     matches,
     not_null,
     ordered,
     unique,
 )
+from hwosim_assets.quality.sources import CAOM, FITS, FITS_SUMS, JWST_NAMES, MAST_FIELDS, OBSCORE
 
 __all__ = ["HEADER_CARDS", "PRODUCTS", "QUARANTINE"]
+
+#: One check for each group of rules that a product may break and still be one; the files that break a rule that
+#: rejects are in quarantine.
+FILE_GROUPS = tuple(
+    Rule(
+        f"files_keep_{group}",
+        "warning",
+        f"{said}, in every product.",
+        is_null(f"against_{group}"),
+        source="the rules about files of this group, each with its own",
+    )
+    for group, said in GROUPS.items()
+)
 
 HEADER_CARDS = Suite(
     "header_cards",
@@ -55,9 +71,15 @@ HEADER_CARDS = Suite(
             unique("product_name", "sha256", "hdu", "card_index"),
         ),
         Rule(
-            "raw_card_80_bytes", "critical", "The raw image is whole cards of 80 bytes.", in_set((0,), "raw_remainder")
+            "raw_card_80_bytes",
+            "critical",
+            "The raw image is whole cards of 80 bytes.",
+            in_set((0,), "raw_remainder"),
+            source=FITS,
         ),
-        Rule("one_value_per_card", "critical", "A card has at most one typed value.", at_most(1, "values")),
+        Rule(
+            "one_value_per_card", "critical", "A card has at most one typed value.", at_most(1, "values"), source=FITS
+        ),
         Rule(
             "sha256_pattern",
             "critical",
@@ -71,6 +93,7 @@ HEADER_CARDS = Suite(
             "The first card of a file is SIMPLE.",
             at_most(0, "files_not_simple"),
             over="counts",
+            source=FITS,
         ),
         Rule(
             "telescope_named",
@@ -78,6 +101,7 @@ HEADER_CARDS = Suite(
             "Every file names its TELESCOP in the primary header.",
             at_most(0, "files_without_telescope"),
             over="counts",
+            source=FITS,
         ),
         Rule(
             "files_stamped",
@@ -85,6 +109,22 @@ HEADER_CARDS = Suite(
             "Every file carries CHECKSUM and DATASUM cards in some HDU; JWST's own pipeline leaves them out.",
             at_most(0, "files_without_checksum"),
             over="counts",
+            source=FITS_SUMS,
+        ),
+        Rule(
+            "cards_undamaged",
+            "warning",
+            "No card is damaged; a damaged one is kept as it was found.",
+            is_null("damaged_card"),
+            source=FITS,
+        ),
+        Rule(
+            "primary_first",
+            "warning",
+            "Every file has cards of its primary HDU.",
+            at_most(0, "files_without_primary"),
+            over="counts",
+            source=FITS,
         ),
     ),
 )
@@ -135,25 +175,58 @@ PRODUCTS = Suite(
             "critical",
             "The calibration level is one of CAOM's.",
             in_set(CAOM_LEVELS[1:], "calib_level"),
+            source=CAOM,
         ),
         Rule(
             "coordinates_in_range",
             "warning",
             "Right ascension lies in [0, 360) and declination in [-90, 90] degrees.",
             (*between(0, 360, "s_ra", below_high=True), *between(-90, 90, "s_dec")),
+            source=OBSCORE,
         ),
         Rule(
             "times_ordered",
             "warning",
             "An exposure starts before it ends (MJD), and its mid-time lies between.",
             (*ordered("t_min", "t_max"), *ordered("t_min", "stream_time_mjd"), *ordered("stream_time_mjd", "t_max")),
+            source=OBSCORE,
         ),
         Rule(
             "wavelengths_in_metres",
             "warning",
             "em_min does not exceed em_max, and both lie in JWST's 0.4 to 32 um, in metres.",
             (*ordered("em_min", "em_max"), *between(*WAVELENGTH_M, "em_min", "em_max")),
+            source=OBSCORE,
         ),
+        Rule(
+            "exposure_time_not_negative",
+            "warning",
+            "Exposure times are not negative (s).",
+            at_least(0, "t_exptime"),
+            source=OBSCORE,
+        ),
+        Rule(
+            "archive_names_agree",
+            "warning",
+            "The observation of a file is the one under which the archive lists it.",
+            equal("obs_id", "listed_obs_id"),
+            source=JWST_NAMES,
+        ),
+        Rule(
+            "archive_levels_agree",
+            "warning",
+            "The calibration level is the one that the archive lists.",
+            equal("calib_level", "listed_level"),
+            source=CAOM,
+        ),
+        Rule(
+            "archive_times_agree",
+            "warning",
+            "An exposure starts within a day of what the archive lists (days).",
+            at_most(1, "listed_start_apart"),
+            source=MAST_FIELDS,
+        ),
+        *FILE_GROUPS,
     ),
 )
 

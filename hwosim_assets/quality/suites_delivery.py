@@ -1,12 +1,12 @@
-"""The rules of what is delivered: ``perturbed/<scenario>`` and ``stream/<scenario>``.
+"""The rules of what is delivered: ``perturbed/<scenario>``, ``stream/<scenario>`` and the report.
 
-Holds: two suites, shared by all scenarios. Keep out proving a stream message by message
-(``hwosim_streaming.verify``): a rule here reads the outcome.
+Holds: two suites that all scenarios share, and that of ``report/data_quality``. Keep out proving a
+stream message by message (``hwosim_streaming.verify``): a rule here reads the outcome.
 """
 
 from __future__ import annotations
 
-from hwosim_assets.quality.patterns import SHA256
+from hwosim_assets.quality.patterns import PROGRAM, SHA256
 from hwosim_assets.quality.rules import (
     Rule,
     Suite,
@@ -15,12 +15,14 @@ from hwosim_assets.quality.rules import (
     between,
     equal,
     in_set,
+    is_null,
     matches,
     not_null,
+    ordered,
     unique,
 )
 
-__all__ = ["PERTURBED", "STREAM"]
+__all__ = ["PERTURBED", "REPORT", "STREAM"]
 
 PERTURBED = Suite(
     "perturbed",
@@ -103,6 +105,53 @@ PERTURBED = Suite(
             at_least(1, "changed_products"),
             over="counts",
         ),
+        Rule(
+            "truth_accounts",
+            "critical",
+            "The truth accounts for every difference between input and output, in the products that were compared.",
+            is_null("unaccounted"),
+        ),
+        Rule(
+            "severity_achieved",
+            "warning",
+            "Loss and throughput are those of the plan within five standard errors, in the products compared.",
+            is_null("off_plan"),
+            source="reference scale 2026.1: the effect's parameters",
+        ),
+        Rule(
+            "planes_consistent",
+            "warning",
+            "Where errors and flags are honest, variances sum to ERR squared and lost pixels are flagged.",
+            is_null("inconsistent"),
+            source="jwst: ramp_fitting, output products; stdatamodels dqflags.py",
+        ),
+        Rule(
+            "products_compared",
+            "info",
+            "At least one product was compared with its input, pixel by pixel.",
+            at_least(1, "compared"),
+            over="counts",
+        ),
+        Rule(
+            "objects_present",
+            "critical",
+            "Every stored file lies in the lake, with the row's size.",
+            at_most(0, "objects_absent"),
+            over="counts",
+        ),
+        Rule("identity_kept", "critical", "A plan without effects changes nothing.", is_null("changed_by_nothing")),
+        Rule(
+            "scenario_named",
+            "critical",
+            "A row stands under the scenario of its plan.",
+            equal("scenario", "scope_scenario"),
+        ),
+        Rule(
+            "times_kept",
+            "critical",
+            "The stream time is the catalog's (MJD).",
+            equal("stream_time_mjd", "catalog_time"),
+        ),
     ),
 )
 
@@ -145,5 +194,108 @@ STREAM = Suite(
         ),
         Rule("nothing_lost", "info", "The transport lost no message.", at_most(0, "lost")),
         Rule("nothing_duplicated", "info", "The transport duplicated no message.", at_most(0, "duplicated")),
+        Rule(
+            "no_discrepancy",
+            "critical",
+            "Nothing that came back differs from what was sent: bytes, checksum, number, partition.",
+            at_most(0, "discrepancies"),
+        ),
+        Rule(
+            "order_kept",
+            "critical",
+            "Within a partition messages come in the order in which they were sent.",
+            in_set((0,), "out_of_order"),
+            source="Apache Kafka: guarantees; the plan's reordering is part of the plan",
+        ),
+        Rule("truth_published", "critical", "The truth of the products is on its own topic.", at_least(1, "truths")),
+        Rule("products_named", "critical", "The publication names at least one product.", at_least(1, "products")),
+        Rule(
+            "offsets_ordered",
+            "critical",
+            "The first offset does not lie behind the last.",
+            ordered("first_offset", "last_offset"),
+            source="Apache Kafka: offsets",
+        ),
+        Rule(
+            "lag_small",
+            "warning",
+            "99 of 100 messages went out at most ten seconds late (ms).",
+            at_most(10_000, "late_p99_ms"),
+        ),
+        Rule(
+            "rate_kept",
+            "warning",
+            "Publishing took at most twice the planned time and half a minute (s).",
+            ordered("seconds", "longest_seconds"),
+        ),
+        Rule(
+            "receipt_kept",
+            "critical",
+            "Plan and receipt are named, so that the proof can be done again.",
+            (*matches(r"^.+\.parquet\Z", "plan_key", "receipt_key"),),
+        ),
+    ),
+)
+
+REPORT = Suite(
+    "report",
+    identify=("asset",),
+    rules=(
+        Rule(
+            "assets_reported",
+            "critical",
+            "At least one asset of the program has a report.",
+            at_least(1, "reports"),
+            over="counts",
+        ),
+        Rule(
+            "stages_reported",
+            "warning",
+            "Every stage from the archive to the stream has a report.",
+            at_most(0, "stages_without_report"),
+            over="counts",
+        ),
+        Rule(
+            "required_columns_not_null",
+            "critical",
+            "Every report has its suite, verdict, counts and objects.",
+            not_null("program", "asset", "suite", "verdict", "rows", "rules", "html_key", "json_key"),
+        ),
+        Rule("asset_unique", "critical", "An asset has one latest report.", unique("asset")),
+        Rule("program_pattern", "critical", "The program is five digits.", matches(PROGRAM, "program")),
+        Rule(
+            "verdict_known",
+            "critical",
+            "A verdict is passed, warned or failed.",
+            in_set(("passed", "warned", "failed"), "verdict"),
+        ),
+        Rule(
+            "verdict_follows_counts",
+            "critical",
+            "The verdict is failed where a critical rule is broken, warned where only warnings are.",
+            equal("verdict", "due_verdict"),
+        ),
+        Rule(
+            "counts_reconcile",
+            "critical",
+            "As many rules are named broken as are counted.",
+            equal("broken", "named_broken"),
+        ),
+        Rule("broken_rules_known", "critical", "Every broken rule is one of its suite.", is_null("unknown_rules")),
+        Rule(
+            "rules_judged",
+            "critical",
+            "Every report judged at least one rule, and no more broke than there are.",
+            (*at_least(1, "rules"), *ordered("broken", "rules")),
+        ),
+        Rule(
+            "pages_present",
+            "critical",
+            "Page and JSON of every report lie in the lake.",
+            at_most(0, "pages_absent"),
+            over="counts",
+        ),
+        Rule("pages_in_place", "critical", "A page lies in its asset's and program's folder.", is_null("misplaced")),
+        Rule("nothing_failed", "info", "No stage of the program failed.", at_most(0, "failed_stages"), over="counts"),
     ),
 )

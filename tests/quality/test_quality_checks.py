@@ -10,7 +10,7 @@ from hwosim_assets.checks import gx_checks
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.quality.history import history
-from hwosim_assets.quality.inputs import SuiteInput, stream_input
+from hwosim_assets.quality.inputs_delivery import SuiteInput, stream_input
 from hwosim_assets.quality.suites import suite_named
 from hwosim_assets.resources import LakeResource
 
@@ -27,6 +27,16 @@ GOOD = {
     "verified": True,
     "bytes": 1000,
     "seconds": 1.5,
+    "planned_seconds": 1.0,
+    "late_p99_ms": 3.0,
+    "discrepancies": 0,
+    "examples_json": "[]",
+    "truths": 4,
+    "products": 4,
+    "first_offset": 0,
+    "last_offset": 100,
+    "plan_key": "plans/clean/jw01093/a.parquet",
+    "receipt_key": "receipts/clean/jw01093/a/1.parquet",
     "published_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
 }
 

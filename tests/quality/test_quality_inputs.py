@@ -66,6 +66,7 @@ class Chain:
             "uri": f"file:///lake/{key}",
             "sha256": "a" * 64,
             "size_bytes": 2880,
+            "ingest_id": "i1",
             "ingested_at": 0,
             **changed,
         }

@@ -8,11 +8,13 @@ import pytest
 
 from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS, OBSERVATIONS
 from hwosim_assets.catalog.cards import HEADER_CARDS
+from hwosim_assets.catalog.file_rules import GROUPS
 from hwosim_assets.catalog.products import PRODUCTS
 from hwosim_assets.lake.ingest import RAW_FILES
 from hwosim_assets.lake.rejections import QUARANTINE
 from hwosim_assets.lake.spec import TableSpec
 from hwosim_assets.perturb.dataset import PERTURBED
+from hwosim_assets.quality.report import QUALITY_REPORTS
 from hwosim_assets.quality.run import run_suite
 from hwosim_assets.quality.suites import suite_named
 from hwosim_streaming.publication import PUBLICATIONS
@@ -26,6 +28,7 @@ TABLE_OF = {
     "quarantine": QUARANTINE,
     "perturbed": PERTURBED,
     "stream": PUBLICATIONS,
+    "report": QUALITY_REPORTS,
 }
 #: The columns that quality.inputs adds, with the types it gives them.
 ADDED = {
@@ -39,6 +42,31 @@ ADDED = {
     "hash_folder": pa.string(),
     "expected": pa.int64(),
     "lost_share": pa.float64(),
+    "out_of_order": pa.int64(),
+    "longest_seconds": pa.float64(),
+    "outside_deg": pa.float64(),
+    "public_before_release": pa.string(),
+    "exposure_excess_s": pa.float64(),
+    "uri_file": pa.string(),
+    "name_program": pa.string(),
+    "suffix_level": pa.int64(),
+    "key_file": pa.string(),
+    "key_program": pa.string(),
+    "damaged_card": pa.string(),
+    "listed_obs_id": pa.string(),
+    "listed_level": pa.int64(),
+    "listed_start_apart": pa.float64(),
+    **{f"against_{group}": pa.string() for group in GROUPS},
+    "catalog_time": pa.float64(),
+    "scope_scenario": pa.string(),
+    "changed_by_nothing": pa.string(),
+    "unaccounted": pa.string(),
+    "inconsistent": pa.string(),
+    "off_plan": pa.string(),
+    "due_verdict": pa.string(),
+    "named_broken": pa.int64(),
+    "unknown_rules": pa.string(),
+    "misplaced": pa.string(),
 }
 SAMPLE: dict[pa.DataType, Any] = {
     pa.string(): "a",
