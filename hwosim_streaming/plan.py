@@ -15,7 +15,7 @@ import math
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +160,18 @@ class StreamPlan:
     def _lanes(self) -> list[str]:
         """What each message keeps its order in: topic and key."""
         return [f"{row['family']}/{row['key']}" for row in self.rows]
+
+    def attempt(self, number: int) -> StreamPlan:
+        """Return the same plan as a run of its own: what an earlier run put on the topics is no part of it.
+
+        Parameters
+        ----------
+        number : int
+            From 1, which is the plan itself. Message ids stay: with the run id they are unique.
+        """
+        if number == 1:
+            return self
+        return replace(self, run_id=str(uuid.uuid5(uuid.UUID(self.run_id), f"attempt/{number}")))
 
     @property
     def planned(self) -> int:

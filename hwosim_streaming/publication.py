@@ -70,6 +70,7 @@ PUBLICATIONS = TableSpec(
             pa.field("published_at", pa.timestamp("us", "UTC")),
             pa.field("plan_key", pa.string(), nullable=False),
             pa.field("receipt_key", pa.string(), nullable=False),
+            pa.field("attempt", pa.int64()),
         ]
     ),
     scope=("program", "scenario"),
@@ -124,7 +125,8 @@ def publish_program(
     """Publish a program's products under a scenario, prove what arrived, write the receipt.
 
     A plan that has a valid receipt for this broker publishes nothing. A publication that died is
-    continued where it stopped; see ``checkpoint`` for how.
+    continued where it stopped; see ``checkpoint`` for how. One whose proof failed is beyond that: what lies on
+    a topic cannot be taken back, so the plan is published anew as a run of its own (attempt 2, 3, …).
 
     Parameters
     ----------
@@ -154,6 +156,7 @@ def publish_program(
     from hwosim_streaming.delivery import deliver
     from hwosim_streaming.pixels import DeliveredFiles
     from hwosim_streaming.receipts import write_plan, write_receipt
+    from hwosim_streaming.registry import Registry
     from hwosim_streaming.topics import ensure_topics
 
     plan = plan_program(program, scenario, tables)
@@ -162,16 +165,19 @@ def publish_program(
     broker = cluster_id(config)
     with _only_publisher(settings, plan.run_id):
         topics = ensure_topics(config, settings.topic_prefix, settings.topic_partitions)
-        known = _valid_receipt(plan, broker, config, topics, tables)
+        topics = topics.registered(Registry.configured(settings))
+        before = _publications_of(plan, broker, tables)
+        known = _valid_receipt(before, config, topics)
         if known is not None:
             return PublicationResult(known, None, already=True)
-        plan_key = write_plan(lake, plan)
+        plan_key, attempt = write_plan(lake, plan), _attempt(before)
+        plan = plan.attempt(attempt)
         with DeliveredFiles(lake, plan.products, partial(_make, scenario, lake, tables, program)) as files:
             # The embedded broker shows aborted records to everybody: transactions would prove nothing there.
             one = f"hwosim-{settings.topic_prefix}{plan.run_id}" if settings.kafka_bootstrap_servers else None
             delivered = deliver(plan, truth, files, config, topics, transactional_id=one, on_message=on_message)
-        keys = {"plan_key": plan_key, "receipt_key": write_receipt(lake, plan, delivered)}
-        row = _row(plan, broker, topics, delivered) | keys
+        more = {"plan_key": plan_key, "receipt_key": write_receipt(lake, plan, delivered), "attempt": attempt}
+        row = _row(plan, broker, topics, delivered) | more
         _record(row, tables)
     return PublicationResult(row, delivered.verification, already=False)
 
@@ -227,15 +233,23 @@ def _only_publisher(settings: Settings, run_id: str) -> Iterator[None]:
         lock.release()
 
 
-def _valid_receipt(
-    plan: StreamPlan, broker: str, config: dict[str, Any], topics: Topics, tables: Tables
-) -> dict[str, Any] | None:
-    """Return the row of this plan's publication if its messages lie on this broker, verified."""
+def _publications_of(plan: StreamPlan, broker: str, tables: Tables) -> list[dict[str, Any]]:
+    """Return the rows of this plan's publications on this broker: one or none."""
+    rows = tables.scan(PUBLICATIONS, {"program": plan.program, "scenario": plan.scenario}).to_pylist()
+    return [row for row in rows if (row["plan_sha256"], row["broker_id"]) == (plan.plan_sha256, broker)]
+
+
+def _attempt(before: list[dict[str, Any]]) -> int:
+    """Return which attempt is next: another one than before only where the proof of that one failed."""
+    return max(((row["attempt"] or 1) + (not row["verified"]) for row in before), default=1)
+
+
+def _valid_receipt(before: list[dict[str, Any]], config: dict[str, Any], topics: Topics) -> dict[str, Any] | None:
+    """Return the row among them whose messages lie on the broker, verified."""
     from hwosim_streaming.clients import end_offsets
 
-    rows = tables.scan(PUBLICATIONS, {"program": plan.program, "scenario": plan.scenario}).to_pylist()
-    for row in rows:
-        if (row["plan_sha256"], row["broker_id"], row["verified"]) != (plan.plan_sha256, broker, True):
+    for row in before:
+        if not row["verified"]:
             continue
         lies = [(each["topic"], each["partition"], each["last"]) for each in json.loads(row["offsets_json"])]
         if any(topic not in topics.names.values() for topic, _partition, _last in lies):
@@ -243,7 +257,7 @@ def _valid_receipt(
         ends = end_offsets(config, [(topic, partition) for topic, partition, _last in lies])
         # A topic that was deleted and made anew ends before what the receipt says of it.
         if all(ends[topic, partition] > last for topic, partition, last in lies):
-            return dict(row)
+            return row
     return None
 
 

@@ -96,6 +96,25 @@ def test_a_receipt_that_was_lost_is_written_anew_and_nothing_is_published(progra
     assert again.row["receipt_key"] != first.row["receipt_key"]
 
 
+def test_a_publication_whose_proof_failed_is_published_anew_as_a_run_of_its_own(
+    program: Program, intruder: list[str]
+) -> None:
+    first = program.publish().row
+    assert (first["verified"], first["attempt"], first["discrepancies"]) == (False, 1, 1)
+    assert intruder == [first["run_id"]]
+    lying = program.on_topics()
+    second = program.publish()
+    assert (second.already, second.row["verified"], second.row["attempt"], second.row["resumed"]) == (False, True, 2, 0)
+    assert second.row["plan_sha256"] == first["plan_sha256"]
+    assert second.row["run_id"] != first["run_id"]
+    assert program.on_topics() == 2 * lying - 1
+    assert program.publish().already
+    (stored,) = program.tables.scan(PUBLICATIONS, {"program": PROGRAM}).to_pylist()
+    assert (stored["run_id"], stored["verified"]) == (second.row["run_id"], True)
+    proofs = prove_again(PROGRAM, "windy", program.lake, program.tables, program.settings)
+    assert proofs[first["plan_sha256"]].verified
+
+
 def test_new_products_make_a_new_plan_and_the_old_row_stays(program: Program) -> None:
     first = program.publish()
     program.fill(dict(list(files().items())[:3]))

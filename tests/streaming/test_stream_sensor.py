@@ -33,7 +33,8 @@ class Location:
     def __init__(self, instance: dg.DagsterInstance) -> None:
         from hwosim_streaming.definitions import build_defs
 
-        self.definitions, self.instance, self.cursor = build_defs(), instance, None
+        self.definitions, self.instance = build_defs(), instance
+        self.cursor: str | None = None
         self.sensor = self.definitions.resolve_sensor_def(SENSOR)
 
     def tick(self) -> list[dg.RunRequest]:
@@ -47,7 +48,7 @@ class Location:
 
     def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         """Run what was requested, without the report (another stage's)."""
-        return self.definitions.resolve_job_def(self.sensor.job_name).execute_in_process(
+        return self.definitions.resolve_job_def(str(self.sensor.job_name)).execute_in_process(
             instance=self.instance,
             partition_key=request.partition_key,
             asset_selection=list(request.asset_selection or [])[:1],
@@ -103,3 +104,36 @@ def test_a_publication_that_failed_is_tried_again_and_one_that_was_done_is_a_no_
     assert metadata(again)["published now"] is False
     assert program.on_topics() == lying
     assert program.tables.scan(PUBLICATIONS).num_rows == 1
+
+
+def test_a_publication_whose_proof_failed_is_tried_again_under_a_new_attempt(
+    instance: dg.DagsterInstance, program: Program, intruder: list[str]
+) -> None:
+    location = Location(instance)
+    materialized(instance, "v1")
+    (first,) = location.tick()
+    assert not location.run(first).success  # its blocking check: somebody else's record lies in the run
+    (row,) = program.tables.scan(PUBLICATIONS).to_pylist()
+    assert (row["run_id"], row["verified"], row["attempt"]) == (intruder[0], False, 1)
+    (second,) = location.tick()
+    assert second.run_key != first.run_key
+    done = location.run(second)
+    assert done.success
+    assert metadata(done)["attempt"] == 2
+    (row,) = program.tables.scan(PUBLICATIONS).to_pylist()
+    assert (row["run_id"] != intruder[0], row["verified"], row["attempt"]) == (True, True, 2)
+    assert location.tick() == []
+
+
+def test_a_publication_that_always_fails_is_given_up_after_three_attempts(
+    instance: dg.DagsterInstance, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HWOSIM_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setattr("hwosim_streaming.clients.ANSWER_SECONDS", 0.5)
+    location = Location(instance)
+    materialized(instance, "v1")
+    for _attempt in range(3):
+        (request,) = location.tick()
+        assert location.tick() == [request]  # what was only requested has not been tried
+        assert not location.run(request).success
+    assert location.tick() == []
