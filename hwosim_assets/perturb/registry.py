@@ -25,7 +25,7 @@ _MODULES = (
     *("noise", "optics", "calibration", "telemetry", "headers"),
     *("references", "signals", "sources", "losses", "clock", "schema", "damage"),
     *("persistence", "scene"),
-    *("pixels", "state", "pointing", "wavefront", "particles", "snowballs", "bit_flips"),
+    *("pixels", "state", "migration", "pointing", "wavefront", "particles", "snowballs", "bit_flips"),
     *("electrons", "reading"),
     *("correlated", "bias"),
 )

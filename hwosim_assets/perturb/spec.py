@@ -54,7 +54,7 @@ class EffectSpec:
     err, dq : bool
         Whether the switches ``err: consistent|stale|biased`` and ``dq: flagged|silent|mixed`` mean something.
     breaks_format : bool
-        Whether the output is no valid FITS file any more (refused under ``valid_only``).
+        Whether the output is no valid FITS file, or breaks its data model's schema (refused under ``valid_only``).
     source, test : str
         Where the model comes from, and its acceptance test.
     """

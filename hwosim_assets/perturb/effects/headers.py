@@ -107,10 +107,11 @@ class HeaderLoss(Effect):
         ),
         source="keywords that stdatamodels reads from the primary header",
         test="the difference of the headers is exactly the recorded list",
+        breaks_format=True,
     )
 )
 class HeaderCorruption(Effect):
-    """Keywords whose values are wrong.
+    """Keywords whose values are wrong: the FITS standard and the schema of the data model forbid many of them.
 
     Readers of the FITS header see them. The copy in the ASDF extension stays as it was; each event
     says whether the file has one.

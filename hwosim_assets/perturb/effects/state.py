@@ -36,9 +36,11 @@ __all__ = [
     "InterpixelCapacitance",
     "ReciprocityFailure",
     "Saturation",
+    "electrons_per_unit",
     "groups_of",
     "integrations",
     "lose_groups",
+    "pixels_of_a_detector",
 ]
 
 #: GalSim's Roman model uses -6e-7 per electron; a well of 105 000 e- is that of NIRCam at short wavelengths (pyNRC).
@@ -107,13 +109,27 @@ def lose_groups(
     block.flag(effect.use, 0, index, DQ.SATURATED, effect.task.dq_honest)
 
 
-def _pixels_of_a_detector(measurement: Measurement) -> None:
+def pixels_of_a_detector(measurement: Measurement) -> None:
+    """Refuse what has no image, or whose pixels lie on no detector.
+
+    Raises
+    ------
+    NotApplicableError
+        For spectra in tables, tiny images and resampled ones.
+    """
     require_image(measurement)
     if measurement.resampled:
         raise NotApplicableError("its pixels are resampled and lie on no detector")
 
 
-def _electrons(budget: Budget) -> float:
+def electrons_per_unit(budget: Budget) -> float:
+    """Return the electrons per science unit.
+
+    Raises
+    ------
+    NotApplicableError
+        When they are not known.
+    """
     if budget.k is None:
         raise NotApplicableError("electrons per science unit are not known")
     return budget.k
@@ -152,7 +168,7 @@ class InterpixelCapacitance(Effect):
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse what has no detector pixels."""
-        _pixels_of_a_detector(measurement)
+        pixels_of_a_detector(measurement)
         kernel = self._kernel()
         return {"centre": rounded(float(kernel[1, 1])), "noise_from": budget.read_method}
 
@@ -211,8 +227,8 @@ class Saturation(Effect):
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find the level in science units."""
-        _pixels_of_a_detector(measurement)
-        k = _electrons(budget)
+        pixels_of_a_detector(measurement)
+        k = electrons_per_unit(budget)
         if measurement.ramp and measurement.groups < 2:
             raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
         groups, method = groups_of(self.task.product, measurement)
@@ -292,8 +308,8 @@ class ReciprocityFailure(Effect):
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find electrons per second and science unit."""
-        _pixels_of_a_detector(measurement)
-        k = _electrons(budget)
+        pixels_of_a_detector(measurement)
+        k = electrons_per_unit(budget)
         if measurement.ramp:
             raise NotApplicableError("a ramp holds counts, and its rates are not known yet")
         seconds = find_facts(self.task.product, measurement).frame_s

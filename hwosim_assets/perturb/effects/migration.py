@@ -1,0 +1,157 @@
+"""Charge that does not stay where its light fell: migration from full pixels, the brighter-fatter effect.
+
+Holds: the part of C4 that grows with the charge. Keep out coupling that does not (``state``: inter-pixel capacitance).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb.effect import Effect
+from hwosim_assets.perturb.effects.state import electrons_per_unit, integrations, pixels_of_a_detector
+from hwosim_assets.perturb.parameters import Parameter
+from hwosim_assets.perturb.registry import register
+from hwosim_assets.perturb.rng import normal
+from hwosim_assets.perturb.spec import EffectSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.block import Block
+    from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.measurements import Measurement
+
+    Plane = NDArray[np.floating[Any]]
+
+__all__ = ["ChargeMigration"]
+
+#: Pixels that are worked on at once, so that they stay in the cache.
+_BAND = 32768
+#: Share of a pixel's light beyond which no larger share is deflected.
+_MOST = 0.2
+
+
+@register(
+    EffectSpec(
+        name="charge_migration",
+        title="Charge migration (brighter-fatter effect)",
+        code="C4",
+        stage="ipc",
+        model="S_i += (a/4) sum_j (Q_j S_j - Q_i S_i) over the four neighbours j, Q the electrons at the end of an "
+        "integration: light is deflected from a pixel by a per electron that it holds more than its neighbour, and a "
+        "line through the ramp sees half of the deflection at its end",
+        planes=("SCI", "ERR", "VAR_POISSON", "DQ"),
+        parameters=(
+            Parameter(
+                "coefficient",
+                "relative change a of a pixel's area for each electron more in a neighbour",
+                severities=(1e-7, 2.87e-7, 6e-7, 1.2e-6, 3e-6),
+                high=1e-4,
+                source="2.87e-7 of an H4RG for Roman (arXiv:2003.05978); other levels are a proposal",
+            ),
+            Parameter(
+                "threshold",
+                "electrons from which on a pixel is flagged CHARGELOSS",
+                unit="e-",
+                default=40_000.0,
+                high=1e7,
+                source="25 000 DN in NIRISS (the pipeline's charge_migration step), 1.6 e-/DN",
+            ),
+        ),
+        source="deflection of new charge by the charge that is there already (Hirata & Choi, arXiv:1906.01846)",
+        test="a pixel alone loses a Q of its light, neighbours gain it; neighbours' photon noise correlates by a Q",
+        err=True,
+        dq=True,
+    )
+)
+class ChargeMigration(Effect):
+    """Bright pixels that lose light to their neighbours; where charge is even, only the noise is smoothed."""
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Refuse what has no detector pixels, or whose electrons are not known."""
+        pixels_of_a_detector(measurement)
+        k = electrons_per_unit(budget)
+        return {"electrons_per_unit": k / integrations(self.task.product, measurement), "noise_from": budget.k_method}
+
+    def on_frame(self, block: Block) -> None:
+        """Let the charge migrate; in a ramp, what has gathered since the first group."""
+        per_unit = electrons_per_unit(block.budget) / integrations(self.task.product, block.measurement)
+        ramp = block.measurement.ramp
+        base = block.sci[0].copy() if ramp else np.zeros((), block.sci.dtype)
+        for group in range(1 if ramp else 0, block.groups):
+            charge = (block.sci[group] - base) * block.sci.dtype.type(per_unit)
+            charge[~np.isfinite(charge)] = np.nan
+            if block.inert is not None:
+                charge[block.inert] = np.nan
+            self._migrate(block, group, charge.reshape(block.measurement.frame), per_unit)
+            full = np.flatnonzero(charge > self.task.number("threshold"))
+            block.flag(self.use, group, full, DQ.CHARGELOSS, self.task.dq_honest)
+
+    def _migrate(self, block: Block, group: int, charge: Plane, per_unit: float) -> None:
+        """Move charge of a group, band by band; ``charge`` is in electrons, NaN where invalid."""
+        rows, columns = charge.shape
+        shot = None if block.measurement.ramp else block.true["poisson"][group].reshape(rows, columns).copy()
+        height = max(_BAND // columns, 1)
+        for top in range(0, rows, height):
+            band = slice(max(top - 1, 0), min(top + height + 1, rows))
+            inner = slice(top - band.start, min(top + height, rows) - band.start)
+            part = block.part(slice(top * columns, min(top + height, rows) * columns))
+            weights = _Deflection(charge[band], self.task.number("coefficient"))
+            moved = weights.moved()[inner].reshape(-1)
+            moved /= part.sci.dtype.type(per_unit)
+            part.sci[group] += moved
+            if shot is not None:
+                self._smooth(part, weights, shot[band], inner)
+
+    def _smooth(self, part: Block, weights: _Deflection, shot: Plane, inner: slice) -> None:
+        """Smooth the photon noise as the light was moved; the read noise came after, and is kept as large as it was."""
+        after, share = weights.variance(shot, inner)
+        words = self.task.stream(part.measurement.key).bits(part.plane(0), part.start, part.size)
+        lacking = np.maximum(1.0 - share, 0.0) * part.true["read"][0]
+        part.sci[0] += np.sqrt(lacking) * normal(words)
+        part.add_variance("poisson", (after - part.true["poisson"][0])[None, :], self.task.err_honest)
+
+
+class _Deflection:
+    """Shares of light that pixels give to each neighbour, and what follows of them.
+
+    Parameters
+    ----------
+    charge : floating array, (rows, columns)
+        Electrons, NaN where invalid: such pixels give and take nothing.
+    coefficient : float
+        Share for each electron.
+    """
+
+    def __init__(self, charge: Plane, coefficient: float) -> None:
+        self.valid = np.isfinite(charge)
+        self.charge = np.where(self.valid, np.maximum(charge, 0.0), 0.0).astype(charge.dtype)
+        self.share = np.minimum(self.charge * self.charge.dtype.type(coefficient), self.charge.dtype.type(_MOST))
+        self.sides = _around(self.valid.astype(self.charge.dtype)) * self.valid
+
+    def moved(self) -> Plane:
+        """Return the electrons that pixels gain."""
+        given = self.charge * self.share * self.charge.dtype.type(0.25)
+        return (_around(given) - self.sides * given) * self.valid
+
+    def variance(self, shot: Plane, inner: slice) -> tuple[Plane, Plane]:
+        """Return (variance of the moved light, sum of the squared weights that it has), of the inner rows and flat."""
+        half = self.share * self.charge.dtype.type(0.5)
+        kept = 1.0 - self.sides * half
+        squares = half * half
+        after = kept * kept * shot + _around(squares * shot) * self.valid
+        weights = kept * kept + _around(squares) * self.valid
+        return after[inner].reshape(-1), weights[inner].reshape(-1)
+
+
+def _around(plane: Plane) -> Plane:
+    """Return the sum of the four neighbours; beyond the edge there is nothing."""
+    total = np.zeros_like(plane)
+    total[1:] += plane[:-1]
+    total[:-1] += plane[1:]
+    total[:, 1:] += plane[:, :-1]
+    total[:, :-1] += plane[:, 1:]
+    return total
