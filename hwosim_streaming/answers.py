@@ -17,6 +17,7 @@ import numpy as np
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_streaming.envelope import Frame, encode, headers, packed_arrays
 from hwosim_streaming.publisher import KafkaSink, Outgoing, PublishFailedError
+from hwosim_streaming.registry import Registry
 from hwosim_streaming.topics import ensure_topics, partition_of
 
 __all__ = ["Answers", "record_of"]
@@ -86,14 +87,27 @@ class Answers:
         Before the topic's name.
     model, version : str
         Who answers.
+    partitions : int
+        Of the topic, where it is made.
+    registry : Registry, optional
+        Says the schema number on the wire.
     """
 
-    def __init__(self, config: dict[str, Any], prefix: str, model: str, version: str | None, partitions: int) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        prefix: str,
+        model: str,
+        version: str | None,
+        partitions: int,
+        registry: Registry | None = None,
+    ) -> None:
         topics = ensure_topics(config, prefix, partitions)
         self._topic, self._partitions = topics.names["prediction"], topics.partitions["prediction"]
         self.model, self._version = model, version
         self._sink = KafkaSink(config)
         self._servers = config["bootstrap.servers"]
+        self._number = None if registry is None else registry.number("prediction", self._topic)
         self._sent = 0
         self._waiting = 0
         self._refused: list[BackendAbsentError] = []
@@ -125,7 +139,7 @@ class Answers:
             If the broker does not take it.
         """
         record = record_of(frame, answer, self.model, self._version, received_ns)
-        value = encode("prediction", record)
+        value = encode("prediction", record, self._number)
         said = headers(
             "prediction",
             message_id=str(uuid.uuid5(uuid.UUID(frame.run_id), f"prediction/{self.model}/{frame.message_id}")),

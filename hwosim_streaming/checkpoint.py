@@ -85,7 +85,7 @@ def newest_state(config: dict[str, Any], topics: Topics, run_id: str) -> RunStat
     for message in read_between(config, low_offsets(config, places), None):
         if message.key() == run_id.encode():
             try:
-                found = decode(message.value())
+                found = decode(message.value(), topics.registry)
             except UnreadableMessageError:
                 # Not written by us: no state of a run.
                 continue
@@ -120,7 +120,7 @@ def state_record(topics: Topics, state: RunState) -> Outgoing:
         "sends": state.sends,
         "offsets": offsets,
     }
-    value = encode("control", record)
+    value = encode("control", record, topics.numbers["control"])
     said = headers(
         "control",
         message_id=str(uuid.uuid5(uuid.UUID(state.run_id), f"control/{state.event}/{state.position}")),

@@ -204,13 +204,14 @@ def watch(once: bool, seconds: float | None, as_json: bool) -> None:
     from rich.live import Live
 
     from hwosim_assets.settings import Settings
+    from hwosim_streaming.registry import Registry
     from hwosim_streaming.topics import existing_topics
     from hwosim_streaming.watch import Watcher, describe_frame, snapshot
 
     settings = Settings()
-    config = _config(settings)
+    config, registry = _config(settings), Registry.configured(settings)
     if once or as_json:
-        now = snapshot(config, existing_topics(config, settings.topic_prefix))
+        now = snapshot(config, existing_topics(config, settings.topic_prefix), registry=registry)
         newest = None if now.newest is None else _frame_record(now.newest)
         if as_json:
             print_json({"counts": now.counts, "newest": newest})
@@ -220,7 +221,7 @@ def watch(once: bool, seconds: float | None, as_json: bool) -> None:
         return
     until = time.monotonic() + (seconds if seconds is not None else float("inf"))
     with (
-        Watcher(config, settings.topic_prefix) as watcher,
+        Watcher(config, settings.topic_prefix, registry) as watcher,
         Live(watcher.view(), console=out, auto_refresh=False) as live,
     ):
         while time.monotonic() < until:

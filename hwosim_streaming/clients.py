@@ -27,6 +27,7 @@ __all__ = [
     "client_config",
     "cluster_id",
     "end_offsets",
+    "is_loopback",
     "low_offsets",
     "read_between",
     "watermarks",
@@ -59,7 +60,7 @@ def client_config(settings: Settings, servers: str) -> dict[str, Any]:
         If a password would cross the network in the clear (SASL without TLS, off loopback).
     """
     passed = settings.kafka_client()
-    off_loopback = not all(_is_loopback(server) for server in servers.split(","))
+    off_loopback = not all(is_loopback(server) for server in servers.split(","))
     if off_loopback and passed.get("security.protocol", "").upper() == "SASL_PLAINTEXT":
         raise BadInputError(
             "HWOSIM_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT",
@@ -72,7 +73,8 @@ def client_config(settings: Settings, servers: str) -> dict[str, Any]:
     return {**ours, "log_level": 2, **passed}
 
 
-def _is_loopback(server: str) -> bool:
+def is_loopback(server: str) -> bool:
+    """Whether ``host:port`` is this machine."""
     host = server.strip().rpartition(":")[0].strip("[]")
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from hwosim_streaming.envelope import encode, headers, packed_arrays
+from hwosim_streaming.envelope import encode, headers, own_numbers, packed_arrays
 from hwosim_streaming.faults import damaged
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, instrument, mid_time
@@ -68,11 +68,12 @@ class Composed:
 
 
 class Composer:
-    """Makes the messages of a plan from the delivered files."""
+    """Makes the messages of a plan from the delivered files; ``numbers`` are those of their schemas, by family."""
 
-    def __init__(self, plan: StreamPlan, files: DeliveredFiles) -> None:
+    def __init__(self, plan: StreamPlan, files: DeliveredFiles, numbers: Mapping[str, int] | None = None) -> None:
         self._plan = plan
         self._files = files
+        self._numbers = numbers or own_numbers()
         self._frames: dict[tuple[str, int], int] = defaultdict(int)
         for row in plan.rows:
             if row["family"] == "frame":
@@ -94,7 +95,8 @@ class Composer:
             **self._common(row, product),
             **(self._frame(row) if row["family"] == "frame" else self._product(product)),
         }
-        made = _composed(self._plan, row["family"], row["message_id"], row["key"], row["sequence"], record)
+        told = (row["family"], row["message_id"], row["key"], row["sequence"])
+        made = _composed(self._plan, *told, record, self._numbers)
         if row["damage"] is None:
             return made
         bits = self._plan.scenario_content.transport.corruption.bits
@@ -148,7 +150,10 @@ class Composer:
 
 
 def truth_messages(
-    plan: StreamPlan, truth: Iterable[Mapping[str, Any]], left_out: Mapping[str, int] = MappingProxyType({})
+    plan: StreamPlan,
+    truth: Iterable[Mapping[str, Any]],
+    left_out: Mapping[str, int] = MappingProxyType({}),
+    numbers: Mapping[str, int] | None = None,
 ) -> Iterator[Composed]:
     """Return the truth messages of a plan.
 
@@ -161,6 +166,8 @@ def truth_messages(
     left_out : mapping of str to int
         How many sends of a message the publisher left out, being late. All else of a truth is in the plan;
         number and ids of its messages do not depend on this.
+    numbers : mapping of str to int, optional
+        Of the schemas, by family; ours by default.
 
     Yields
     ------
@@ -195,7 +202,7 @@ def truth_messages(
                 "message_ids": [message["message_id"] for message in carried],
                 "faults": [fault for message in carried for fault in _faults(message)],
             }
-            yield _composed(plan, "truth", message_id, label["product_name"], part, record)
+            yield _composed(plan, "truth", message_id, label["product_name"], part, record, numbers or own_numbers())
 
 
 def _faults(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -222,9 +229,15 @@ def _on_its_clock(row: Mapping[str, Any], exposed: float | None) -> float | None
 
 
 def _composed(
-    plan: StreamPlan, family: str, message_id: str, key: str, sequence: int, record: Mapping[str, Any]
+    plan: StreamPlan,
+    family: str,
+    message_id: str,
+    key: str,
+    sequence: int,
+    record: Mapping[str, Any],
+    numbers: Mapping[str, int],
 ) -> Composed:
-    value = encode(family, record)
+    value = encode(family, record, numbers[family])
     crc = zlib.crc32(value)
     milliseconds = _milliseconds(record.get("exposed_mjd"))
     said = headers(

@@ -198,7 +198,7 @@ def _items(
     plan: StreamPlan, truth: Sequence[Mapping[str, Any]], files: DeliveredFiles, topics: Topics, skipping: Skipping
 ) -> list[_Item]:
     """Return every send in order: the data as planned, then the truth about it."""
-    composer = Composer(plan, files)
+    composer = Composer(plan, files, topics.numbers)
     items = []
     for send in plan.sends:
         row = plan.rows[send.index]
@@ -208,7 +208,7 @@ def _items(
     end = max((item.due_ns for item in items), default=0)
     late = plan.scenario_content.transport.late_label
     labels = []
-    told = Truths(plan, truth, skipping)
+    told = Truths(plan, truth, skipping, topics.numbers)
     for number, composed in enumerate(told.planned):
         place = (topics.names["truth"], partition_of(composed.key, topics.partitions["truth"]))
         due = end + label_delay_ns(plan.seed, composed.key, late)

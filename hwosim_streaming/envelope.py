@@ -7,6 +7,7 @@ edited once published: a change is a new file with a higher number. Keep out how
 
 Wire format: one zero byte, the schema number (four bytes, big-endian), the Avro body. The number is
 ``family * 10000 + major * 100 + minor``; families are frame 0, product 1, truth 2, prediction 3, control 4.
+Where a schema registry is configured (``registry``), the number is the registry's instead.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hwosim_assets.errors import BadInputError
 from hwosim_streaming.codec import PackedArray, pack, unpack
+
+if TYPE_CHECKING:
+    from hwosim_streaming.registry import Registry
 
 __all__ = [
     "DIGITS",
@@ -36,9 +40,11 @@ __all__ = [
     "Frame",
     "Header",
     "UnreadableMessageError",
+    "bundled",
     "decode",
     "encode",
     "headers",
+    "own_numbers",
     "packed_arrays",
     "schema_number",
     "schemas",
@@ -60,6 +66,8 @@ LARGEST_VALUE = 900 * 1024
 #: Digits of a number in a header that fits into 64 bits.
 DIGITS = 19
 _WIRE = struct.Struct(">bI")
+#: What the Avro reader raises on bytes that are not what the schema says.
+_DAMAGED = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, struct.error)
 
 
 class UnreadableMessageError(BadInputError):
@@ -113,6 +121,16 @@ def schemas() -> dict[int, dict[str, Any]]:
     return found
 
 
+def bundled(family: str) -> list[dict[str, Any]]:
+    """Return the bundled schemas of a family, the oldest first."""
+    return [schema for number, schema in sorted(schemas().items()) if number // 10000 == FAMILIES.index(family)]
+
+
+def own_numbers() -> dict[str, int]:
+    """Return by family the number of the newest schema: what is on the wire without a registry."""
+    return {family: _newest(family, 1) for family in FAMILIES}
+
+
 def schema_number(family: str, major: int = 1, minor: int = 0) -> int:
     """Return the number that a schema has on the wire."""
     return FAMILIES.index(family) * 10000 + major * 100 + minor
@@ -131,8 +149,17 @@ def _newest(family: str, major: int) -> int:
     return max(number for number in schemas() if first <= number < first + 100)
 
 
-def encode(family: str, record: Mapping[str, Any]) -> bytes:
+def encode(family: str, record: Mapping[str, Any], wire_number: int | None = None) -> bytes:
     """Encode a record with the newest schema of its family.
+
+    Parameters
+    ----------
+    family : str
+        Family of the schema.
+    record : mapping
+        Its fields.
+    wire_number : int, optional
+        The number that a registry gave this schema; ours by default.
 
     Raises
     ------
@@ -143,7 +170,7 @@ def encode(family: str, record: Mapping[str, Any]) -> bytes:
 
     number = _newest(family, 1)
     body = io.BytesIO()
-    body.write(_WIRE.pack(0, number))
+    body.write(_WIRE.pack(0, number if wire_number is None else wire_number))
     schemaless_writer(body, _parsed(number), record)
     value = body.getvalue()
     if len(value) > LARGEST_VALUE:
@@ -155,32 +182,50 @@ def encode(family: str, record: Mapping[str, Any]) -> bytes:
     return value
 
 
-def decode(value: bytes | None) -> Decoded:
+def decode(value: bytes | None, registry: Registry | None = None) -> Decoded:
     """Decode a value.
+
+    Parameters
+    ----------
+    value : bytes or None
+        Of a message.
+    registry : Registry, optional
+        Asked first; what it does not know as ours is looked up among the bundled schemas.
 
     Raises
     ------
     UnreadableMessageError
         If it is empty, not in wire format, of an unknown schema, or damaged.
+    BackendAbsentError
+        If the registry does not answer.
     """
     from fastavro import schemaless_reader
+    from fastavro.read import SchemaResolutionError
 
     if not value or len(value) < _WIRE.size or value[0] != 0:
         raise UnreadableMessageError("message", "is not Avro in Confluent wire format", "skip it")
     number = _WIRE.unpack_from(value)[1]
-    if number not in schemas():
-        raise UnreadableMessageError("message", f"has the unknown schema {number}", "update HWOsim, or skip it")
-    family = FAMILIES[number // 10000]
-    newest = _newest(family, number // 100 % 100)
+    family, written, newest = _schemas_of(number, registry)
     body = io.BytesIO(value)
     body.seek(_WIRE.size)
     try:
-        record = schemaless_reader(body, _parsed(number), _parsed(newest))
-    except (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, struct.error) as error:
+        record = schemaless_reader(body, written, _parsed(newest))
+    except (*_DAMAGED, SchemaResolutionError) as error:
         raise UnreadableMessageError("message", f"does not fit schema {number}: {error}", "skip it") from error
     if body.tell() != len(value) or not isinstance(record, dict):
         raise UnreadableMessageError("message", f"has bytes left over after schema {number}", "skip it")
     return Decoded(family, number, record)
+
+
+def _schemas_of(number: int, registry: Registry | None) -> tuple[str, Any, int]:
+    """Return the family of a number on the wire, its schema, and the number of ours that reads it."""
+    known = registry.find(number) if registry is not None else None
+    if known is not None:
+        return known[0], known[1], _newest(known[0], 1)
+    if number not in schemas():
+        raise UnreadableMessageError("message", f"has the unknown schema {number}", "update HWOsim, or skip it")
+    family = FAMILIES[number // 10000]
+    return family, _parsed(number), _newest(family, number // 100 % 100)
 
 
 def headers(

@@ -40,8 +40,9 @@ _STEP = 2.0**-53
 
 #: Sigma of the logarithm of a delay.
 DELAY_SIGMA = 1.0
-#: Minor version on the wire of a message from a sender that is ahead of its readers; no bundled schema has it.
-UNKNOWN_MINOR = 99
+#: Set in the schema number of a message from a sender that is ahead of its readers: no bundled schema has such a
+#: number, and no registry has counted so far.
+UNKNOWN = 1 << 30
 #: Bytes before the Avro body: the zero byte and the schema number.
 PREAMBLE = 5
 
@@ -168,8 +169,7 @@ def damaged(value: bytes, damage: str | None, seed: int, message_id: str, bits: 
     if damage == "truncation":
         return value[: 1 + int(draw(seed, "truncation/at", message_id)[0] * (len(value) - 1))]
     if damage == "schema_change":
-        number = int.from_bytes(value[1:PREAMBLE], "big")
-        ahead = number - number % 100 + UNKNOWN_MINOR
+        ahead = int.from_bytes(value[1:PREAMBLE], "big") | UNKNOWN
         return value[:1] + ahead.to_bytes(PREAMBLE - 1, "big") + value[PREAMBLE:]
     if damage == "corruption":
         changed = bytearray(value)

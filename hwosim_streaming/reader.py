@@ -31,6 +31,7 @@ from hwosim_streaming.dead_letters import SUFFIX, DeadLetters
 from hwosim_streaming.envelope import DIGITS, TOPICS, Decoded, Frame, Header, UnreadableMessageError, decode
 from hwosim_streaming.gaps import Gaps
 from hwosim_streaming.refusals import MEND, refusal
+from hwosim_streaming.registry import Registry
 
 if TYPE_CHECKING:
     from hwosim_assets.settings import Settings
@@ -123,6 +124,7 @@ class Stream:
         self.refused = 0
         self.gaps = Gaps()
         self._settings = settings
+        self._registry = Registry.configured(settings)
         self._config = config
         self._model = model
         self._answers: Answers | None = None
@@ -252,7 +254,7 @@ class Stream:
             if not model:
                 raise BadInputError("prediction", "does not say who answers", "connect(..., group=...) or model=...")
             prefix, partitions = self._settings.topic_prefix, self._settings.topic_partitions
-            self._answers = Answers(self._config, prefix, model, version, partitions)
+            self._answers = Answers(self._config, prefix, model, version, partitions, self._registry)
         self._answers.send(frame, answer, self._received_ns)
 
     def fetch(self, product: Decoded) -> bytes:
@@ -298,7 +300,7 @@ class Stream:
             return None
         try:
             _check(message.value(), said.get(Header.CRC))
-            decoded = decode(message.value())
+            decoded = decode(message.value(), self._registry)
             found = Frame.from_record(decoded.record) if decoded.family == "frame" else decoded
         except BadInputError as error:
             self.refused += 1

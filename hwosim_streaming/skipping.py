@@ -106,16 +106,20 @@ class Truths:
         See :func:`hwosim_streaming.compose.truth_messages`.
     skipping : Skipping
         Looked at when the first of them is due.
+    numbers : mapping of str to int
+        Of the schemas, by family.
     """
 
-    def __init__(self, plan: StreamPlan, truth: Sequence[Mapping[str, Any]], skipping: Skipping) -> None:
-        self._plan, self._truth, self._skipping = plan, truth, skipping
-        self.planned = list(truth_messages(plan, truth))
+    def __init__(
+        self, plan: StreamPlan, truth: Sequence[Mapping[str, Any]], skipping: Skipping, numbers: Mapping[str, int]
+    ) -> None:
+        self._plan, self._truth, self._skipping, self._numbers = plan, truth, skipping, numbers
+        self.planned = list(truth_messages(plan, truth, numbers=numbers))
 
     @cached_property
     def _told(self) -> list[Composed]:
         left_out = Counter(self._skipping.left_out.values())
-        return list(truth_messages(self._plan, self._truth, left_out)) if left_out else self.planned
+        return list(truth_messages(self._plan, self._truth, left_out, self._numbers)) if left_out else self.planned
 
     def compose(self, number: int) -> Composed:
         """Return a truth message; not to be asked before all data went out."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_streaming.clients import ANSWER_SECONDS, answer_or_absent
-from hwosim_streaming.envelope import FAMILIES, TOPIC_OF
+from hwosim_streaming.envelope import FAMILIES, TOPIC_OF, own_numbers
 from hwosim_streaming.refusals import MEND, refusal
+
+if TYPE_CHECKING:
+    from hwosim_streaming.registry import Registry
 
 __all__ = ["Topics", "ensure_topic", "ensure_topics", "existing_topics", "partition_of", "topic_name"]
 
@@ -39,10 +42,37 @@ _KEEPING: Mapping[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Topics:
-    """Names and partition counts of the topics as they exist on a broker, by family."""
+    """Names and partition counts of the topics as they exist on a broker, by family.
+
+    Attributes
+    ----------
+    names : mapping of str to str
+        Full names.
+    partitions : mapping of str to int
+        How many each has.
+    numbers : mapping of str to int
+        Schema number that goes onto the wire: ours, or a registry's (:meth:`registered`).
+    registry : Registry or None
+        Which knows the numbers of messages that are there.
+    """
 
     names: Mapping[str, str]
     partitions: Mapping[str, int]
+    numbers: Mapping[str, int] = field(default_factory=own_numbers)
+    registry: Registry | None = None
+
+    def registered(self, registry: Registry | None) -> Topics:
+        """Return the same with a registry's schema numbers; the same itself where there is none.
+
+        Raises
+        ------
+        BackendAbsentError
+            If the registry does not answer, or refuses us or a schema.
+        """
+        if registry is None:
+            return self
+        numbers = {family: registry.number(family, name) for family, name in self.names.items()}
+        return replace(self, numbers=numbers, registry=registry)
 
     def places(self, *families: str) -> list[tuple[str, int]]:
         """Return (topic, partition) of these families."""

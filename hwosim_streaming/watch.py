@@ -21,6 +21,7 @@ from hwosim_assets.errors import BadInputError
 from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.clients import READING, Place, answer_or_absent, end_offsets, low_offsets, read_between
 from hwosim_streaming.envelope import DIGITS, Frame, Header, decode
+from hwosim_streaming.registry import Registry
 from hwosim_streaming.topics import Topics, existing_topics
 
 __all__ = ["Snapshot", "Watcher", "snapshot"]
@@ -54,13 +55,13 @@ class Snapshot:
     newest_due_ns: int = 0
     refused: int = 0
 
-    def take(self, message: Any) -> None:
+    def take(self, message: Any, registry: Registry | None = None) -> None:
         """Keep a frame message if it is newer than the one kept."""
         due = text_headers(message).get(Header.DUE, "")
         if not due.isascii() or not due.isdigit() or len(due) > DIGITS or int(due) < self.newest_due_ns:
             return
         try:
-            decoded = decode(message.value())
+            decoded = decode(message.value(), registry)
             if decoded.family == "frame":
                 self.newest, self.newest_due_ns = Frame.from_record(decoded.record), int(due)
         except BadInputError:
@@ -68,7 +69,9 @@ class Snapshot:
             self.refused += 1
 
 
-def snapshot(config: dict[str, Any], topics: Topics, ends: dict[Place, int] | None = None) -> Snapshot:
+def snapshot(
+    config: dict[str, Any], topics: Topics, ends: dict[Place, int] | None = None, registry: Registry | None = None
+) -> Snapshot:
     """Return what lies on the topics, up to these ends or up to now.
 
     Raises
@@ -85,7 +88,7 @@ def snapshot(config: dict[str, Any], topics: Topics, ends: dict[Place, int] | No
     frames = topics.places("frame") if "frame" in topics.names else []
     last = {place: ends[place] - 1 for place in frames if ends[place] > lows[place]}
     for message in read_between(config, last, {place: offset + 1 for place, offset in last.items()}):
-        found.take(message)
+        found.take(message, registry)
     return found
 
 
@@ -99,10 +102,13 @@ class Watcher:
         See :func:`hwosim_streaming.clients.client_config`.
     prefix : str
         Of the topics' names. Topics may appear while we look.
+    registry : Registry or None
+        Asked for schemas that are not bundled.
     """
 
     config: dict[str, Any]
     prefix: str = ""
+    registry: Registry | None = None
     topics: Topics = field(init=False)
     shown: Snapshot = field(init=False)
     _asked: float = field(default=0.0, init=False)
@@ -141,7 +147,7 @@ class Watcher:
                 newest = message
         if newest is not None:
             # One decoded frame a step is enough for eyes.
-            self.shown.take(newest)
+            self.shown.take(newest, self.registry)
         while self._arrived and self._arrived[0][0] < time.monotonic() - WINDOW_SECONDS:
             self._arrived.popleft()
 
@@ -152,7 +158,7 @@ class Watcher:
         self._asked = time.monotonic()
         self.topics = existing_topics(self.config, self.prefix)
         ends = end_offsets(self.config, self.topics.places(*self.topics.names))
-        self.shown = snapshot(self.config, self.topics, ends)
+        self.shown = snapshot(self.config, self.topics, ends, self.registry)
         with answer_or_absent(self.config["bootstrap.servers"]):
             self._consumer.assign([TopicPartition(*place, end) for place, end in ends.items()])
 
