@@ -1,0 +1,218 @@
+"""A program of many small products as files, and the process that takes it through archive, lake and catalog.
+
+Holds: the files, a child that materializes the five assets up to the catalog, and what lies in a lake then.
+Keep out what is done to the child and what is expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from astropy.io import fits
+
+from hwosim_assets.catalog.cards import HEADER_CARDS
+from hwosim_assets.catalog.products import PRODUCTS
+from hwosim_assets.catalog.verdicts import VERDICTS
+from hwosim_assets.lake.content import content_sha256
+from hwosim_assets.lake.ingest import RAW_FILES
+from hwosim_assets.lake.store import Lake
+from hwosim_assets.lake.tables import Tables
+from hwosim_assets.lake.versions import RAW_VERSIONS
+
+PROGRAM = "01093"
+#: Materializes a program's assets up to the catalog, as a run would; says "begun" when it starts on them.
+CHILD = """
+    import logging, sys
+    import dagster as dg
+    from hwosim_assets.archive.errors import ArchiveError
+    from hwosim_assets.assets.catalog import catalog
+    from hwosim_assets.assets.mast import observations, products
+    from hwosim_assets.assets.raw import fits_files
+    from hwosim_assets.errors import BackendAbsentError
+    from hwosim_assets.partitions import jwst_program
+    from hwosim_assets.resources import ArchiveResource, LakeResource
+
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    resources = {"archive": ArchiveResource(), "lake": LakeResource()}
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(jwst_program.name, sys.argv[1:])
+        sys.stdout.write("begun\\n")
+        sys.stdout.flush()
+        for program in sys.argv[1:]:
+            assets = [observations, products, fits_files, catalog]
+            try:
+                dg.materialize(assets, resources=resources, partition_key=program, instance=instance)
+            except (ArchiveError, BackendAbsentError):
+                sys.exit(75)
+"""
+#: How the child ends when the archive did not answer in time: to be tried again.
+ARCHIVE_FAILED = 75
+
+
+def write_program(root: Path, count: int, program: str = PROGRAM) -> list[Path]:
+    """Write so many calibrated exposures of 16 x 12 pixels, each of its own content."""
+    template = _template()
+    root.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number in range(count):
+        observation, exposure = f"{number // 50 + 1:03d}", number % 50 + 1
+        name = f"jw{program}{observation}001_03102_{exposure:05d}_nis_cal.fits"
+        content = template.replace(b"jw00000000001_03102_00000_nis_cal.fits", name.encode())
+        content = content.replace(b"'00000   '", f"'{program}   '".encode())
+        content = content.replace(b"'000     '", f"'{observation}     '".encode())
+        paths.append(root / name)
+        paths[-1].write_bytes(content)
+    return paths
+
+
+def reprocess(path: Path, version: int) -> None:
+    """Put another version of a product in its place, at once, of the same size."""
+    content = path.read_bytes()
+    value = content.index(b"CAL_VER = '") + len(b"CAL_VER = '")
+    spare = path.with_suffix(".new")
+    spare.write_bytes(content[:value] + f"1.19.{version:<3d}".encode() + content[value + 8 :])
+    spare.replace(path)
+
+
+def _template() -> bytes:
+    random = np.random.default_rng(1)
+    primary = fits.PrimaryHDU()
+    for keyword, value in {
+        "TELESCOP": "JWST", "INSTRUME": "NIRISS", "DETECTOR": "NIS", "EXP_TYPE": "NIS_IMAGE", "DATAMODL": "ImageModel",
+        "FILENAME": "jw00000000001_03102_00000_nis_cal.fits", "PROGRAM": "00000", "OBSERVTN": "000", "VISIT": "001",
+        "FILTER": "CLEAR", "PUPIL": "F150W", "CAL_VER": "1.18.0", "CRDS_CTX": "jwst_1364.pmap",
+        "EXPSTART": 59735.5, "EXPMID": 59735.51, "EXPEND": 59735.52, "EFFEXPTM": 1234.5, "TARG_RA": 82.18,
+        "TARG_DEC": -65.45, "TARGNAME": "AB Dor", "SUBSIZE1": 12, "SUBSIZE2": 16,
+    }.items():  # fmt: skip
+        primary.header[keyword] = value
+    science = fits.ImageHDU(random.normal(1, 0.1, (16, 12)).astype(np.float32), name="SCI")
+    science.header["BUNIT"] = "MJy/sr"
+    science.header["S_REGION"] = "POLYGON ICRS  82.17 -65.46 82.19 -65.46 82.19 -65.44 82.17 -65.44"
+    planes = [
+        fits.ImageHDU(np.full((16, 12), value, np.float32), name=name)
+        for name, value in {"ERR": 0.1, **dict.fromkeys(("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"), 0.01 / 3)}.items()
+    ]
+    buffer = io.BytesIO()
+    fits.HDUList([primary, science, *planes, fits.ImageHDU(np.zeros((16, 12), np.uint32), name="DQ")]).writeto(buffer)
+    return buffer.getvalue()
+
+
+class Place:
+    """A state folder with its lake and tables, and processes that fill them from an archive.
+
+    Parameters
+    ----------
+    home : pathlib.Path
+        The folder.
+    archive_url : str
+        The archive.
+    """
+
+    def __init__(self, home: Path, archive_url: str) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self.log = home / "log"
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("HWOSIM_")} | {
+            "DAGSTER_HOME": str(home),
+            "HWOSIM_ARCHIVE_URL": archive_url,
+            "HWOSIM_LAKE_URI": (home / "lake").as_uri(),
+            "HWOSIM_CATALOG_URI": f"sqlite:///{home / 'catalog.db'}",
+            "HWOSIM_ARCHIVE_TIMEOUT_SECONDS": "2",
+        }
+        self.lake = Lake((home / "lake").as_uri())
+        self.tables = Tables(f"sqlite:///{home / 'catalog.db'}", (home / "lake" / "tables").as_uri())
+
+    def start(self, *programs: str) -> subprocess.Popen[str]:
+        """Start a process on these programs; it has begun when it says so."""
+        command = [sys.executable, "-c", textwrap.dedent(CHILD), *programs]
+        with self.log.open("w") as log:
+            return subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True)
+
+    def ingest(self, *programs: str) -> int:
+        """Take programs to the end; return how the process ended."""
+        process = self.start(*programs)
+        process.communicate(timeout=900)
+        return self.ended(process)
+
+    def ended(self, process: subprocess.Popen[str]) -> int:
+        """Return how a process ended: well, or by the archive; nothing else is taken."""
+        assert process.returncode in (0, ARCHIVE_FAILED), self.log.read_text()[-3000:]
+        return process.returncode
+
+    def state(self, programs: list[str]) -> dict[str, str]:
+        """Return the content of each table for these programs; where and when it was written left out."""
+        return {
+            f"{spec.name} {program}": content_sha256(spec, _nowhere(self.tables.scan(spec, {"program": program})))
+            for spec in (RAW_FILES, RAW_VERSIONS, HEADER_CARDS, PRODUCTS, VERDICTS)
+            for program in programs
+        }
+
+
+def _nowhere(rows: pa.Table) -> pa.Table:
+    for name in {"uri", "etag", "access_url"} & set(rows.schema.names):
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, rows.schema.field(name), pa.array([""] * rows.num_rows, pa.string()))
+    return rows
+
+
+class Watcher:
+    """Looks whether anything that lies in a lake is less than whole.
+
+    Parameters
+    ----------
+    place : Place
+        Where the lake lies.
+    root : pathlib.Path
+        The archive's folder; what lay in it when :meth:`note` was called counts as whole.
+    """
+
+    def __init__(self, place: Place, root: Path) -> None:
+        self._place, self._root = place, root
+        self._whole: dict[str, set[str]] = {}
+        self._seen: dict[str, str] = {}
+        self.note(root.iterdir())
+
+    def note(self, paths: Any) -> None:
+        """Take the present content of these files for whole."""
+        for path in paths:
+            self._whole.setdefault(path.name, set()).add(hashlib.sha256(path.read_bytes()).hexdigest())
+
+    def look(self) -> None:
+        """Check every object and every row.
+
+        Raises
+        ------
+        AssertionError
+            Naming what is not whole.
+        """
+        lake, tables = self._place.lake, self._place.tables
+        rows = tables.scan(RAW_FILES).to_pylist()  # before the objects: their own are there by now
+        for stored in lake.list("raw"):
+            if stored.key not in self._seen:
+                self._seen[stored.key] = hashlib.sha256(lake.read(stored.key)).hexdigest()
+                assert self._seen[stored.key] in self._whole[stored.key.rsplit("/", 1)[1]], stored.key
+        for row in rows:
+            assert self._seen[row["key"]] == row["sha256"], row["key"]
+            assert len(lake.read(row["key"])) == row["size_bytes"]
+        counts = set()
+        for name, digest, cards in _cards_of_files(tables.scan(HEADER_CARDS)):
+            assert digest in self._whole[name], name
+            counts.add(cards)
+        assert len(counts) <= 1, "some files have more cards than others"
+        for row in tables.scan(PRODUCTS).to_pylist():
+            assert row["sha256"] in self._whole[row["product_name"]], row["product_name"]
+
+
+def _cards_of_files(cards: pa.Table) -> Iterator[tuple[str, str, int]]:
+    grouped = cards.group_by(["product_name", "sha256"]).aggregate([("keyword", "count")])
+    for row in grouped.to_pylist():
+        yield row["product_name"], row["sha256"], row["keyword_count"]
