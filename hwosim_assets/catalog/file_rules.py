@@ -71,6 +71,9 @@ _STC = "IVOA STC-S; jwst: assign_wcs"
 _ALL: tuple[FileRule, ...] = (
     FileRule("fits_structure", "reject", "fits", "The file is FITS, and whole.", f"{_FITS}, 3.1 and 4.4.1"),
     FileRule(
+        "conforming", "reject", "fits", "SIMPLE is T: the file says that it keeps the standard.", f"{_FITS}, 4.4.1.1"
+    ),
+    FileRule(
         "checksum",
         "reject",
         "fits",
@@ -101,6 +104,16 @@ _ALL: tuple[FileRule, ...] = (
         f"{_FITS}, 4.1.2.1",
     ),
     FileRule("keyword_order", "warn", "fits", "The mandatory keywords come first, in their order.", f"{_FITS}, 4.4.1"),
+    FileRule(
+        "fixed_format",
+        "warn",
+        "fits",
+        "The mandatory keywords have their values in fixed format, which ends in column 30.",
+        f"{_FITS}, 4.2 and 4.4.1",
+    ),
+    FileRule(
+        "logical_values", "warn", "fits", "Logical columns of tables hold T, F or a zero byte.", f"{_FITS}, 7.3.3.1"
+    ),
     FileRule("keyword_repeated", "warn", "fits", "A keyword has one value in a header.", f"{_FITS}, 4.1.2.1"),
     FileRule("padding", "warn", "fits", "The last block is filled up to 2880 bytes.", f"{_FITS}, 3.1"),
     FileRule("trailing_bytes", "warn", "fits", "Nothing follows the last HDU.", f"{_FITS}, 3.5"),

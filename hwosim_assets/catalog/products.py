@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["EXTRACTOR_VERSION", "PRODUCTS", "keyword_column", "located", "product_row", "stream_time"]
 
 #: Raised whenever cards, rows or rules of a file may come out differently; files are then read anew.
-EXTRACTOR_VERSION = 4
+EXTRACTOR_VERSION = 5
 
 _ARROW: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _METRES_PER_NM = 1e-9

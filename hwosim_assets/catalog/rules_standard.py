@@ -31,6 +31,8 @@ _VALUE = re.compile(
     rb" *(?:'(?:[^']|'')*'|[TF]|[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d+)?"
     rb"|\( *[+-]?[\d.]+(?:[ED][+-]?\d+)? *, *[+-]?[\d.]+(?:[ED][+-]?\d+)? *\)|) *(?:/.*)?\Z"
 )
+#: A logical or an integer that ends in column 30.
+_FIXED = re.compile(rb" {19}[TF](?: |/|\Z)|(?=.{19}\d) *[+-]?\d+(?: |/|\Z)")
 #: Keywords that may stand in a header more than once, or that carry no value.
 _COMMENTARY = frozenset({b"COMMENT", b"HISTORY", b"CONTINUE", b"HIERARCH", b""})
 
@@ -41,8 +43,10 @@ def standard(subject: Subject) -> Iterator[Finding]:
         yield found("padding", "the last block is not filled up to 2880 bytes")
     if subject.scan.trailing_bytes:
         yield found("trailing_bytes", f"{subject.scan.trailing_bytes} bytes follow the last HDU")
-    if card_value(subject.scan.blocks[0].header, "GROUPS") is True and _axes(subject.scan.blocks[0])[:1] == [0]:
-        yield found("random_groups", "the primary HDU is a random-groups structure")
+    if card_value(subject.scan.blocks[0].header, "SIMPLE") is not True:
+        yield found("conforming", "SIMPLE is not T: the file says itself that it does not keep the standard")
+    if card_value(subject.scan.blocks[0].header, "GROUPS") is True and _axes(subject.scan.blocks[0])[:1] in ([0], []):
+        yield found("random_groups", "the primary HDU is a random-groups structure, or says so by GROUPS")
     packed = [block.index for block in subject.scan.blocks if card_value(block.header, "ZTABLE") is True]
     if packed:
         yield found("compressed_table", f"{_hdus(packed)} is a tile-compressed table, which JWST never writes")
@@ -110,6 +114,17 @@ def _order(block: Block) -> str:
     return f"{_shown([said])} stands where {name.decode()} must"
 
 
+def _fixed(block: Block) -> str:
+    """Look at the cards of the mandatory keywords: T in column 30, integers that end there, strings from column 11."""
+    cards = {_keyword(card): card for card in reversed(_cards(block)) if card[8:10] == b"= "}
+    names = [b"SIMPLE", b"BITPIX", b"NAXIS", *(b"NAXIS%d" % axis for axis in range(1, len(_axes(block)) + 1))]
+    there = [name for name in (*names, b"PCOUNT", b"GCOUNT") if name in cards]
+    odd = [name for name in there if not _FIXED.match(cards[name][10:])]
+    if block.index and not cards.get(b"XTENSION", b"").startswith(b"XTENSION= '"):
+        odd.insert(0, b"XTENSION")
+    return f"{_shown(odd)} is not written in fixed format" if odd else ""
+
+
 def _shown(names: list[bytes]) -> str:
     return ", ".join(name.decode("latin-1") or "a blank card" for name in names[:_NAMED])
 
@@ -119,5 +134,6 @@ _HEADER_RULES = {
     "keyword_name": _names,
     "header_value": _values,
     "keyword_order": _order,
+    "fixed_format": _fixed,
     "keyword_repeated": _repeated,
 }

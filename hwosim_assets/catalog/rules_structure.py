@@ -19,6 +19,8 @@ _PLANES = ("ERR", "DQ", "GROUPDQ", "WHT")
 _VARIANCES = ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
 #: Kinds whose image is the detector's subarray, pixel for pixel.
 _DETECTOR_KINDS = frozenset({"uncal", "ramp", "rate", "rateints"})
+#: Guide-star exposures have tables of their own in place of GROUP and INT_TIMES (stdatamodels: guider_raw.schema).
+_GUIDE_STAR = frozenset({"FGS_ID-IMAGE", "FGS_ID-STACK", "FGS_ACQ1", "FGS_ACQ2", "FGS_TRACK", "FGS_FINEGUIDE"})
 _SPECTRUM_COLUMNS = ("WAVELENGTH", "FLUX")
 _TABLES = frozenset({"EXTRACT1D", "COMBINE1D"})
 
@@ -38,7 +40,8 @@ def structure(subject: Subject) -> Iterator[Finding]:
     if missing:
         yield found("required_hdus", _missing(subject, kind, missing))
         return
-    unusual = [name for name in kind.usual_hdus if name not in present]
+    usual = () if subject.facts.exp_type in _GUIDE_STAR else kind.usual_hdus
+    unusual = [name for name in usual if name not in present]
     if unusual:
         yield found("usual_hdus", f"lacks {', '.join(unusual)}, which current builds write")
     repeated = [

@@ -262,6 +262,23 @@ FILE_DEFECTS: list[FileDefect] = [
         spoil_bytes=lambda content: b"version https://git-lfs.github.com/spec/v1\n",
     ),
     FileDefect("fits_structure", "an empty file", spoil_bytes=lambda content: b""),
+    FileDefect(
+        "conforming",
+        "SIMPLE = F",
+        spoil_bytes=instead(b"SIMPLE  =                    T", b"SIMPLE  =                    F"),
+    ),
+    FileDefect(
+        "fixed_format",
+        "a mandatory value that is written free",
+        spoil_bytes=instead(b"NAXIS   =                    0", b"NAXIS   = 0                   "),
+    ),
+    FileDefect(
+        "logical_values",
+        "logical values written as 0 and 1",
+        X1D,
+        lambda hdus: with_flags(hdus),
+        instead(b"'B       '", b"'L       '"),
+    ),
     FileDefect("checksum", "a bit that flipped after DATASUM was written", spoil_bytes=flipped, stamped=True),
     FileDefect("checksum", "bytes that rotted in the lake", rotten=True),
     FileDefect(
@@ -392,6 +409,12 @@ FILE_DEFECTS: list[FileDefect] = [
         column("WAVELENGTH", lambda values: values[::-1].copy() * (1 + np.arange(values.size) % 2)),
     ),
 ]
+
+
+def with_flags(hdus: fits.HDUList) -> None:
+    """Add a column of bytes 0 and 1 to the spectrum."""
+    flags = fits.Column("FLAG", "B", array=np.arange(len(hdus[1].data)) % 2)
+    hdus[1] = fits.BinTableHDU.from_columns([*hdus[1].columns, flags], header=hdus[1].header, name="EXTRACT1D")
 
 
 def timeless(hdus: fits.HDUList) -> None:
