@@ -1,20 +1,20 @@
 """A program of many small products as files, and the process that takes it through archive, lake and catalog.
 
-Holds: the files, a child that materializes the five assets up to the catalog, and what lies in a lake then.
-Keep out what is done to the child and what is expected.
+Holds: the files, a process that materializes the five assets up to the catalog, and what lies in a lake then.
+Keep out what is done to the process and what is expected.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
-import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +29,31 @@ from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.lake.versions import RAW_VERSIONS
 
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
+
 PROGRAM = "01093"
-#: Materializes a program's assets up to the catalog, as a run would; says "begun" when it starts on them.
-CHILD = """
-    import logging, sys
+#: How the process ends when the archive did not answer in time: to be tried again.
+ARCHIVE_FAILED = 75
+#: Imported once, before there is a thread; the processes are its forks.
+_HERE = get_context("forkserver")
+_HERE.set_forkserver_preload(
+    [
+        "hwosim_assets.assets.catalog",
+        "hwosim_assets.assets.mast",
+        "hwosim_assets.archive.client",
+        "hwosim_assets.catalog.extract",
+        "hwosim_assets.lake.tables",
+        "astropy.io.fits",
+        "pyiceberg.catalog.sql",
+    ]
+)
+
+
+def take(environment: dict[str, str], log: Path, programs: tuple[str, ...]) -> None:
+    """Materialize the assets of programs up to the catalog, as a run would; what a process does."""
     import dagster as dg
+
     from hwosim_assets.archive.errors import ArchiveError
     from hwosim_assets.assets.catalog import catalog
     from hwosim_assets.assets.mast import observations, products
@@ -42,21 +62,19 @@ CHILD = """
     from hwosim_assets.partitions import jwst_program
     from hwosim_assets.resources import ArchiveResource, LakeResource
 
+    os.environ.update(environment)
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 2)
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     resources = {"archive": ArchiveResource(), "lake": LakeResource()}
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(jwst_program.name, sys.argv[1:])
-        sys.stdout.write("begun\\n")
-        sys.stdout.flush()
-        for program in sys.argv[1:]:
+        instance.add_dynamic_partitions(str(jwst_program.name), list(programs))
+        for program in programs:
             assets = [observations, products, fits_files, catalog]
             try:
                 dg.materialize(assets, resources=resources, partition_key=program, instance=instance)
             except (ArchiveError, BackendAbsentError):
-                sys.exit(75)
-"""
-#: How the child ends when the archive did not answer in time: to be tried again.
-ARCHIVE_FAILED = 75
+                sys.exit(ARCHIVE_FAILED)
 
 
 def write_program(root: Path, count: int, program: str = PROGRAM) -> list[Path]:
@@ -120,8 +138,8 @@ class Place:
 
     def __init__(self, home: Path, archive_url: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        self.log = home / "log"
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("HWOSIM_")} | {
+        self._log = home / "log"
+        self._environment = {
             "DAGSTER_HOME": str(home),
             "HWOSIM_ARCHIVE_URL": archive_url,
             "HWOSIM_LAKE_URI": (home / "lake").as_uri(),
@@ -131,22 +149,22 @@ class Place:
         self.lake = Lake((home / "lake").as_uri())
         self.tables = Tables(f"sqlite:///{home / 'catalog.db'}", (home / "lake" / "tables").as_uri())
 
-    def start(self, *programs: str) -> subprocess.Popen[str]:
-        """Start a process on these programs; it has begun when it says so."""
-        command = [sys.executable, "-c", textwrap.dedent(CHILD), *programs]
-        with self.log.open("w") as log:
-            return subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True)
+    def start(self, *programs: str) -> ForkServerProcess:
+        """Start a process on these programs."""
+        process = _HERE.Process(target=take, args=(self._environment, self._log, programs))
+        process.start()
+        return process
 
     def ingest(self, *programs: str) -> int:
         """Take programs to the end; return how the process ended."""
         process = self.start(*programs)
-        process.communicate(timeout=900)
+        process.join()
         return self.ended(process)
 
-    def ended(self, process: subprocess.Popen[str]) -> int:
+    def ended(self, process: ForkServerProcess) -> int:
         """Return how a process ended: well, or by the archive; nothing else is taken."""
-        assert process.returncode in (0, ARCHIVE_FAILED), self.log.read_text()[-3000:]
-        return process.returncode
+        assert process.exitcode in (0, ARCHIVE_FAILED), self._log.read_text()[-3000:]
+        return process.exitcode
 
     def state(self, programs: list[str]) -> dict[str, str]:
         """Return the content of each table for these programs; where and when it was written left out."""
