@@ -140,6 +140,99 @@ def test_undoing_schema_drift_restores_the_bytes(make: Make) -> None:
     assert record["effects"][0]["events"]
 
 
+@pytest.mark.parametrize("header", ["honest", "stale"])
+@pytest.mark.parametrize(("kind", "extname", "column", "factor", "unit"), [
+    ("cal", "SCI", "", 23.5044305, "uJy/arcsec2"), ("x1d", "EXTRACT1D", "FLUX", 1e3, "mJy"),
+])  # fmt: skip
+def test_another_unit_scales_values_errors_and_variances(
+    make: Make, kind: str, extname: str, column: str, factor: float, unit: str, header: str
+) -> None:
+    product = make(kind)
+    out, record = perturbed(product, schema_drift={"changes": 1, "kind": "units", "header": header})
+    note = record["effects"][0]["measurements"][0]
+    assert note["factor"] == pytest.approx(factor, rel=1e-8)
+    assert note["factor"] != pytest.approx(1.1 * factor, rel=1e-8)
+    before, after = (x.plane(extname, 1, column).astype(float) for x in (product, out))
+    # Undone, all is back to a unit in the last place of single precision.
+    np.testing.assert_allclose(after / note["factor"], before, rtol=2e-7)
+    error, read = ("FLUX_ERROR", "FLUX_VAR_RNOISE") if column else ("ERR", "VAR_RNOISE")
+    for name, power in ((error, 1), (read, 2)):
+        where = (extname, 1, name) if column else (name, 1, "")
+        ratio = out.plane(*where).astype(float) / product.plane(*where)
+        np.testing.assert_allclose(ratio[np.isfinite(ratio)], factor**power, rtol=1e-5)
+    said = next(plane.unit for plane in out.planes if (plane.extname, plane.column) == (extname, column))
+    old = next(plane.unit for plane in product.planes if (plane.extname, plane.column) == (extname, column))
+    assert said == (unit if header == "honest" else old)
+    other = (extname, 1, "SURF_BRIGHT") if column else ("DQ", 1, "")
+    np.testing.assert_array_equal(out.plane(*other), product.plane(*other))
+
+
+def test_what_has_no_other_unit_is_refused(make: Make) -> None:
+    product = make("s3d")
+    assert apply(
+        product, Scenario.from_mapping("t", {"version": 1, "effects": [{"schema_drift": {"kind": "layout"}}]})
+    )[1].record["effects"][0]["measurements"][0]["not_applicable"]
+    with fits.HDUList.fromstring(make("bare").content) as hdus:
+        hdus[1].header["BUNIT"] = "furlong"
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    _, record = perturbed(Product("jw_cal.fits", buffer.getvalue()), schema_drift={"severity": 3, "kind": "units"})
+    assert "furlong" in record["effects"][0]["measurements"][0]["not_applicable"]
+
+
+def test_swapped_axes_and_bytes_are_swapped_back(make: Make) -> None:
+    product = make("cal")
+    turned, _ = perturbed(product, schema_drift={"changes": 1, "kind": "axes"})
+    mixed, _ = perturbed(product, schema_drift={"changes": 1, "kind": "byte_order"})
+    for plane in product.planes:
+        before = product.plane(plane.extname)
+        assert turned.plane(plane.extname).T.tobytes() == before.tobytes()
+        raw = next(other for other in mixed.planes if other.name == plane.name).raw(mixed.payload)
+        assert raw.byteswap().tobytes() == plane.raw(product.payload).tobytes()
+    assert turned.plane("SCI").shape == (128, 96)
+
+
+def test_a_table_of_all_integrations_becomes_one_for_each_and_back(make: Make) -> None:
+    product = timed(make, 60000 + np.arange(12) / 24)
+    apart, record = perturbed(product, schema_drift={"severity": 1, "kind": "layout"})
+    (event,) = record["effects"][0]["events"]
+    assert (event["tables"], event["left_out"]) == (12, ["NOTE"])
+    with fits.open(io.BytesIO(apart.content), checksum=True) as hdus:
+        hdus.verify("exception")
+        tables = [hdu for hdu in hdus if hdu.name == "EXTRACT1D"]
+        assert [hdu.ver for hdu in tables] == list(range(1, 13))
+        for name in ("WAVELENGTH", "FLUX", "FLUX_ERROR", "DQ"):
+            rows = np.stack([hdu.data[name] for hdu in tables])
+            np.testing.assert_array_equal(rows, product.plane("EXTRACT1D", 1, name))
+            assert {hdu.columns[name].unit for hdu in tables} == {
+                "um" if name[0] == "W" else tables[0].columns[name].unit
+            }
+    assert len(apart.measurements) == 2 * 12
+    back, _ = perturbed(apart, schema_drift={"severity": 1, "kind": "layout"})
+    for name in ("WAVELENGTH", "FLUX", "SURF_BRIGHT", "FLUX_VAR_RNOISE", "DQ"):
+        one, other = (x.plane("EXTRACT1D", 1, name) for x in (back, product))
+        assert one.tobytes() == other.tobytes()
+
+
+def test_numbers_of_an_integration_go_into_cards_and_come_back(make: Make) -> None:
+    with fits.HDUList.fromstring(make("x1dints").content) as hdus:
+        columns = hdus[1].columns + fits.ColDefs([
+            fits.Column("INT_NUM", "J", array=np.arange(1, 13)), fits.Column("MJD-AVG", "D", array=np.full(12, np.nan)),
+            fits.Column("TDB-MID", "D", array=60000.1 + np.arange(12))])  # fmt: skip
+        table = fits.BinTableHDU.from_columns(columns, name="EXTRACT1D")
+        buffer = io.BytesIO()
+        fits.HDUList([hdus[0], table]).writeto(buffer)
+    product = Product("jw_x1dints.fits", buffer.getvalue())
+    apart, _ = perturbed(product, schema_drift={"severity": 1, "kind": "layout"})
+    with fits.open(io.BytesIO(apart.content)) as hdus:
+        assert [hdu.header["INT_NUM"] for hdu in hdus[1:]] == list(range(1, 13))
+        assert [hdu.header["TDB-MID"] for hdu in hdus[1:]] == [60000.1 + number for number in range(12)]
+        assert "MJD-AVG" not in hdus[1].header
+    back, _ = perturbed(apart, schema_drift={"severity": 1, "kind": "layout"})
+    for name in ("INT_NUM", "TDB-MID"):
+        np.testing.assert_array_equal(back.plane("EXTRACT1D", 1, name), product.plane("EXTRACT1D", 1, name))
+
+
 def test_compression_adds_the_variance_of_its_step(make: Make) -> None:
     product = make("big")
 
