@@ -59,6 +59,8 @@ bench: $(READY) ## Print time and memory of every stage
 	$(BIN)/python -m benchmarks.headers
 	$(BIN)/python -m benchmarks.perturb
 	$(BIN)/python -m benchmarks.stream_plan
+	$(BIN)/python -m benchmarks.stream
+	$(BIN)/python -m benchmarks.stream_pacing
 
 docs: $(READY) ## Make the generated pages and pictures of docs/
 	$(BIN)/python docs/make_effect_pictures.py

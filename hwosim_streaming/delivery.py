@@ -31,7 +31,7 @@ from hwosim_streaming.envelope import Header
 from hwosim_streaming.faults import label_delay_ns
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan
-from hwosim_streaming.publisher import Delivery, KafkaSink, MonotonicClock, Outgoing, Publisher
+from hwosim_streaming.publisher import LINGER_MS, Delivery, KafkaSink, MonotonicClock, Outgoing, Publisher
 from hwosim_streaming.refusals import BrokerRefusesError
 from hwosim_streaming.skipping import Skipping, Truths
 from hwosim_streaming.topics import Topics, partition_of
@@ -43,6 +43,8 @@ __all__ = ["Delivered", "deliver"]
 ATTEMPTS = 5
 #: How long a broker may take to show what it committed.
 SETTLE_SECONDS = 15.0
+#: Below so many messages per second each is sent at once, not after a wait for others.
+UNHURRIED_PER_S = 2000
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def _attempt(
     expected: dict[int, Expected] = {}
     began = time.monotonic()
     # The sink comes first: from then on no earlier publisher of this run adds anything to what is looked at.
-    with closing(KafkaSink(config, transactional_id)) as sink:
+    with closing(KafkaSink(config, transactional_id, _linger_ms(plan))) as sink:
         state, todo = _where_to_continue(config, topics, plan, items, skipping)
         if todo:
             # Before the first message: without it a later attempt would not know where to look.
@@ -192,6 +194,11 @@ def _attempt(
     verification = _prove(plan, config, topics, state, expected, skipping)
     sent = {number: each for number, each in zip(todo, publisher.deliveries, strict=True) if not each.left_out}
     return Delivered(dict(sorted(expected.items())), sent, skipping.left_out, verification, state, seconds)
+
+
+def _linger_ms(plan: StreamPlan) -> float:
+    """Return how long messages wait for company: where they come one by one, not at all."""
+    return 0.0 if len(plan.sends) < UNHURRIED_PER_S * plan.seconds else LINGER_MS
 
 
 def _items(

@@ -44,6 +44,8 @@ MESSAGE_SECONDS = 30
 TRANSACTION_SECONDS = 60
 #: How long one step of a transaction may take before it is asked whether to go on.
 STEP_SECONDS = 5.0
+#: How long a message waits for company. It pays where there are so many that they come in company anyhow.
+LINGER_MS = 5.0
 QUEUE_KIBIBYTES = 128 * 1024
 #: A checkpoint is due after so many messages or seconds.
 CHECKPOINT_MESSAGES = 1000
@@ -178,6 +180,8 @@ class KafkaSink:
     transactional_id : str, optional
         Makes it transactional. Whoever used this id before can send no more, and what it had not
         committed is gone.
+    linger_ms : float
+        How long a message waits for others to be sent with.
 
     Raises
     ------
@@ -185,13 +189,15 @@ class KafkaSink:
         If the broker grants no transactions in time.
     """
 
-    def __init__(self, config: dict[str, Any], transactional_id: str | None = None) -> None:
+    def __init__(
+        self, config: dict[str, Any], transactional_id: str | None = None, linger_ms: float = LINGER_MS
+    ) -> None:
         from confluent_kafka import Producer
 
         ours = {
             "enable.idempotence": True,
             "acks": "all",
-            "linger.ms": 5,
+            "linger.ms": linger_ms,
             "batch.size": 1_000_000,
             "compression.type": "none",
             "queue.buffering.max.kbytes": QUEUE_KIBIBYTES,
