@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import PrivateAttr
 
+from hwosim_assets.environment import refuse_another
 from hwosim_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ class LakeResource(dg.ConfigurableResource[Any]):
 
     _lake: Lake | None = PrivateAttr(default=None)
     _tables: Tables | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Refuse to write into one environment for the runs of another."""
+        if context.instance is not None:
+            refuse_another(context.instance, Settings().environment)
 
     def lake(self) -> Lake:
         """Return the object store, built at the first call of a run.

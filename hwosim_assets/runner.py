@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import DagsterEventType
 
+from hwosim_assets.environment import refuse_another
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.perturb.scenario import find_scenarios
 from hwosim_assets.settings import Settings
@@ -37,6 +38,7 @@ __all__ = [
     "instance_at",
     "materialize_program",
     "materialize_programs",
+    "note_failures",
 ]
 
 #: Stages in the order of the graph: each is a group of assets (the first part of their keys).
@@ -101,6 +103,7 @@ def instance_at(home: Path) -> Iterator[dg.DagsterInstance]:
         os.environ["DAGSTER_HOME"] = str(home)
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
         with dg.DagsterInstance.get() as instance:
+            refuse_another(instance, Settings().environment)
             yield instance
 
 
@@ -156,13 +159,13 @@ def code_locations() -> list[dg.Definitions]:
     return [point.load()() for point in points]
 
 
-def _wanted(definitions: dg.Definitions, scenarios: Sequence[str], stage: str | None) -> list[dg.AssetKey]:
-    """Return the assets of a location that a run covers: its stages up to ``stage``, its scenarios."""
+def _wanted(definitions: dg.Definitions, scenarios: Sequence[str], first: str, stage: str | None) -> list[dg.AssetKey]:
+    """Return the assets of a location that a run covers: its stages from ``first`` to ``stage``, its scenarios."""
     last = STAGES.index(stage) if stage else len(STAGES) - 1
     keys = []
     for key in definitions.resolve_asset_graph().materializable_asset_keys:
         group = "perturbed" if key.path[0] == "truth" else key.path[0]
-        if STAGES.index(group) > last:
+        if not STAGES.index(first) <= STAGES.index(group) <= last:
             continue
         if group in ("perturbed", "stream") and scenarios and key.path[1] not in scenarios:
             continue
@@ -170,8 +173,16 @@ def _wanted(definitions: dg.Definitions, scenarios: Sequence[str], stage: str | 
     return sorted(keys)
 
 
-def _note_failures(outcome: Outcome, events: Sequence[dg.DagsterEvent]) -> None:
-    """Write into the outcome what stopped a run: failed blocking checks apart from failed steps."""
+def note_failures(outcome: Outcome, events: Sequence[dg.DagsterEvent]) -> None:
+    """Write into the outcome what stopped a run: failed blocking checks apart from failed steps.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Gets a line for each.
+    events : sequence of dagster.DagsterEvent
+        Of the run; check evaluations and step failures are looked at.
+    """
     for event in events:
         if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
@@ -199,6 +210,7 @@ def materialize_program(
     program: str,
     *,
     scenarios: Sequence[str] = (),
+    first: str = STAGES[0],
     stage: str | None = None,
 ) -> Outcome:
     """Run one program through the graph, in this process.
@@ -213,6 +225,8 @@ def materialize_program(
         A registered partition key.
     scenarios : sequence of str
         Only these scenarios; none means all.
+    first : str
+        Begin with this stage, one of :data:`STAGES`.
     stage : str, optional
         Stop after this stage, one of :data:`STAGES`.
 
@@ -222,7 +236,7 @@ def materialize_program(
     """
     outcome = Outcome(program)
     for definitions in locations:
-        wanted = _wanted(definitions, scenarios, stage)
+        wanted = _wanted(definitions, scenarios, first, stage)
         if not wanted or not outcome.succeeded:
             continue
         result = definitions.resolve_job_def("program_job").execute_in_process(
@@ -233,7 +247,7 @@ def materialize_program(
             asset_selection=wanted,
         )
         outcome.run_ids.append(result.run_id)
-        _note_failures(outcome, result.all_events)
+        note_failures(outcome, result.all_events)
         if not result.success and outcome.succeeded:
             outcome.failures.append(f"{result.run_id}: the run failed outside its steps")
     return outcome

@@ -102,9 +102,12 @@ def _unnamed(lake: Lake, tables: Tables) -> Iterator[Stored]:
     from hwosim_assets.lake.ingest import RAW_FILES
     from hwosim_assets.lake.versions import RAW_VERSIONS
     from hwosim_assets.perturb.dataset import PERTURBED
+    from hwosim_assets.promotion import Side, kept_objects
+    from hwosim_assets.settings import Settings
 
     specs = (RAW_FILES, RAW_VERSIONS, PERTURBED)
     named = {key for spec in specs for key in tables.scan(spec, columns=["key"]).column("key").to_pylist()}
+    named |= kept_objects(Side(Settings().environment, lake, tables))
     before = datetime.now(UTC) - _YOUNG
     for folder in _OWNED:
         for stored in lake.list(folder):

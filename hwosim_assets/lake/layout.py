@@ -14,6 +14,7 @@ hash or the hash of a plan.
 ``reports/<asset>/jw01093/<report>.html``              quality reports
 ``changes/jw01093/<file>/<before>-<after>.json``       what reprocessing changed in a file
 ``baskets/<name>/<sha256>.parquet``                    what a saved search found
+``promotions/jw01093/<promotion>/<table>.parquet``     the rows that a promotion replaced
 =====================================================  ==============================================
 """
 
@@ -29,6 +30,7 @@ __all__ = [
     "changes_key",
     "delivered_key",
     "plan_key",
+    "promotion_key",
     "raw_key",
     "receipt_key",
     "report_key",
@@ -103,6 +105,11 @@ def changes_key(program: str, file_name: str, before: str, after: str) -> str:
 def basket_key(name: str, sha256: str) -> str:
     """Return the key of what a saved search found, by content: finding the same again needs no further object."""
     return f"baskets/{_plain(name)}/{_sha256(sha256)}.parquet"
+
+
+def promotion_key(program: str, promotion: str, table: str) -> str:
+    """Return the key of the rows of a table that a promotion of a program replaced."""
+    return f"promotions/jw{program_key(program)}/{_plain(promotion)}/{_plain(table)}.parquet"
 
 
 def _folder(program: str, scenario: str) -> str:
