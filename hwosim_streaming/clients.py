@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_streaming.refusals import MEND, is_final, refusal
@@ -57,9 +58,17 @@ def client_config(settings: Settings, servers: str) -> dict[str, Any]:
     Raises
     ------
     BadInputError
-        If a password would cross the network in the clear (SASL without TLS, off loopback).
+        If a password would cross the network in the clear (SASL without TLS, off loopback), or the secret
+        that a token is asked for with.
     """
     passed = settings.kafka_client()
+    asked = urlsplit(passed.get("sasl.oauthbearer.token.endpoint.url", ""))
+    if asked.scheme == "http" and not is_loopback(f"{asked.hostname}:{asked.port}"):
+        raise BadInputError(
+            "HWOSIM_KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL",
+            "would send the client secret unencrypted off this machine",
+            "use https",
+        )
     off_loopback = not all(is_loopback(server) for server in servers.split(","))
     if off_loopback and passed.get("security.protocol", "").upper() == "SASL_PLAINTEXT":
         raise BadInputError(

@@ -82,6 +82,8 @@ def refusal(thing: str, error: Any, mend: str = MEND) -> BackendAbsentError:
         puts none into its texts.
     """
     name, said = error.name(), str(error.str())
+    if name == "_AUTHENTICATION" and "mechanism handshake failed" in said:
+        name = "UNSUPPORTED_SASL_MECHANISM"  # the client hides it in the text
     kind = BrokerRefusesError if name in _FINAL else BackendAbsentError
     reason, mend = {**_FINAL, **_PASSING}.get(name, ("", mend))
     return kind(thing, f"{reason} ({said})" if reason else said, mend)

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +113,17 @@ def kafka_jars() -> Path:
 class Kafka:
     """Apache Kafka in KRaft mode in a folder; what it holds outlives its processes.
 
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Empty.
+    listeners : sequence of str
+        Further ones.
+    more : sequence of str
+        Lines behind the others in its properties; the last of a name counts.
+    format_options, java_options : sequence of str
+        Told to the formatting of its storage and to its Java.
+
     Attributes
     ----------
     servers : str
@@ -126,15 +137,22 @@ class Kafka:
         two holds the line between a client and the broker.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._java = ["java", *JVM, "-cp", f"{kafka_jars()}/*"]
+    def __init__(
+        self,
+        folder: Path,
+        listeners: Sequence[str] = (),
+        more: Sequence[str] = (),
+        format_options: Sequence[str] = (),
+        java_options: Sequence[str] = (),
+    ) -> None:
+        self._java = ["java", *JVM, *java_options, "-cp", f"{kafka_jars()}/*"]
         self._folder = folder
         self._port, guarded, controller, self.line_port, self.behind_line_port = free_ports(5)
         self.servers, self.guarded = f"127.0.0.1:{self._port}", f"127.0.0.1:{guarded}"
         self.password = secrets.token_hex(12)
         entry = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_hwosim="{self.password}";'
         self._properties = folder / "server.properties"
-        doors = f"PLAINTEXT://{self.servers},SASL_PLAINTEXT://{self.guarded}"
+        doors = ",".join([f"PLAINTEXT://{self.servers},SASL_PLAINTEXT://{self.guarded}", *listeners])
         own = [
             f"listeners={doors},LINE://127.0.0.1:{self.behind_line_port},CONTROLLER://127.0.0.1:{controller}",
             f"advertised.listeners={doors},LINE://127.0.0.1:{self.line_port}",
@@ -143,10 +161,10 @@ class Kafka:
             f"log.dirs={folder / 'data'}",
         ]
         shared = (KAFKA / "server.properties").read_text(encoding="utf-8")
-        self._properties.write_text(shared + "\n".join(own) + "\n", encoding="utf-8")
+        self._properties.write_text(shared + "\n".join([*own, *more]) + "\n", encoding="utf-8")
         # One word: an id that begins with a dash would be taken for an option.
         storage = ["kafka.tools.StorageTool", "format", f"--cluster-id={secrets.token_urlsafe(16)}"]
-        command = [*self._java, *storage, "--config", str(self._properties)]
+        command = [*self._java, *storage, "--config", str(self._properties), *format_options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS)
         assert done.returncode == 0, done.stderr[-3000:]
 

@@ -211,3 +211,14 @@ def test_a_password_does_not_leave_the_machine_in_the_clear(state: object, monke
     ):
         with pytest.raises(BadInputError, match="unencrypted"):
             client_config(Settings(), servers)
+
+
+def test_secrets_of_a_token_do_not_cross_the_network_in_the_clear(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "HWOSIM_KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL"
+    for url in ("http://login.example.org/token", "http://user@login.example.org:8080/token"):
+        monkeypatch.setenv(name, url)
+        with pytest.raises(BadInputError, match="client secret unencrypted"):
+            client_config(Settings(), "127.0.0.1:9092")
+    for url in ("https://login.example.org/token", "http://127.0.0.1:8080/token", "http://localhost/token"):
+        monkeypatch.setenv(name, url)
+        assert client_config(Settings(), "127.0.0.1:9092")["sasl.oauthbearer.token.endpoint.url"] == url
