@@ -288,6 +288,45 @@ def verify(program: str, scenario_name: str, as_json: bool) -> None:
         )
 
 
+@stream.command()
+@click.option("--once", is_flag=True, help="End when all that lies on the topic now is in the tables.")
+@click.option("--every", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Seconds per batch.")
+@click.option("--window", type=click.IntRange(min=1), default=600, show_default=True, help="Seconds per window.")
+@click.option("--master", default="local[2]", show_default=True, help="Spark's master.")
+@click.option("--checkpoint", type=click.Path(file_okay=False, path_type=Path), help="Where the job keeps its place.")
+@click.option(
+    "--jars",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of Iceberg's and the catalog's jars; by default Spark fetches them from Maven Central.",
+)
+@json_option
+def spark(
+    once: bool, every: float, window: int, master: str, checkpoint: Path | None, jars: Path | None, as_json: bool
+) -> None:
+    """Put the frames' metadata and statistics over windows of time into the lake's tables, each frame once.
+
+    A Structured Streaming job of Apache Spark (extra spark, Java 17) for streams that outgrow one machine. It
+    fills stream_frames and stream_statistics; killed and started again it goes on where it stopped.
+
+    \b
+    Example:
+      hwosim stream spark --once
+      hwosim sql "SELECT detector, window_start, frames, mean, stddev FROM stream_statistics"
+    """
+    from hwosim_assets.settings import Settings
+    from hwosim_streaming.spark import Batch, run
+
+    def told(batch: Batch) -> None:
+        if as_json:
+            out.print_json(data=vars(batch), indent=None)
+        else:
+            reason = f" ({batch.reason})" if batch.refused else ""
+            say(f"batch {batch.number}: {batch.frames} frames, {batch.refused} refused{reason}")
+
+    how = {"master": master, "once": once, "every_seconds": every, "window_seconds": window}
+    run(Settings(), **how, checkpoint=checkpoint, jars=jars, on_batch=told)  # type: ignore[arg-type]
+
+
 @stream.group()
 def broker() -> None:
     """Run the embedded broker of this DAGSTER_HOME (memory only, this machine only)."""

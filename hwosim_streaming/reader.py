@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hwosim_assets.settings import Settings
     from hwosim_streaming.answers import Answers
 
-__all__ = ["Stream", "connect"]
+__all__ = ["Stream", "connect", "refuse_damaged"]
 
 log = logging.getLogger(__name__)
 
@@ -299,7 +299,7 @@ class Stream:
             self.duplicates += 1
             return None
         try:
-            _check(message.value(), said.get(Header.CRC))
+            refuse_damaged(message.value(), said.get(Header.CRC))
             decoded = decode(message.value(), self._registry)
             found = Frame.from_record(decoded.record) if decoded.family == "frame" else decoded
         except BadInputError as error:
@@ -339,7 +339,7 @@ class Stream:
             self._down_since = time.monotonic()
 
 
-def _check(value: bytes | None, stated_crc: str | None) -> None:
+def refuse_damaged(value: bytes | None, stated_crc: str | None) -> None:
     """Refuse a value that was damaged on the way.
 
     Raises

@@ -305,6 +305,21 @@ class Tables:
             for file in written:
                 change.append_data_file(file)
 
+    def ensure(self, spec: TableSpec) -> None:
+        """Make a table where it is not there, for another engine to write to.
+
+        Raises
+        ------
+        BackendAbsentError
+            If catalog or store cannot be reached.
+        """
+
+        def once() -> None:
+            if self._load(spec) is None:
+                self._create(spec)
+
+        self._beside_others(spec.name, once)
+
     # ------------------------------------------------------------------ upkeep
 
     def compact(self, name: str, min_files: int = 2, on_group: Callable[[int, int], None] | None = None) -> Compacted:
