@@ -289,6 +289,11 @@ class Block:
         if next(iter(columns.values())).size:
             self.events.append(Event(*effect, columns))
 
+    def here(self, places: NDArray[np.int64]) -> slice:
+        """Return which of ascending flat places of the frame lie in this block."""
+        low, high = np.searchsorted(places, [self.start, self.start + self.size])
+        return slice(int(low), int(high))
+
     def _chosen(self, index: NDArray[Any] | slice) -> NDArray[np.intp]:
         """Return the positions among ``index`` that hold data."""
         if isinstance(index, slice):

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwosim_assets.perturb.rng import normal
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.block import Block
     from hwosim_assets.perturb.rng import Stream
 
-__all__ = ["convolve_signal"]
+__all__ = ["convolve_signal", "rows_reached"]
 
 #: Passes of a convolution, each as (dy, dx, weight).
 Steps = list[list[tuple[int, int, float]]]
@@ -45,7 +43,7 @@ def convolve_signal(
     Parameters
     ----------
     block : Block
-        A whole frame (of ``on_frame``) with two axes.
+        Whole rows of a frame with two axes (of ``on_frame``); rows near its ends are right only where the frame ends.
     kernel : float64 array, or two sequences
         Of odd sides and sum 1; or its factors along y and x.
     stream : Stream
@@ -58,7 +56,8 @@ def convolve_signal(
     steps = _steps(kernel)
     squares = [[(dy, dx, weight * weight) for dy, dx, weight in step if weight * weight > _LEAST] for step in steps]
     reach = sum(max(abs(dy) for dy, _, _ in step) for step in steps)
-    rows, columns = block.measurement.frame
+    columns = block.measurement.frame[1]
+    rows = block.size // columns
     height = max(_BAND // columns, 2 * reach, 1)
     for group in range(block.groups):
         window, low = [np.empty((0, columns), block.sci.dtype)] * 3, 0
@@ -66,9 +65,9 @@ def convolve_signal(
             bottom = min(top + height, rows)
             window = _window(block, group, window, low, max(top - reach, 0), min(bottom + reach, rows))
             low = max(top - reach, 0)
-            words = stream.bits(block.plane(group), block.start + top * columns, (bottom - top) * columns, sub)
+            noise = stream.normal(block.plane(group), block.start + top * columns, (bottom - top) * columns, sub)
             part = block.part(slice(top * columns, bottom * columns))
-            _convolve_band(part, group, window, slice(top - low, bottom - low), (steps, squares), normal(words), honest)
+            _convolve_band(part, group, window, slice(top - low, bottom - low), (steps, squares), noise, honest)
 
 
 def _window(
@@ -125,6 +124,11 @@ def _convolve_band(
     np.subtract(after, part.true["poisson"][group], out=change[group])
     change[group, bad] = 0
     part.add_variance("poisson", change, honest)
+
+
+def rows_reached(kernel: NDArray[np.float64] | tuple[Sequence[float], Sequence[float]]) -> int:
+    """Return how many rows away a kernel takes its signal from."""
+    return sum(max((abs(dy) for dy, _, _ in step), default=0) for step in _steps(kernel))
 
 
 def _steps(

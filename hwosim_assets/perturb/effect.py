@@ -172,7 +172,19 @@ class Effect:
         """Change a chunk of at most 32 768 pixels (of all groups of a ramp) in place."""
 
     def on_frame(self, block: Block) -> None:
-        """Change a whole frame in place, for effects that need a pixel's neighbours."""
+        """Change a frame in place, for effects that need a pixel's neighbours or know which pixels they change.
+
+        Where :meth:`reach` allows it, the block is a band of its rows. What belongs to the frame and not to a pixel is
+        recorded once, in the block that starts at pixel 0.
+        """
+
+    def reach(self, measurement: Measurement) -> int | None:
+        """Return how many rows away :meth:`on_frame` looks at most; ``None`` where it needs the whole frame.
+
+        With a number, frames are worked on in bands of rows, and rows within reach are worked on with both bands. Then
+        whether ``block.dirty`` is set must not depend on what the band holds.
+        """
+        return None
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Change headers, tables and whole HDUs, after all pixels; return the events for the truth record."""

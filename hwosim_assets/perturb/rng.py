@@ -5,6 +5,10 @@ label, product and stream name), and the transforms from bits to normal and Pois
 use integers, tables, +, -, x, / and square roots only, which are the same on every processor,
 thread count and numpy version. The tables are computed on first use and compared with a hash in
 this file. Keep out what is drawn and for what; that stands in ``perturb.effects``.
+
+All pixels of a chunk are drawn from words of 16 bits, because words are what a draw costs; the few
+whose word does not decide (the ends of a distribution, the steps of a discrete one) get more bits from
+SplitMix64 at the same address. Single events and single pixels are drawn from words of 32 bits.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import hashlib
 import itertools
 import math
 import sys
+import threading
 from decimal import Context, Decimal
 from functools import lru_cache
 from statistics import NormalDist
@@ -29,7 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "RNG", "TILE", "Stream", "normal", "poisson", "threshold"]
 
 #: Name and version of the scheme. A change of any bit needs a new one.
-RNG = "philox-table-1"
+RNG = "philox-table-2"
+
+#: What begins the key of every stream: words of 32 bits are still those of the first scheme.
+_FAMILY = "philox-table-1"
 
 #: Pixels of one tile of the address space: consecutive flat pixels of a frame.
 TILE = 65536
@@ -41,8 +49,17 @@ CHUNK = 32768
 
 #: Up to this mean, Poisson counts are drawn exactly from their distribution.
 EXACT_POISSON = 20.0
+#: The same where all pixels have one mean, whose distribution is then made once.
+_EXACT_OF_ONE_MEAN = 500.0
 
 _CELLS = 4096
+#: Short words whose place in the ends of the normal distribution takes more bits: 16 of each end.
+_ENDS = 32
+_FINE_BITS = 12
+_WORD = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+#: Added to an address: short words, and what makes them finer, are other words than those of 32 bits.
+_SHORT, _FINER = 1 << 63, 1 << 62
 _TABLE_SHA256 = "def806fe89fd1f542cabb16eb35a997dddcf1e583c570f22dee991b31ca478bb"
 
 
@@ -67,7 +84,7 @@ class Stream:
     """
 
     def __init__(self, seed: int, effect: str, label: str, uid: str, name: str) -> None:
-        text = "\x1f".join((RNG, str(seed), effect, label, uid, name))
+        text = "\x1f".join((_FAMILY, str(seed), effect, label, uid, name))
         digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         self.key = digest.hex()
         self._key = np.frombuffer(digest, "<u8").astype(np.uint64)
@@ -93,32 +110,81 @@ class Stream:
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint32), *parts])
 
     def bits_at(self, plane: int, places: NDArray[np.intp], sub: int = 0) -> NDArray[np.uint32]:
-        """Return the words of single pixels, given in ascending order; see :meth:`bits`."""
-        if not places.size:
-            return np.empty(0, np.uint32)
-        first, last = int(places[0]) // TILE, int(places[-1]) // TILE
-        edges = np.searchsorted(places, np.arange(first, last + 2) * TILE)
-        parts = []
-        for tile, low, high in zip(range(first, last + 1), edges[:-1], edges[1:], strict=True):
-            if low < high:
-                start = int(places[low])
-                words = self._of_tile(plane, tile, start - tile * TILE, int(places[high - 1]) - start + 1, sub)
-                parts.append(words[places[low:high] - start])
-        return np.concatenate(parts)
+        """Return random 32-bit words of single pixels, which are others than those of :meth:`bits`."""
+        return (self._mixed(plane, places, sub) >> np.uint64(32)).astype(np.uint32)
+
+    def _mixed(self, plane: int, places: NDArray[np.intp], sub: int) -> NDArray[np.uint64]:
+        """Return a 64-bit word for each place: the output of SplitMix64, begun at this address, after so many steps."""
+        begin = _mix(int(self._key[1]) ^ _mix(plane + 1) ^ _mix(sub + _GOLDEN))
+        word = places.astype(np.uint64)
+        word += np.uint64(1)
+        word *= np.uint64(_GOLDEN)
+        word += np.uint64(begin)
+        word ^= word >> np.uint64(30)
+        word *= np.uint64(0xBF58476D1CE4E5B9)
+        word ^= word >> np.uint64(27)
+        word *= np.uint64(0x94D049BB133111EB)
+        word ^= word >> np.uint64(31)
+        return word
 
     def _of_tile(self, plane: int, tile: int, offset: int, count: int, sub: int) -> NDArray[np.uint32]:
         """Return words of one tile; each step of the counter gives eight."""
         step, skip = divmod(offset, 8)
-        counter = np.array([step, tile, plane, sub], np.uint64)
-        raw = np.random.Philox(counter=counter, key=self._key).random_raw((skip + count + 1) // 2)
+        raw = self._raw(step, tile, plane, sub, (skip + count + 1) // 2)
         if sys.byteorder == "big":
             raw = raw.byteswap()
             return raw.view(np.uint32).byteswap()[skip : skip + count]
         return raw.view(np.uint32)[skip : skip + count]
 
+    def _short(self, plane: int, start: int, count: int, sub: int) -> NDArray[np.uint16]:
+        """Return the random 16-bit words of consecutive pixels; each step of the counter gives sixteen."""
+        parts = []
+        while count > 0:
+            tile, offset = divmod(start, TILE)
+            here = min(count, TILE - offset)
+            step, skip = divmod(offset, 16)
+            raw = self._raw(step, tile, plane, sub + _SHORT, (skip + here + 3) // 4)
+            words = raw.view(np.uint16) if sys.byteorder == "little" else raw.byteswap().view(np.uint16).byteswap()
+            parts.append(words[skip : skip + here])
+            start, count = start + here, count - here
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint16), *parts])
+
+    def _raw(self, step: int, tile: int, plane: int, sub: int, count: int) -> NDArray[np.uint64]:
+        """Return Philox's 64-bit words from a counter on; the generator of a thread is set rather than made anew."""
+        if not hasattr(_generators, "philox"):
+            _generators.philox = np.random.Philox(key=0)
+        counter = np.array([step, tile, plane, sub], np.uint64)
+        state = {"counter": counter, "key": self._key}
+        _generators.philox.state = {"bit_generator": "Philox", "state": state, "buffer": _EMPTY, "buffer_pos": 4,
+                                    "has_uint32": 0, "uinteger": 0}  # fmt: skip
+        raw: NDArray[np.uint64] = _generators.philox.random_raw(count)
+        return raw
+
     def normal(self, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.float32]:
-        """Return standard normal deviates of consecutive pixels, float32; see :meth:`bits`."""
-        return normal(self.bits(plane, start, count, sub))
+        """Return standard normal deviates of consecutive pixels, float32; see :meth:`bits`.
+
+        The middle takes 65 504 values, each as probable as the other; beyond 3.49 standard deviations each of them is
+        parted into 4096.
+        """
+        middle, ends = _short_tables()
+        words = self._short(plane, start, count, sub)
+        out = middle.take(words)
+        outer = np.flatnonzero(words < _ENDS)
+        if outer.size:
+            fine = self._mixed(plane, outer + start, sub + _FINER) >> np.uint64(64 - _FINE_BITS)
+            out[outer] = ends.take((words.take(outer).astype(np.intp) << _FINE_BITS) + fine.astype(np.intp))
+        return out
+
+    def below(self, probability: float, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.intp]:
+        """Return which of consecutive pixels a probability chooses, ascending, counted from ``start``.
+
+        Those chosen at one probability are among those chosen at any larger one.
+        """
+        words = self._short(plane, start, count, sub)
+        high, low = divmod(threshold(probability), 1 << 16)
+        found = np.flatnonzero(words <= min(high, 0xFFFF))
+        fine = self._mixed(plane, found + start, sub + _FINER) >> np.uint64(48)
+        return found[(words.take(found) < high) | (fine < np.uint64(low))]
 
     def uniform(self, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.float64]:
         """Return numbers between 0 and 1, neither included, float64; see :meth:`bits`."""
@@ -131,8 +197,30 @@ class Stream:
     def poisson(
         self, mean: float | NDArray[np.float64], plane: int, start: int, count: int, sub: int = 0
     ) -> NDArray[np.float32]:
-        """Return Poisson counts of one mean or of each its own, float32; see :meth:`bits`."""
-        return poisson(self.bits(plane, start, count, sub), mean)
+        """Return Poisson counts of one mean or of each its own, float32; see :meth:`bits` and :func:`poisson`."""
+        if not isinstance(mean, float | int) or mean > _EXACT_OF_ONE_MEAN:
+            return poisson(self.bits(plane, start, count, sub), mean)
+        below, guide = _short_distribution(float(mean))
+        words = self._short(plane, start, count, sub)
+        counts = guide.take(words)
+        near = np.flatnonzero(counts < 0)
+        if near.size:
+            fine = self._mixed(plane, near + start, sub + _FINER) >> np.uint64(32)
+            place = (words.take(near).astype(np.float64) * 4294967296.0 + fine + 0.5) / 281474976710656.0
+            counts[near] = np.searchsorted(below, place, side="right")
+        return counts
+
+
+_generators = threading.local()
+_EMPTY = np.zeros(4, np.uint64)
+
+
+def _mix(value: int) -> int:
+    """Return the output function of SplitMix64 (Steele, Lea and Flood 2014) of a number."""
+    value = (value * _GOLDEN) & _WORD
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _WORD
+    return value ^ (value >> 31)
 
 
 def threshold(probability: float) -> int:
@@ -211,6 +299,34 @@ def _tail(bits: NDArray[np.uint32]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=1)
+def _short_tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the deviates of 16-bit words, and those of the words of the ends parted further.
+
+    The first 16 words stand for the upper end, the next 16 for the lower one, the rest for the middle in ascending
+    order. What parting the middle into so many values takes from the variance is 1e-8 of it.
+    """
+    words = np.arange(1 << 16, dtype=np.uint32) - np.uint32(_ENDS // 2) & np.uint32(0xFFFF)
+    middle = normal((words << np.uint32(16)) + np.uint32(1 << 15))
+    parts = np.arange(1 << _FINE_BITS, dtype=np.uint32) << np.uint32(16 - _FINE_BITS)
+    ends = (words[:_ENDS, None] << np.uint32(16)) + parts + np.uint32(1 << 15 - _FINE_BITS)
+    return middle, normal(ends.reshape(-1))
+
+
+@lru_cache(maxsize=16)
+def _short_distribution(mean: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return (cumulative Poisson distribution, count of each 16-bit word or -1 where the word does not decide it)."""
+    chance = float(Context(prec=40).exp(Decimal(-mean)))
+    steps = [chance]
+    for count in range(1, int(mean + 12.0 * math.sqrt(mean)) + 40):
+        chance = chance * (mean / count)
+        steps.append(steps[-1] + chance)
+    below = np.array(steps)
+    edges = np.arange((1 << 16) + 1, dtype=np.float64) / 65536.0
+    low, high = (np.searchsorted(below, part, side="right") for part in (edges[:-1], edges[1:]))
+    return below, np.where(low == high, low, -1).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
 def _exp_tables() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return exp(-i) for i = 0..20 and exp(-j/1024) for j = 0..1023."""
     exact = Context(prec=40)
@@ -251,16 +367,16 @@ def poisson(bits: NDArray[np.uint32], mean: float | NDArray[np.float64]) -> NDAr
     if isinstance(mean, float | int):
         if mean <= EXACT_POISSON:
             return _few_of_one_mean(bits, float(mean))
-        return _many(bits, np.float64(mean))
+        return _many(normal(bits), np.float64(mean))
     out = np.empty(bits.shape, np.float32)
     few = mean <= EXACT_POISSON
     out[few] = _few(bits[few], mean[few])
-    out[~few] = _many(bits[~few], mean[~few])
+    out[~few] = _many(normal(bits[~few]), mean[~few])
     return out
 
 
-def _many(bits: NDArray[np.uint32], mean: np.float64 | NDArray[np.float64]) -> NDArray[np.float32]:
-    w = normal(bits)
+def _many(w: NDArray[np.float32], mean: np.float64 | NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return counts of a large mean from normal deviates."""
     m = np.asarray(mean).astype(np.float32)
     root = np.sqrt(m)
     square = w * w

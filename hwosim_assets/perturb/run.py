@@ -39,8 +39,13 @@ __all__ = ["apply", "perturb_product"]
 _KEPT = 20 << 20
 np.empty(_KEPT, np.uint8)
 
+#: Pixels of a band of rows, for effects that look at neighbours. The numbers do not depend on it.
+BAND = 131072
+
 #: What a block tells the truth: its frame, marks and events.
 Told = tuple[int, list[Mark], list[Event]]
+#: A part of a measurement: frame, the pixels that are stored, and those that are worked on for it.
+Part = tuple[int, slice, slice]
 
 
 def apply(
@@ -169,25 +174,56 @@ def _perturb_measurement(
     """Run all pixel effects over a measurement, in one pass."""
     apart = any(effect.task.err_honest != 1.0 for effect in effects)
     lots = {effect.use: effect.task.stream(f"{item.key} flags") for effect in effects if 0 < effect.task.dq_honest < 1}
-    whole = any(_needs_frames(effect) for effect in effects)
-    length = item.pixels if whole else CHUNK
     content, original = Views(file.data, item), Views(file.content, item)
-    parts = [
-        (frame, slice(start, min(start + length, item.pixels)))
+
+    def work(place: Part) -> Told:
+        frame, kept, loaded = place
+        # A band's margins are other bands' pixels, which may have been stored already.
+        block = load(content if kept == loaded else original, item, budget, frame, loaded, apart=apart)
+        block.lots = lots
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            _run_effects(block, effects)
+            inner = block if kept == loaded else block.part(slice(kept.start - loaded.start, kept.stop - loaded.start))
+            store(inner, content, original)
+        return frame, _within(block.marks, kept, loaded), block.events
+
+    return _mapped(work, _parts(item, effects), threads)
+
+
+def _parts(item: Measurement, effects: list[Effect]) -> list[Part]:
+    """Cut a measurement into parts: chunks, or bands of rows as far as effects reach, or whole frames."""
+    reaches = [effect.reach(item) for effect in effects if _needs_frames(effect)]
+    length, margin = CHUNK, 0
+    if reaches:
+        columns = item.frame[-1]
+        whole = None in reaches or len(item.frame) < 2
+        margin = 0 if whole else sum(reach or 0 for reach in reaches) * columns
+        # A band is higher than its margins, or most of the work would be done twice and more.
+        length = item.pixels if whole else max(BAND // columns * columns, 4 * margin, columns)
+    return [
+        (
+            frame,
+            slice(start, min(start + length, item.pixels)),
+            slice(max(start - margin, 0), min(start + length + margin, item.pixels)),
+        )
         for frame in range(item.frames)
         for start in range(0, item.pixels, length)
     ]
 
-    def work(place: tuple[int, slice]) -> Told:
-        frame, part = place
-        block = load(content, item, budget, frame, part, apart=apart)
-        block.lots = lots
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            _run_effects(block, effects)
-            store(block, content, original)
-        return frame, block.marks, block.events
 
-    return _mapped(work, parts, threads)
+def _within(marks: list[Mark], kept: slice, loaded: slice) -> list[Mark]:
+    """Return what marks say of the pixels that are stored; the others are told of with their own part."""
+    if kept == loaded:
+        return marks
+    found = []
+    for mark in marks:
+        if isinstance(mark.places, range):
+            places: Any = range(max(mark.places.start, kept.start), min(mark.places.stop, kept.stop))
+        else:
+            places = mark.places[(mark.places >= kept.start) & (mark.places < kept.stop)]
+        if len(places):
+            found.append(mark._replace(places=places))
+    return found
 
 
 def _run_effects(block: Block, effects: list[Effect]) -> None:
@@ -203,7 +239,7 @@ def _run_effects(block: Block, effects: list[Effect]) -> None:
                 effect.on_chunk(chunk)
 
 
-def _mapped(work: Callable[[tuple[int, slice]], Told], parts: list[tuple[int, slice]], threads: int) -> list[Told]:
+def _mapped(work: Callable[[Part], Told], parts: list[Part], threads: int) -> list[Told]:
     if threads <= 1 or len(parts) == 1:
         return [work(part) for part in parts]
     with ThreadPoolExecutor(threads) as pool:

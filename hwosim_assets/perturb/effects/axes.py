@@ -12,9 +12,11 @@ import numpy as np
 
 from hwosim_assets.perturb.effect import NotApplicableError
 from hwosim_assets.perturb.parameters import rounded
-from hwosim_assets.perturb.rng import TILE, normal
+from hwosim_assets.perturb.rng import TILE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.budget import Budget
@@ -99,14 +101,16 @@ def detector_stream(task: Task, detector: str, name: str) -> Stream:
 
 def detector_bits(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64], sub: int = 0) -> NDArray[np.uint32]:
     """Return the fixed random words of detector pixels given row by row; a subarray sees its part."""
+    return np.concatenate([stream.bits(0, *run, sub) for run in _runs(x, y)])
+
+
+def _runs(x: NDArray[np.int64], y: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield the runs of addresses of detector pixels given row by row, as (first, count)."""
     width = address_width(int(x.max()) + 1)
     breaks = np.flatnonzero(np.diff(y * width + x) != 1) + 1
     firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks, [x.size]])
-    pieces = [
-        stream.bits(0, int(y[first]) * width + int(x[first]), int(last - first), sub)
-        for first, last in zip(firsts, lasts, strict=True)
-    ]
-    return np.concatenate(pieces)
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        yield int(y[first]) * width + int(x[first]), last - first
 
 
 def frame_bits(
@@ -144,7 +148,7 @@ def address_width(columns: int) -> int:
 
 def detector_normal(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the fixed normal deviates of detector pixels given row by row; see :func:`detector_bits`."""
-    return normal(detector_bits(stream, x, y))
+    return np.concatenate([stream.normal(0, *run) for run in _runs(x, y)])
 
 
 def wavelengths(product: Product, measurement: Measurement) -> Floats:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
-from hwosim_assets.perturb.rng import poisson
 from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Background(Effect):
         per_electron = 1.0 / float(block.budget.k or 1.0)
         first = 1 if block.measurement.ramp else 0
         for group in range(first, block.groups):
-            counts = poisson(stream.bits(block.plane(group), block.start, block.size), electrons)
+            counts = stream.poisson(electrons, block.plane(group), block.start, block.size)
             block.sci[group:] += (counts.astype(block.sci.dtype, copy=False) * per_electron)[None, :]
         if not block.measurement.ramp:
             block.add_variance("poisson", added * per_electron, self.task.err_honest)

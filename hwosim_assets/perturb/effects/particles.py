@@ -8,6 +8,8 @@ what charge that comes at once does to a ramp (:func:`settle`), and the effects 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,6 +47,8 @@ LOSS, SPREAD, LEAST = 120.0, 50.0, 10.0
 EV_PER_ELECTRON = 1.15
 #: A frame with more hits than this is no exposure any more, and would take all memory.
 MOST = 5_000_000
+#: Frames whose hits are kept for the bands that are still to come: groups of a ramp go round in each band.
+_KEPT = 64
 _FLUX = "1.778 SUNMAX, 4.898 SUNMIN and 3046.8 FLARES of Robberto's library, 8 of the JWST ETC"
 
 
@@ -75,6 +79,15 @@ class Hits(NamedTuple):
     electrons: Floats
     u: Floats
     mark: Floats
+
+
+class Charge(NamedTuple):
+    """Hits of a frame, and in ascending order the pixels along their tracks, the electrons there and whose they are."""
+
+    hits: Hits
+    pixels: NDArray[np.int64]
+    electrons: Floats
+    which: NDArray[np.int64]
 
 
 def hits(stream: Stream, plane: int, flux: float, exposure: float, shape: tuple[int, int]) -> Hits:
@@ -202,17 +215,15 @@ def settle(
     effect : Effect
         Who does it.
     block : Block
-        A whole frame of slopes.
+        Of slopes.
     pixels, electrons : int64 array, float64 array
-        Where, and how much.
+        Where in the block, and how much.
     u : float64 array
         When, as a share of the ramp.
     missed : bool array
         What jump detection does not find.
     """
     struck, which = np.unique(pixels, return_inverse=True)
-    if not struck.size:
-        return
     response = 6.0 * u * (1.0 - u) * electrons / float(block.budget.k or 1.0)
     added = np.bincount(which[missed], response[missed], struck.size)
     block.sci[0, struck] += added.astype(block.sci.dtype)
@@ -221,12 +232,10 @@ def settle(
     worst = np.ones(struck.size)
     np.minimum.at(worst, which[~missed], cut[~missed])
     struck, worst = struck[worst < 1.0], worst[worst < 1.0]
-    if not struck.size:
-        return
     factor = 1.0 / worst
     read = block.true["read"][0, struck].astype(np.float64)
     stream = effect.task.stream(block.measurement.key)
-    noise = np.sqrt(read * (factor - 1.0)) * normal(stream.bits_at(block.plane(0), struck, 1))
+    noise = np.sqrt(read * (factor - 1.0)) * normal(stream.bits_at(block.plane(0), struck + block.start, 1))
     block.sci[0, struck] += noise.astype(block.sci.dtype)
     block.scale_variance("read", factor.astype(block.sci.dtype), effect.task.err_honest, struck)
     block.flag(effect.use, 0, struck, int(DQ.JUMP_DET), effect.task.dq_honest)
@@ -238,6 +247,8 @@ class _Particles(Effect):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._exposure: dict[int, tuple[float, float]] = {}
+        self._charges: OrderedDict[tuple[int, int], Charge] = OrderedDict()
+        self._lock = Lock()
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find area, time and electrons per unit."""
@@ -260,23 +271,40 @@ class _Particles(Effect):
         """Return hits per cm2 and second in a frame."""
         raise NotImplementedError
 
+    def reach(self, measurement: Measurement) -> int:
+        """Look at no neighbours: where tracks go is known from their beginning."""
+        return 0
+
     def on_frame(self, block: Block) -> None:
         """Let particles hit the frame, each group of a ramp by itself."""
-        rows, columns = block.measurement.frame
-        exposure, pitch = self._exposure[id(block.measurement)]
-        stream = self.task.stream(block.measurement.key)
-        flux = self._flux(block.measurement, block.frame)
         for group in range(1 if block.measurement.ramp else 0, block.groups):
-            found = hits(stream, block.plane(group), flux, exposure, (rows, columns))
-            pixels, electrons, which = deposits(found, (rows, columns), pitch)
+            charge = self._charge(block, group)
+            here, found = block.here(charge.pixels), charge.hits
+            pixels, electrons, which = charge.pixels[here] - block.start, charge.electrons[here], charge.which[here]
             if block.measurement.ramp:
                 step(self, block, group, pixels, electrons)
             else:
                 missed = (found.mark < self.task.number("residual", block))[which]
                 settle(self, block, pixels, electrons, found.u[which], missed)
-            names = ("y", "x", "electrons", "u")
-            columns_of = {name: getattr(found, name) for name in names}
-            block.record(self.use, group=np.full(found.y.size, group), **columns_of)
+            if block.start == 0:
+                columns = {name: getattr(found, name) for name in ("y", "x", "electrons", "u")}
+                block.record(self.use, group=np.full(found.y.size, group), **columns)
+
+    def _charge(self, block: Block, group: int) -> Charge:
+        """Return the hits of a frame and their charge, found once for all bands of it."""
+        key = id(block.measurement), block.plane(group)
+        with self._lock:
+            if key not in self._charges:
+                while len(self._charges) >= _KEPT:
+                    self._charges.popitem(last=False)
+                rows, columns = block.measurement.frame
+                exposure, pitch = self._exposure[id(block.measurement)]
+                stream, flux = self.task.stream(block.measurement.key), self._flux(block.measurement, block.frame)
+                found = hits(stream, key[1], flux, exposure, (rows, columns))
+                pixels, electrons, which = deposits(found, (rows, columns), pitch)
+                order = np.argsort(pixels, kind="stable")
+                self._charges[key] = Charge(found, pixels[order], electrons[order], which[order])
+            return self._charges[key]
 
 
 _RESIDUAL = Parameter(

@@ -168,7 +168,7 @@ class HotPixels(Effect):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._maps: dict[int, tuple[BadPixels, Floats]] = {}
+        self._maps: dict[int, tuple[BadPixels, Floats, Integers]] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find the map and what its pixels show."""
@@ -185,7 +185,7 @@ class HotPixels(Effect):
         fraction = rounded(self.task.number("fraction") * max(1.0 + self.task.number("growth") * years, 0.0))
         found = self._map(measurement, detector, fraction)
         electrons = np.minimum(found.rate * seconds, WELL * integrations(product, measurement))
-        self._maps[id(measurement)] = found, electrons / budget.k
+        self._maps[id(measurement)] = found, electrons / budget.k, _neighbours(found.open, measurement.frame)
         warm = int(np.count_nonzero(found.rate < self.task.number("hot_rate")))
         counts = {name: int(getattr(found, name).size) for name in _KINDS}
         return {
@@ -207,30 +207,39 @@ class HotPixels(Effect):
             parts.append([values + start if values.dtype.kind == "i" else values for values in part])
         return BadPixels(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
+    def reach(self, measurement: Measurement) -> int:
+        """Look at the neighbours of open pixels."""
+        return 1
+
     def on_frame(self, block: Block) -> None:
         """Add dark current, weaken and lose pixels; flags tell which."""
-        found, added = self._maps[id(block.measurement)]
+        found, added, beside = self._maps[id(block.measurement)]
+        rate, added = (values[block.here(found.hot)] for values in (found.rate, added))
+        bright, dead, rc, unconnected, beside = (
+            places[block.here(places)] - block.start for places in (found.hot, found.dead, found.rc, found.open, beside)
+        )
         stream, honest = self.task.stream(block.measurement.key), self.task.err_honest
-        self._share_of_open(block, found.open)
-        _weaken(block, found.rc, _RC_SHARE, honest, stream)
-        _weaken(block, found.open, _OPEN_SHARE, honest, stream)
-        kept = np.ones(found.hot.size, bool) if block.inert is None else ~block.inert[found.hot]
-        add_light(block, stream, found.hot[kept], added[kept], honest)
-        hot = found.rate >= self.task.number("hot_rate")
+        self._share_of_open(block, unconnected)
+        _weaken(block, rc, _RC_SHARE, honest, stream)
+        _weaken(block, unconnected, _OPEN_SHARE, honest, stream)
+        kept = np.ones(bright.size, bool) if block.inert is None else ~block.inert[bright]
+        add_light(block, stream, bright[kept], added[kept], honest)
+        hot = rate >= self.task.number("hot_rate")
         for group in range(block.groups):
             for places, bits in (
-                (found.hot[hot], DQ.HOT),
-                (found.hot[~hot], DQ.WARM),
-                (found.rc, DQ.RC),
-                (found.open, DQ.OPEN),
-                (_neighbours(found.open, block.measurement.frame), DQ.ADJ_OPEN),
+                (bright[hot], DQ.HOT),
+                (bright[~hot], DQ.WARM),
+                (rc, DQ.RC),
+                (unconnected, DQ.OPEN),
+                (beside, DQ.ADJ_OPEN),
             ):
                 block.flag(self.use, group, places, bits, self.task.dq_honest)
-            block.lose(self.use, group, found.dead, self.task.dq_honest, bits=int(DQ.DEAD | DQ.DO_NOT_USE))
+            block.lose(self.use, group, dead, self.task.dq_honest, bits=int(DQ.DEAD | DQ.DO_NOT_USE))
 
     def _share_of_open(self, block: Block, places: Integers) -> None:
         """Give a quarter of what an open pixel does not show to each neighbour."""
-        rows, columns = block.measurement.frame
+        columns = block.measurement.frame[1]
+        rows = block.size // columns
         y, x = np.divmod(places, columns)
         first = block.sci[0] if block.measurement.ramp else np.zeros_like(block.sci[0])
         part = (1.0 - _OPEN_SHARE) / 4.0
@@ -259,8 +268,6 @@ def _neighbours(places: Integers, frame: tuple[int, ...]) -> Integers:
 
 def _weaken(block: Block, places: Integers, share: float, honest: float, stream: Stream) -> None:
     """Let pixels show a share of their charge: their photon noise shrinks with it, their read noise does not."""
-    if not places.size:
-        return
     first = block.sci[0, places].copy() if block.measurement.ramp else 0.0
     top_up = (1.0 - share * share) ** 0.5
     for group in range(1 if block.measurement.ramp else 0, block.groups):

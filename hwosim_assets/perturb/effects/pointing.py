@@ -103,6 +103,11 @@ class Jitter(Effect):
         self._scales[id(measurement)] = mas
         return {"pixel_mas": mas, "pixel_mas_from": method, "widest_px": rounded(widest)}
 
+    def reach(self, measurement: Measurement) -> int:
+        """Return the rows of the widest kernel."""
+        widest = max(self.task.numbers("sigma", measurement)) / self._scales[id(measurement)]
+        return len(gaussian_taps(widest)) // 2
+
     def on_frame(self, block: Block) -> None:
         """Blur."""
         sigma = self.task.number("sigma", block) / self._scales[id(block.measurement)]

@@ -180,6 +180,10 @@ class InterpixelCapacitance(Effect):
         kernel[1, 1] = 1.0 - 4.0 * side - 4.0 * corner
         return kernel
 
+    def reach(self, measurement: Measurement) -> int:
+        """Return the rows of the kernel."""
+        return 1
+
     def on_frame(self, block: Block) -> None:
         """Convolve."""
         spread(block, self._kernel(), self.task.stream(block.measurement.key), self.task.err_honest)

@@ -78,16 +78,16 @@ class MissingValues(Effect):
         """Lose the pixels whose random word lies below their threshold."""
         stream = self.task.stream(block.measurement.key)
         for group in range(block.groups):
-            bits = stream.bits(block.plane(group), block.start, block.size)
-            index = np.flatnonzero(bits < self._thresholds(block, group))
+            place = block.plane(group), block.start, block.size
+            if self.task.word("mechanism") == "mcar":
+                index = stream.below(self.task.number("fraction"), *place)
+            else:
+                index = np.flatnonzero(stream.bits(*place) < self._thresholds(block, group))
             block.lose(self.use, group, index, self.task.dq_honest)
 
-    def _thresholds(self, block: Block, group: int) -> NDArray[np.uint64] | np.uint64:
+    def _thresholds(self, block: Block, group: int) -> NDArray[np.uint64]:
         fraction = self.task.number("fraction")
-        mechanism = self.task.word("mechanism")
-        if mechanism == "mcar":
-            return np.uint64(threshold(fraction))
-        if mechanism == "mar":
+        if self.task.word("mechanism") == "mar":
             frame = block.measurement.frame
             rows, width = (frame[0], frame[1]) if len(frame) > 1 else (frame[0], 1)
             table = [threshold(fraction * (2 * row + 1) / rows) for row in range(rows)]
@@ -197,8 +197,7 @@ class PacketLoss(Effect):
             places = lost.get(block.plane(group))
             if places is None:
                 continue
-            low, high = np.searchsorted(places, [block.start, block.start + block.size])
-            block.lose(self.use, group, places[low:high] - block.start, self.task.dq_honest)
+            block.lose(self.use, group, places[block.here(places)] - block.start, self.task.dq_honest)
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Set DATAPROB ("science telemetry indicated a problem") where the header has it."""
