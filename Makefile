@@ -56,6 +56,7 @@ integration: $(READY) ## Run the tests against real servers and a browser; insta
 bench: $(READY) ## Print time and memory of every stage
 	$(BIN)/python -m benchmarks.chain
 	$(BIN)/python -m benchmarks.queries
+	$(BIN)/python -m benchmarks.reports
 	$(BIN)/python -m benchmarks.headers
 	$(BIN)/python -m benchmarks.perturb
 	$(BIN)/python -m benchmarks.stream_plan

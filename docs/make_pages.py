@@ -8,6 +8,8 @@ what the program says today. Keep out pages that a person writes.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -16,12 +18,34 @@ import click
 from hwosim_assets.perturb.registry import effect_specs
 from hwosim_assets.perturb.scenario import SHIPPED, find_scenarios
 from hwosim_assets.perturb.spec import EffectSpec
+from hwosim_assets.quality.registry import Entry, registry
 
 __all__ = ["pages"]
 
 FOLDER = Path(__file__).parent / "reference"
 PICTURES = Path(__file__).parent / "images" / "effects"
+DEFECTS = Path(__file__).parents[1] / "tests" / "quality"
 MADE = "<!-- made by `make docs`; edit the program instead -->"
+#: What follows where a rule of a severity is broken.
+FOLLOWS = {
+    "critical": "what lies downstream stops",
+    "warning": "it is told, the chain goes on",
+    "info": "it is remarked",
+    "reject": "the file is quarantined",
+    "warn": "the product carries a warning",
+}
+QUALITY = (
+    "{rules} rules and {defects} defects. Of each defect a test (`tests/quality/test_quality_defects.py`) shows that "
+    "the rule beside it says so, and no other but those named. A rule `file.…` judges one file while the catalog is "
+    "built, any other judges a table, in the check of the same name. How they are used: [quality](../quality.md)."
+)
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+RULES = _row("rule", "severity", "what holds", "who promises it", "defect", "verdict")
 
 
 def _commands() -> str:
@@ -69,10 +93,6 @@ def _effect(spec: EffectSpec) -> str:
     return "\n".join(lines)
 
 
-def _row(*cells: object) -> str:
-    return "| " + " | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in cells) + " |"
-
-
 def _scenarios() -> str:
     """Return the scenarios that ship, as their files say them."""
     lines = [MADE, "# Scenarios", "", "Further ones are picked up from the folders of `HWOSIM_SCENARIO_PATH`.", ""]
@@ -82,9 +102,49 @@ def _scenarios() -> str:
     return "\n".join(lines)
 
 
+def _quality() -> str:
+    """Return every quality rule with the defect that shows it, and what is said of malformed and of real files."""
+    sys.path.insert(0, str(DEFECTS))
+    from file_defects import FILE_DEFECTS
+    from real_verdicts import MALFORMED, REAL
+    from table_defects import TABLE_DEFECTS
+
+    defects = [(f"file.{item.rule}", item) for item in FILE_DEFECTS]
+    defects += [(f"{item.suite}.{item.rule}", item) for item in TABLE_DEFECTS]
+    entries = registry()
+    lines = [MADE, "# Quality rules", "", QUALITY.format(rules=len(entries), defects=len(defects)), ""]
+    for stage in dict.fromkeys(entry.stage for entry in entries):
+        lines += [
+            f"## {stage}",
+            "",
+            _row("rule", "what holds", "who promises it", "defect", "verdict"),
+            "|---" * 5 + "|",
+        ]
+        for entry in (entry for entry in entries if entry.stage == stage):
+            lines += [_rule(entry, item.words, item.also) for name, item in defects if name == entry.id]
+        lines.append("")
+    lines += ["## Malformed files", "", f"{len(MALFORMED)} files, all of them refused.", ""]
+    lines += [_row("file", "what is wrong", "caught by", "also"), "|---" * 4 + "|"]
+    lines += [_row(item.file, item.words, f"`{item.rule}`", _named(item.also.split())) for item in MALFORMED]
+    said = [item for item in REAL if item.rules]
+    lines += ["", "## Real files", "", f"Of {len(REAL)} files {len(REAL) - len(said)} raise no alarm. The others:", ""]
+    lines += [_row("file", "alarm", "why it is true"), "|---" * 3 + "|"]
+    lines += [_row(item.file, _named(item.rules.split()), item.why) for item in said]
+    return "\n".join(lines)
+
+
+def _rule(entry: Entry, defect: str, also: tuple[str, ...]) -> str:
+    verdict = f"caught: {FOLLOWS[entry.severity]}" + (f"; also {_named(also)}" if also else "")
+    return _row(f"`{entry.id}`", entry.severity, entry.doc, entry.source, defect, verdict)
+
+
+def _named(rules: Sequence[str]) -> str:
+    return ", ".join(f"`{rule}`" for rule in rules)
+
+
 def pages() -> dict[Path, str]:
     """Return the made pages by path."""
-    made = {"commands.md": _commands(), **_effects(), "scenarios.md": _scenarios()}
+    made = {"commands.md": _commands(), **_effects(), "scenarios.md": _scenarios(), "quality-rules.md": _quality()}
     return {FOLDER / name: text.rstrip() + "\n" for name, text in made.items()}
 
 
