@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -75,8 +76,10 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.perturb.scenario import find_scenarios
+    from hwosim_assets.runner import code_locations
     from hwosim_streaming.dagster_services import DagsterServices, settle_lost_runs
     from hwosim_streaming.news import News
+    from hwosim_streaming.operations import operations
     from hwosim_streaming.report_server import ReportServer
 
     folder = _archive_folder(root, settings.home)
@@ -89,7 +92,9 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
     else:
         say(f"archive   {settings.archive_url}")
     say(f"broker    {services.enter_context(_broker(settings))}")
-    reports = services.enter_context(ReportServer.from_settings(settings))
+    tables, locations, scenarios = Tables.from_settings(settings), code_locations(), settings.automated()
+    how_it_runs = partial(operations, instance, locations, scenarios, tables)
+    reports = services.enter_context(ReportServer.from_settings(settings, operations=how_it_runs))
     say(f"reports   {reports.url}, the live stream at {reports.url}/live")
     for broken in find_scenarios(settings.scenario_folders()).broken:
         say(f"left out  scenario {broken.name}: {broken.reason}")
@@ -105,7 +110,7 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
     for name, trouble in dagster.locations().items():
         say(f"          code location {name} {'did not load: ' + trouble if trouble else 'is loaded'}")
     say(f"ready     open {dagster.url}/asset-groups; Ctrl-C stops everything")
-    _tell(dagster, instance, News(Lake.from_settings(settings), Tables.from_settings(settings), served))
+    _tell(dagster, instance, News(Lake.from_settings(settings), tables, served))
 
 
 def _tell(dagster: DagsterServices, instance: dg.DagsterInstance, news: News) -> None:

@@ -239,7 +239,8 @@ def _stage_row(stage: Mapping[str, Any], history: Sequence[Mapping[str, Any]], p
 def navigation(paths: Paths, program: str = "") -> Markup:
     """Return the links at the head of a page."""
     own = [link(paths.program(program), f"All stages of program {program}")] if program else []
-    live = [] if paths.ending else [link(f"{paths.root}live", "The live stream")]
+    running = (("live", "The live stream"), ("operations", "Operations"))
+    live = [] if paths.ending else [link(f"{paths.root}{page}", text) for page, text in running]
     return block("nav", *own, link(paths.home(), "All programs"), link(paths.drift(), "Numbers over time"), *live)
 
 

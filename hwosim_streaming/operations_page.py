@@ -1,0 +1,81 @@
+"""The page of operations: alerts first, then what is behind them.
+
+Holds: how it looks. Keep out what it says (``operations``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hwosim_assets.quality.markup import Markup, block, document, facts, link, table, verdict
+from hwosim_assets.quality.pages import Paths, navigation
+
+__all__ = ["operations_page"]
+
+#: Most failed programs that the page lists; the JSON has all.
+_MOST = 200
+_TABLES = (
+    ("Backlog, programs by asset", "backlog"),
+    ("Seconds after the archive's answer, by stage", "latency"),
+    ("Volume", "volume"),
+    ("Sensors", "ticks"),
+    ("Daemons", "daemons"),
+)
+
+
+def operations_page(found: Mapping[str, Any]) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    found : mapping
+        As :func:`hwosim_streaming.operations.operations` returns it.
+    """
+    firing = sum(1 for alert in found["alerts"] if alert["firing"])
+    lines = [
+        (
+            verdict("failed" if alert["firing"] else "passed"),
+            alert["name"],
+            _cell(alert["value"]),
+            _cell(alert["limit"]),
+            alert["mend"] if alert["firing"] else "",
+        )
+        for alert in found["alerts"]
+    ]
+    paths = Paths()
+    failures = [
+        (link(paths.program(row["program"]), row["program"]), "; ".join(row["reasons"]))
+        for row in found["failures"][:_MOST]
+    ]
+    return document(
+        "Operations",
+        navigation(paths),
+        block("h1", "Operations · ", verdict("failed" if firing else "passed")),
+        block("p", f"{found['programs']} programs, as of {found['as_of']}; {firing} alerts. ", _json()),
+        table(("", "alert", "is", "at most", "mend"), lines),
+        block("h2", "Runs"),
+        facts({name: _cell(value) for name, value in found["runs"].items()}),
+        block("h2", f"Programs that failed: {len(found['failures'])}"),
+        table(("program", "because"), failures) if failures else block("p", "None."),
+        *(part for title, name in _TABLES for part in _table(title, found[name])),
+    )
+
+
+def _json() -> Markup:
+    return link("/operations.json", "All of it as JSON")
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> tuple[Markup, Markup]:
+    head = block("h2", title)
+    if not rows:
+        return head, block("p", "None.")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return head, table(columns, [[_cell(row.get(name)) for name in columns] for row in rows])
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as the page writes it: three digits of what was measured."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return float(f"{value:.3g}") if isinstance(value, float) else value
