@@ -60,6 +60,11 @@ class Gaps:
             self.forgotten += 1
         return new
 
+    @property
+    def count(self) -> int:
+        """How many numbers have not come, forgotten ones among them."""
+        return self.forgotten + sum(len(numbers) for numbers in self._missing.values())
+
     def missing(self) -> list[tuple[str, str, int]]:
         """Return (run id, key, number) of what has not come, in order."""
         return sorted((*place, number) for place, numbers in self._missing.items() for number in numbers)

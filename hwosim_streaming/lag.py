@@ -5,6 +5,8 @@ Holds: :class:`Lag` and :func:`lags`. Keep out showing it (``cli``).
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ from hwosim_streaming.clients import (
 )
 from hwosim_streaming.topics import Topics
 
-__all__ = ["Lag", "lags"]
+__all__ = ["Lag", "behind", "lags"]
 
 #: Up to so many offsets are read one by one.
 COUNTED = 100
@@ -87,6 +89,14 @@ def lags(config: dict[str, Any], topics: Topics, group: str | None = None) -> li
                     start = max(each.offset, lows[place])
                     found.append(Lag(name, *place, start, ends[place], _behind(config, place, start, ends[place])))
     return found
+
+
+def behind(found: Iterable[Lag]) -> dict[str, int]:
+    """Return how many messages each group is behind, over all its partitions."""
+    groups: Counter[str] = Counter()
+    for lag in found:
+        groups[lag.group] += lag.behind
+    return dict(groups)
 
 
 def _behind(config: dict[str, Any], place: Place, start: int, end: int) -> int:

@@ -1,27 +1,34 @@
 """The live page's messages, read from Kafka without joining any group.
 
-Holds: :func:`kafka_feed`, and :func:`group_lags` beside it. The feed looks at keys, headers and sizes
-only, on the data topics only, commits nothing and so disturbs no reader. Keep out what is shown
+Holds: :func:`kafka_feed`, and :func:`group_lags` beside it. The feed reads the data topics only, draws at most one
+frame a second, commits nothing and so disturbs no reader. Keep out what is shown
 (``hwosim_streaming.live``) and reading for a model (``hwosim_streaming.reader``).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hwosim_assets.errors import BadInputError
+from hwosim_assets.quality.pictures import image_png
 from hwosim_assets.settings import Settings
+from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.broker import bootstrap_servers, broker_id
 from hwosim_streaming.clients import Place, client_config, end_offsets, low_offsets, read_between
-from hwosim_streaming.envelope import Header
+from hwosim_streaming.envelope import Frame, Header, decode
 from hwosim_streaming.lag import Lag, lags
-from hwosim_streaming.live import Feed, LiveMessage
+from hwosim_streaming.live import Feed, LiveMessage, LivePicture
+from hwosim_streaming.registry import Registry
+from hwosim_streaming.tally import DAMAGED, Tally
 from hwosim_streaming.topics import existing_topics
+from hwosim_streaming.watch import describe_frame
 
 __all__ = ["group_lags", "kafka_feed"]
 
-#: Seconds between two looks at the topics.
+#: Seconds between two looks at the topics, and between two pictures.
 LOOK_S = 1.0
 
 
@@ -37,11 +44,12 @@ def kafka_feed(settings: Settings) -> Feed:
     """
     reached: dict[Place, int] = {}
     brokers: list[str] = []
+    tally = Tally()
 
-    def feed(stop: threading.Event) -> Iterator[LiveMessage]:
+    def feed(stop: threading.Event) -> Iterator[LiveMessage | LivePicture]:
         servers = bootstrap_servers(settings, start=False)
         config = client_config(settings, servers)
-        broker = broker_id(settings, servers)
+        broker, registry = broker_id(settings, servers), Registry.configured(settings)
         if not brokers:
             reached.update(end_offsets(config, _places(config, settings)))
         elif brokers[-1] != broker:
@@ -50,8 +58,8 @@ def kafka_feed(settings: Settings) -> Feed:
         while not stop.is_set():
             new = [place for place in _places(config, settings) if place not in reached]
             reached.update(low_offsets(config, new))
-            for message in read_between(config, dict(reached), None, reached=reached):
-                yield _shown(message)
+            for found in _looked(read_between(config, dict(reached), None, reached=reached), tally, registry):
+                yield found
                 if stop.is_set():
                     return
             stop.wait(LOOK_S)
@@ -76,9 +84,36 @@ def _places(config: dict[str, Any], settings: Settings) -> list[Place]:
     return topics.places(*(family for family in ("frame", "product") if family in topics.names))
 
 
-def _shown(message: Any) -> LiveMessage:
-    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or []}
+def _looked(messages: Iterable[Any], tally: Tally, registry: Registry | None) -> Iterator[LiveMessage | LivePicture]:
+    """Yield the messages, and the newest frame that can be drawn: at the end, and every second until then."""
+    newest, drawn = None, time.monotonic()
+    for message in messages:
+        shown = _shown(message, tally)
+        yield shown
+        newest = newest if shown.fault == DAMAGED else message
+        if newest is not None and time.monotonic() - drawn > LOOK_S:
+            yield from _drawn(newest, registry)
+            newest, drawn = None, time.monotonic()
+    if newest is not None:
+        yield from _drawn(newest, registry)
+
+
+def _drawn(message: Any, registry: Registry | None) -> Iterator[LivePicture]:
+    """Yield the picture of a message, if it is a frame with an image."""
+    try:
+        decoded = decode(message.value(), registry)
+        if decoded.family == "frame":
+            frame = Frame.from_record(decoded.record)
+            yield LivePicture(image_png(frame.product, frame.data), describe_frame(frame))
+    except BadInputError:
+        return  # not ours, or no image
+
+
+def _shown(message: Any, tally: Tally) -> LiveMessage:
+    headers = text_headers(message)
     return LiveMessage(
+        fault=tally.note(message),
+        missing=tally.missing,
         topic=message.topic(),
         key=(message.key() or b"").decode("utf-8", "replace"),
         message_id=headers.get(Header.ID, ""),

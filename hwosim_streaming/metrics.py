@@ -48,6 +48,12 @@ class _Stream(Collector):
             messages.add_metric([key], count)
         yield messages
         yield CounterMetricFamily("hwosim_stream_bytes", "Bytes of their values.", value=seen["bytes"])
+        faults = CounterMetricFamily("hwosim_stream_faults", "Messages damaged, or come again.", labels=["kind"])
+        for kind, count in seen["faults"].items():
+            faults.add_metric([kind], count)
+        yield faults
+        missing = "hwosim_stream_missing", "Sequence numbers that have not come, between the first and the latest."
+        yield GaugeMetricFamily(*missing, value=seen["missing"])
         rate = "hwosim_stream_messages_per_second", "Data messages a second, over the last ten seconds."
         yield GaugeMetricFamily(*rate, value=seen["messages_per_s"])
         yield GaugeMetricFamily("hwosim_stream_bytes_per_second", "Bytes a second.", value=seen["bytes_per_s"])

@@ -40,8 +40,10 @@ from hwosim_assets.quality.lineage import lineage
 from hwosim_assets.quality.lineage_page import lineage_page
 from hwosim_assets.quality.report import QUALITY_REPORTS, refused_files, report_page, summary, summary_page
 from hwosim_assets.settings import Settings
+from hwosim_streaming.lag import behind
 from hwosim_streaming.live import Feed, LiveStream
 from hwosim_streaming.live_feed import group_lags, kafka_feed
+from hwosim_streaming.live_page import SCRIPT, live_page
 from hwosim_streaming.metrics import CONTENT_TYPE, metrics_text
 from hwosim_streaming.operations_page import operations_page
 
@@ -56,36 +58,11 @@ _REPORT = re.compile(r"reports/(?:[A-Za-z0-9][A-Za-z0-9._=-]*/)+jw[0-9]{5}/[0-9a
 _PROGRAM = re.compile(r"[0-9]{5}")
 _DEFAULT_PORT = 3080
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data: 'self'; "
+    "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_LIVE_SCRIPT = """
-"use strict";
-const put = (id, text) => { document.getElementById(id).textContent = text; };
-const rows = (id, lines) => {
-  const body = document.getElementById(id);
-  body.replaceChildren(...lines.map((cells) => {
-    const row = document.createElement("tr");
-    row.append(...cells.map((text) => {
-      const cell = document.createElement("td");
-      cell.textContent = text;
-      return cell;
-    }));
-    return row;
-  }));
-};
-new EventSource("/live/events").onmessage = (event) => {
-  const now = JSON.parse(event.data);
-  put("totals", `${now.messages} messages, ${(now.bytes / 1e6).toFixed(2)} MB; ` +
-    `${now.messages_per_s.toFixed(1)} messages and ${(now.bytes_per_s / 1e6).toFixed(3)} MB per second`);
-  put("trouble", now.trouble);
-  rows("keys", Object.entries(now.by_key).map(([key, count]) => [key, String(count)]));
-  rows("latest", now.latest.map((message) =>
-    [message.topic, message.key, message.subject, String(message.size), message.message_id]));
-};
-"""
 
 
 class ReportServer:
@@ -123,7 +100,7 @@ class ReportServer:
         operations: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self._lake, self._tables, self._lags, self._operations = lake, tables, lags, operations
-        self._live = LiveStream(feed)
+        self._live = LiveStream(feed, lag=lambda: behind(self._lags()))
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -182,9 +159,10 @@ class ReportServer:
             Route("/drift.json", self._drift_json),
             Route("/operations", self._how_it_runs),
             Route("/operations.json", self._how_it_runs),
-            Route("/live", lambda _request: HTMLResponse(_live_page(), headers=_HEADERS)),
-            Route("/live.js", lambda _request: Response(_LIVE_SCRIPT, media_type="text/javascript", headers=_HEADERS)),
+            Route("/live", lambda _request: HTMLResponse(live_page(), headers=_HEADERS)),
+            Route("/live.js", lambda _request: Response(SCRIPT, media_type="text/javascript", headers=_HEADERS)),
             Route("/live/events", self._events),
+            Route("/live/picture.png", self._picture),
             Route("/metrics", self._metrics),
             Route("/{key:path}", self._report),
         ]
@@ -267,6 +245,12 @@ class ReportServer:
         self._live.start()
         return Response(metrics_text(self._live.snapshot(), self._lags), media_type=CONTENT_TYPE)
 
+    def _picture(self, _request: Request) -> Response:
+        content = self._live.picture
+        if not content:
+            raise HTTPException(404, "No frame has come yet.")
+        return Response(content, media_type="image/png", headers={**_HEADERS, "Cache-Control": "no-store"})
+
     async def _events(self, request: Request) -> Response:
         self._live.start()
 
@@ -313,23 +297,3 @@ def _trouble(_request: Request, error: Exception) -> Response:
 
 def _said(title: str, text: str) -> str:
     return markup.document(title, markup.block("h1", title), markup.block("p", text), markup.link("/", "All programs"))
-
-
-def _live_page() -> str:
-    def empty_table(name: str, columns: tuple[str, ...]) -> markup.Markup:
-        head = markup.block("tr", *(markup.block("th", column, scope="col") for column in columns))
-        body = markup.block("tbody", id=name)
-        return markup.block("div", markup.block("table", markup.block("thead", head), body), class_="scroll")
-
-    return markup.document(
-        "The live stream",
-        markup.block("h1", "The live stream"),
-        markup.block("p", "Waiting for the stream.", id="totals"),
-        markup.block("p", id="trouble", class_="failed"),
-        markup.block("h2", "Messages by detector"),
-        empty_table("keys", ("key", "messages")),
-        markup.block("h2", "Latest"),
-        empty_table("latest", ("topic", "key", "product", "bytes", "message id")),
-        markup.link("/", "All programs"),
-        script="/live.js",
-    )

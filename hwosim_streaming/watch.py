@@ -1,4 +1,4 @@
-"""Looking on: how much lies on the topics, how fast it comes, the newest frame as a picture.
+"""Looking on: how much lies on the topics, how fast it comes, what is wrong, who is behind, the newest frame.
 
 Holds: :func:`snapshot` for scripts and :class:`Watcher` for a live view; neither joins a group nor
 commits, so that looking on disturbs nobody. Keep out the command around it (``cli``).
@@ -21,7 +21,9 @@ from hwosim_assets.errors import BadInputError
 from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.clients import READING, Place, answer_or_absent, end_offsets, low_offsets, read_between
 from hwosim_streaming.envelope import DIGITS, Frame, Header, decode
+from hwosim_streaming.lag import behind, lags
 from hwosim_streaming.registry import Registry
+from hwosim_streaming.tally import DAMAGED, DUPLICATE, Tally
 from hwosim_streaming.topics import Topics, existing_topics
 
 __all__ = ["Snapshot", "Watcher", "snapshot"]
@@ -111,6 +113,8 @@ class Watcher:
     registry: Registry | None = None
     topics: Topics = field(init=False)
     shown: Snapshot = field(init=False)
+    tally: Tally = field(default_factory=Tally, init=False)
+    behind: dict[str, int] = field(default_factory=dict, init=False)
     _asked: float = field(default=0.0, init=False)
     _arrived: deque[tuple[float, int]] = field(default_factory=deque, init=False)
     _consumer: Any = field(default=None, init=False)
@@ -137,6 +141,7 @@ class Watcher:
             self._asked = time.monotonic()
             if existing_topics(self.config, self.prefix) != self.topics:
                 self._look_up()
+            self.behind = behind(lags(self.config, self.topics))
         newest = None
         for message in self._consumer.consume(1000, timeout=seconds):
             if message.error() is not None:
@@ -144,7 +149,7 @@ class Watcher:
             self.shown.counts[message.topic()] += 1
             self._arrived.append((time.monotonic(), len(message.value() or b"")))
             if message.topic() == self.topics.names.get("frame"):
-                newest = message
+                newest = newest if self.tally.note(message) == DAMAGED else message
         if newest is not None:
             # One decoded frame a step is enough for eyes.
             self.shown.take(newest, self.registry)
@@ -176,9 +181,13 @@ class Watcher:
         table.add_column("messages", justify="right")
         for topic, count in self.shown.counts.items():
             table.add_row(topic, str(count))
+        counts = self.tally.counts
+        wrong = f"{self.tally.missing} missing, {counts[DUPLICATE]} duplicates, {counts[DAMAGED]} damaged since we look"
+        groups = ", ".join(f"{group} {number}" for group, number in sorted(self.behind.items())) or "no group reads"
+        said = (table, Text(wrong), Text(f"behind: {groups}"))
         if self.shown.newest is None:
-            return Group(table, Text("no frame yet"))
-        return Group(table, Text(describe_frame(self.shown.newest)), picture(self.shown.newest))
+            return Group(*said, Text("no frame yet"))
+        return Group(*said, Text(describe_frame(self.shown.newest)), picture(self.shown.newest))
 
 
 def describe_frame(frame: Frame) -> str:

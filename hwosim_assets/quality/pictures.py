@@ -19,7 +19,7 @@ from hwosim_assets.errors import BadInputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MOST_BYTES", "Picture", "data_uri", "markdown", "png"]
+__all__ = ["MOST_BYTES", "Picture", "data_uri", "image_png", "markdown", "png"]
 
 #: Dagster keeps metadata for ever; a larger picture makes its pages slow.
 MOST_BYTES = 100_000
@@ -83,6 +83,34 @@ def png(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
+def image_png(title: str, image: Array) -> bytes:
+    """Draw one image alone, in the same way.
+
+    Parameters
+    ----------
+    title : str
+        What it is, for the error.
+    image : numpy.ndarray
+        Real numbers of two dimensions or more, of which the first plane is drawn, row 0 at the bottom.
+
+    Returns
+    -------
+    bytes
+        A PNG of at most 100 kB.
+
+    Raises
+    ------
+    BadInputError
+        If there is nothing to draw.
+    """
+    values = _real(image, title)
+    if np.ndim(image) < 2 or not values.size:
+        raise BadInputError(title, "is no image", "draw an array of two dimensions or more")
+    buffer = io.BytesIO()
+    _paletted(_panel(values, *_scale(values, values))).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
 def data_uri(content: bytes) -> str:
     """Return a PNG as a ``data:`` URI."""
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
@@ -124,13 +152,17 @@ def _stretch(values: npt.NDArray[np.float64], low: float, high: float) -> npt.ND
 
 
 def _panels(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> Image:
-    from PIL import Image as Drawing
-
     low, high = _scale(before, after)
     left, right = (_panel(values, low, high) for values in (before, after))
     gap = np.full((left.shape[0], _GAP), _WHITE_LEVEL, np.uint8)
-    sheet = Drawing.fromarray(np.hstack([left, gap, right]))
-    greys = [level * 255 // _WHITE_LEVEL for level in range(_NAN_LEVEL) for _ in range(3)]
+    return _paletted(np.hstack([left, gap, right]))
+
+
+def _paletted(levels: npt.NDArray[np.uint8]) -> Image:
+    from PIL import Image as Drawing
+
+    sheet = Drawing.fromarray(levels)
+    greys = [grey * 255 // _WHITE_LEVEL for grey in range(_NAN_LEVEL) for _ in range(3)]
     sheet.putpalette([*greys, *_NAN])
     return sheet
 
