@@ -139,6 +139,7 @@ class FitsFile:
         ]
         offsets = [hdu.header_offset for hdu in self.hdus[1:]] + [len(content)]
         self._ends = {hdu.index: end for hdu, end in zip(self.hdus, offsets, strict=True)}
+        self._order = list(self.hdus)
         self._new: io.BytesIO | None = None
         self._dropped = False
 
@@ -148,20 +149,23 @@ class FitsFile:
         self._new = io.BytesIO(self.content)
         return self._new.getbuffer()
 
-    def insert(self, place: int, cards: list[bytes], data: bytes) -> Hdu:
-        """Add an HDU before place ``place`` of ``hdus``; its header must describe ``data``, END comes by itself."""
-        new = Hdu(-1 - len(self.hdus), cards, 0, 0, len(data), edited=True, new_data=data)
-        self.hdus.insert(place, new)
+    def insert(self, before: Hdu, cards: list[bytes], data: bytes) -> Hdu:
+        """Add an HDU before another; its header must describe ``data``, END comes by itself.
+
+        ``hdus`` stays the list of those of the input, so that a number names the same HDU to everyone.
+        """
+        new = Hdu(-1 - len(self._order), cards, 0, 0, len(data), edited=True, new_data=data)
+        self._order.insert(self._order.index(before), new)
         return new
 
     def drop(self, hdu: Hdu) -> None:
-        """Take out an HDU."""
-        self.hdus.remove(hdu)
+        """Leave out an HDU."""
+        self._order = [other for other in self._order if other is not hdu]
         self._dropped = True
 
     def changed(self) -> bool:
         """Return whether any array may have been written or any card was edited."""
-        return self._new is not None or self._dropped or any(hdu.edited for hdu in self.hdus)
+        return self._new is not None or self._dropped or any(hdu.edited for hdu in self._order)
 
     def assemble(self) -> bytes:
         """Return the edited file; CHECKSUM and DATASUM are set anew where they stood and no longer hold."""
@@ -169,7 +173,7 @@ class FitsFile:
             return self.content
         body = memoryview(self.content) if self._new is None else self.data
         parts: list[bytes | memoryview] = []
-        for hdu in self.hdus:
+        for hdu in self._order:
             data = body[hdu.data_offset : self._ends.get(hdu.index, hdu.data_offset)]
             if hdu.new_data is not None:
                 data = memoryview(hdu.new_data.ljust(-(-len(hdu.new_data) // BLOCK) * BLOCK, b"\0"))
@@ -186,13 +190,13 @@ class FitsFile:
 
     def _in_place(self, parts: list[bytes | memoryview]) -> bool:
         """Write edited headers over the old ones, where every HDU is as long as it was."""
-        plain = not self._dropped and all(hdu.index >= 0 and hdu.new_data is None for hdu in self.hdus)
+        plain = not self._dropped and all(hdu.index >= 0 and hdu.new_data is None for hdu in self._order)
         headers = parts[::2]
         if not plain or any(
-            len(header) != hdu.data_offset - hdu.header_offset for hdu, header in zip(self.hdus, headers, strict=True)
+            len(header) != hdu.data_offset - hdu.header_offset for hdu, header in zip(self._order, headers, strict=True)
         ):
             return False
-        for hdu, header in zip(self.hdus, headers, strict=True):
+        for hdu, header in zip(self._order, headers, strict=True):
             if hdu.edited:
                 self.data[hdu.header_offset : hdu.data_offset] = header
         return True

@@ -30,6 +30,7 @@ STAGES = (
     "loss",
     "header",
     "file",
+    "schema",
 )
 
 

@@ -317,6 +317,26 @@ def test_header_loss_removes_exactly_what_the_record_says(make: Make) -> None:
     assert len(out.content) % 2880 == 0
 
 
+def test_the_copy_of_the_keywords_may_be_lost_with_them(make: Make) -> None:
+    from astropy.io import fits
+
+    with fits.HDUList.fromstring(make("cal").content) as hdus:
+        copy = fits.Column("ASDF_METADATA", "100B", array=np.zeros((1, 100), np.uint8))
+        hdus.insert(2, fits.BinTableHDU.from_columns([copy], name="ASDF"))
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    product = Product("jw_cal.fits", buffer.getvalue())
+    out, record = perturbed(product, header_loss={"keys": 5, "asdf": "lost"}, schema_drift={"changes": 2})
+    with fits.open(io.BytesIO(out.content)) as after, fits.open(io.BytesIO(product.content)) as before:
+        assert [hdu.name for hdu in after] == [hdu.name for hdu in before if hdu.name != "ASDF"]
+        assert [hdu.name for hdu in after[1:3] if hdu.header["BITPIX"] == -64] == ["SCI", "ERR"]
+    first, *others = record["effects"][0]["events"]
+    assert first == {"hdu": 2, "lost": "ASDF"}
+    assert not any(event["asdf_copy_remains"] for event in others)
+    kept, _ = perturbed(product, header_loss={"keys": 5})
+    assert len(fits.open(io.BytesIO(kept.content))) == len(before)
+
+
 def test_header_loss_keeps_structure_and_takes_continued_cards_whole(make: Make) -> None:
     product = make("cal", checksum=True)
     out, record = perturbed(product, header_loss={"keys": 1000})

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hwosim_assets.errors import HwosimError
 from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.effects.axes import cosine_of_turns
+from hwosim_assets.perturb.effects.kernels import shift_taps
 
 Make = Callable[..., Product]
 
@@ -88,6 +90,86 @@ def test_photom_step_is_seen_at_its_time_and_told_by_the_header(make: Make, head
         ratio = ratio_of(product, out)
         np.testing.assert_allclose(ratio[np.isfinite(ratio)], factor, rtol=1e-5)
         assert out.number("PHOTMJSR") == pytest.approx(2.0 * (factor if header == "honest" else 1.0))
+
+
+def test_an_honest_step_names_the_next_context(make: Make) -> None:
+    product = edited(make("cal"), CRDS_CTX="jwst_1293.pmap")
+    for header, name in (("honest", "jwst_1294.pmap"), ("stale", "jwst_1293.pmap")):
+        out = perturbed(product, photom_step={"step": 0.1, "header": header})[0]
+        assert out.keyword("CRDS_CTX") == name
+    assert perturbed(edited(product, CRDS_CTX="mine"), photom_step={"step": 0.1})[0].keyword("CRDS_CTX") == "mine"
+
+
+@pytest.mark.parametrize(("effect", "amount"), [("photom_step", 0.1), ("throughput", 0.5), ("flat_drift", 0.05),
+                                                ("dark_reference_drift", 3.0)])  # fmt: skip
+def test_what_comes_inside_an_exposure_spares_the_frames_before(make: Make, effect: str, amount: float) -> None:
+    """Three integrations of a day: a step at two thirds of it is in the last alone."""
+    product = make("calints")
+    name = {"photom_step": "step", "throughput": "loss", "flat_drift": "rms", "dark_reference_drift": "amplitude"}
+    step = {name[effect]: amount, "when": {"profile": "step", "start": 60000.6}}
+    out = perturbed(product, **{effect: step})[0]
+    for plane in ("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "DQ"):
+        np.testing.assert_array_equal(out.plane(plane)[:2], product.plane(plane)[:2])
+    assert np.nanmax(np.abs(out.plane("SCI")[2].astype(float) - product.plane("SCI")[2])) > 0.01
+
+
+@pytest.mark.parametrize("index", [3.3, 3.63])
+def test_light_is_lost_by_a_power_of_the_wavelength(make: Make, index: float) -> None:
+    product = make("x1d")
+    wave = product.plane("EXTRACT1D", 1, "WAVELENGTH")
+    out, record = perturbed(product, throughput={"loss": 0.5, "index": index, "at": 4.0, "err": "stale"})
+    after, before = (x.plane("EXTRACT1D", 1, "FLUX") for x in (out, product))
+    expected = 0.5 * np.minimum(wave / 4.0, 1) ** 3.3
+    pull = (after - before * (1 - expected)) / product.plane("EXTRACT1D", 1, "FLUX_ERROR")
+    # The noise that is put back is below the product's own; its mean over 900 pixels is known to a thirtieth of it.
+    assert bool(abs(pull[(wave > 2) & (wave < 4)].mean()) < 0.1) is (index == 3.3)
+    assert record["effects"][0]["measurements"][0]["signal_scale"] > 0.5
+
+
+def test_a_filter_names_the_wavelength_of_a_loss(make: Make) -> None:
+    product = edited(make("cal"), FILTER="F1000W")
+    out, _ = perturbed(product, throughput={"loss": 0.5, "index": 2, "at": 20.0})
+    before, after = (x.plane("VAR_POISSON").astype(float) for x in (product, out))
+    np.testing.assert_allclose((after / before)[np.isfinite(before)], 1 - 0.5 / 4, rtol=1e-5)
+    _, record = perturbed(edited(product, FILTER="OPAQUE"), throughput={"loss": 0.5, "index": 2})
+    assert "wavelengths" in record["effects"][0]["measurements"][0]["not_applicable"]
+
+
+@pytest.mark.parametrize("shift", [2.0, 0.4, -1.3])
+def test_fluxes_move_by_the_shift_and_keep_their_noise(make: Make, shift: float) -> None:
+    """A spectrum with a line moves by it; the noise that interpolation smooths is put back where it is of the read."""
+
+    kept = make("x1d")
+    payload = bytearray(kept.content)
+    line = 100 * np.exp(-((np.arange(900) - 450.0) ** 2) / 50)
+    fresh = {"FLUX": line, "FLUX_VAR_POISSON": 1e-9, "FLUX_VAR_RNOISE": 1e-4, "FLUX_ERROR": (1e-9 + 1e-4) ** 0.5}
+    for plane in kept.planes:
+        if plane.column in fresh:
+            plane.raw(payload)[...] = fresh[plane.column]
+    product = Product("jw_x1d.fits", bytes(payload))
+
+    def centroid(product: Product) -> float:
+        flux = product.plane("EXTRACT1D", 1, "FLUX")[400:500]
+        return float((flux * np.arange(400, 500)).sum() / flux.sum())
+
+    def moved(asked: float) -> tuple[Product, float]:
+        out = perturbed(product, wavelength_shift={"shift": asked, "applied": "flux"})[0]
+        return out, centroid(out) - centroid(product)
+
+    if shift < 0:
+        with pytest.raises(HwosimError, match="shift"):
+            moved(shift)
+        return
+    out, found = moved(shift)
+    assert found == pytest.approx(shift, abs=0.01)
+    assert moved(1.1 * shift)[1] != pytest.approx(shift, abs=0.01)
+    np.testing.assert_array_equal(*(x.plane("EXTRACT1D", 1, "WAVELENGTH") for x in (product, out)))
+    quiet = out.plane("EXTRACT1D", 1, "FLUX")[10:350]
+    taps = np.array(list(shift_taps(shift).values()))
+    assert quiet.var() == pytest.approx(1e-4 * max(1 - (taps**2).sum(), 0), rel=4 * np.sqrt(2 / quiet.size), abs=1e-9)
+    lost = np.isnan(out.plane("EXTRACT1D", 1, "FLUX"))
+    np.testing.assert_array_equal(np.flatnonzero(lost), np.arange(int(shift)))
+    assert (out.plane("EXTRACT1D", 1, "DQ")[lost] == 1).all()
 
 
 def test_wavelength_shift_is_found_by_cross_correlation(make: Make) -> None:

@@ -96,7 +96,9 @@ def test_clean_does_not_even_look_into_a_file() -> None:
 
 
 #: Effects that change the structure of a file on purpose: columns, units, numbers of rows.
-RESHAPING = {spec.name for spec in effect_specs() if spec.stage == "file"}
+RESHAPING = {spec.name for spec in effect_specs() if spec.stage in ("file", "schema")}
+#: Effects that come before pixels are lost.
+BEFORE_LOSS = [spec.name for spec in effect_specs() if spec.stage not in ("loss", "header", "file", "schema")]
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -174,7 +176,7 @@ def test_the_order_of_a_list_matters_only_within_a_stage(
 
 
 @pytest.mark.parametrize("kind", ["cal", "calints", "x1d", "uncal"])
-@pytest.mark.parametrize("name", [spec.name for spec in effect_specs() if spec.stage not in ("loss", "header", "file")])
+@pytest.mark.parametrize("name", BEFORE_LOSS)
 def test_an_effect_that_does_nothing_leaves_every_other_its_numbers(make: Make, kind: str, name: str) -> None:
     """Law 3: the truth of a later loss is the same whether the effect is there or not."""
     product = make(kind)
@@ -301,13 +303,13 @@ def test_an_effect_that_needs_neighbours_leaves_the_others_their_numbers(
 
 def test_a_profile_depends_on_the_exposure_time_alone(make: Make) -> None:
     when = {"profile": "exponential", "start": 60000.0, "tau": "2 d"}
-    chosen = scenario({"throughput": {"loss": 0.5, "when": when}})
+    chosen = scenario({"missing_values": {"fraction": 0.5, "when": when}})
     from hwosim_assets.perturb.plan import make_plan
 
     losses = [make_plan(chosen, "x", time).effects for time in (59999.0, 60000.0, 60002.0, 60100.0)]
     assert losses[0] == losses[1] == ()
-    assert losses[2][0].parameters["loss"] == pytest.approx(0.5 * (1 - np.exp(-1)))
-    assert losses[3][0].parameters["loss"] == pytest.approx(0.5, rel=1e-9)
+    assert losses[2][0].parameters["fraction"] == pytest.approx(0.5 * (1 - np.exp(-1)))
+    assert losses[3][0].parameters["fraction"] == pytest.approx(0.5, rel=1e-9)
     without = make_plan(chosen, "x", None)
     assert not without.effects
     assert "exposure time" in without.left_out[0].reason

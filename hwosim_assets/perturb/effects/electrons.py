@@ -332,7 +332,7 @@ def multiplied(stream: Stream, plane: int, start: int, electrons: Floats) -> Flo
                 "excess",
                 "variance that the gain register adds, relative to photon noise: 0 where photons are counted, 1 in "
                 "analogue readout at high gain",
-                severities=(0.05, 0.3, 1.0, 1.0, 1.0),
+                severities=(0.05, 0.3, 0.8, 0.9, 1.0),
                 source="excess noise factor sqrt(2) (emccd_detect); lower levels are a proposal",
             ),
             Parameter("readout", "exposure of one readout", unit="s", default=60.0, low=1e-3, high=1e5,

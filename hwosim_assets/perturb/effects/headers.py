@@ -15,7 +15,7 @@ from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
     from hwosim_assets.perturb.effect import Task
-    from hwosim_assets.perturb.fitsfile import FitsFile
+    from hwosim_assets.perturb.fitsfile import FitsFile, Hdu
 
 #: What stays: structure, sums, comments, HIERARCH, and world coordinates.
 _KEPT = re.compile(
@@ -34,7 +34,11 @@ def _drawn(task: Task, file: FitsFile, count: int) -> list[str]:
 
 
 def _has_asdf(file: FitsFile) -> bool:
-    return any((hdu.find("EXTNAME") or b"").startswith(b"EXTNAME = 'ASDF") for hdu in file.hdus)
+    return any(_is_asdf(hdu) for hdu in file.hdus)
+
+
+def _is_asdf(hdu: Hdu) -> bool:
+    return (hdu.find("EXTNAME") or b"").startswith(b"EXTNAME = 'ASDF")
 
 
 @register(
@@ -55,6 +59,13 @@ def _has_asdf(file: FitsFile) -> bool:
                 whole=True,
                 source="severity table 2026.1; levels are a proposal",
             ),
+            Parameter(
+                "asdf",
+                "whether the ASDF extension with the copy of the keywords stays, or is lost too with all that is in it",
+                default="stays",
+                choices=("stays", "lost"),
+                source="stdatamodels finds a lost keyword in the copy",
+            ),
         ),
         source="keywords that stdatamodels reads from the primary header",
         test="the difference of the headers is exactly the recorded list",
@@ -63,13 +74,17 @@ def _has_asdf(file: FitsFile) -> bool:
 class HeaderLoss(Effect):
     """Keywords that got lost.
 
-    Readers of the FITS header miss them. The copy in the ASDF extension stays, so stdatamodels still
+    Readers of the FITS header miss them. Where the copy in the ASDF extension stays, stdatamodels still
     finds them there; each event says whether the file has such a copy.
     """
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Remove the keywords with the smallest random words, each keyword's word being its own."""
-        asdf, events = _has_asdf(file), []
+        events: list[dict[str, Any]] = []
+        for hdu in [hdu for hdu in file.hdus if self.task.word("asdf") == "lost" and _is_asdf(hdu)]:
+            file.drop(hdu)
+            events.append({"hdu": hdu.index, "lost": "ASDF"})
+        asdf = _has_asdf(file) and not events
         for word in _drawn(self.task, file, int(self.task.number("keys"))):
             cards = [card.decode("latin-1").rstrip() for card in file.hdus[0].remove(word)]
             events.append({"hdu": 0, "keyword": word, "removed": cards, "asdf_copy_remains": asdf})

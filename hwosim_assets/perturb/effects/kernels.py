@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["gaussian_taps", "require_image", "shift_kernel", "shift_taps", "spread"]
+__all__ = ["gaussian_taps", "require_image", "shift_kernel", "shift_spectrum", "shift_taps", "spread"]
 
 #: Weights below this are left out: single precision does not see them.
 _LEAST = 1e-9
@@ -132,6 +132,43 @@ def spread(
     block.sci -= base
     convolve_signal(block, kernel, stream, honest)
     block.sci += base
+
+
+def shift_spectrum(block: Block, shift: float, stream: Stream, honest: float) -> NDArray[np.bool_]:
+    """Move the fluxes of a frame of one axis by the convolution rule, and return what came from beyond its ends.
+
+    Parameters
+    ----------
+    block : Block
+        A whole frame with one axis.
+    shift : float
+        Pixels, towards larger coordinates.
+    stream : Stream
+        Of the noise that keeps the read noise as large as it was.
+    honest : float
+        ``task.err_honest``.
+    """
+    values, shot = block.sci[0].astype(np.float64), block.true["poisson"][0].astype(np.float64)
+    valid = np.isfinite(values) if block.inert is None else np.isfinite(values) & ~block.inert
+    flux, noise = np.where(valid, values, 0.0), np.where(valid, shot, 0.0)
+    moved, after, weight, squares = (np.zeros(block.size) for _ in range(4))
+    for by, one in shift_taps(shift).items():
+        if abs(by) >= block.size:
+            continue
+        to = slice(max(by, 0), block.size + min(by, 0))
+        source = slice(max(-by, 0), block.size + min(-by, 0))
+        moved[to] += one * flux[source]
+        after[to] += one * one * noise[source]
+        weight[to] += one * valid[source]
+        squares[to] += one * one * valid[source]
+    known = valid & (weight > 0.5)
+    whole = np.where(known, weight, 1.0)
+    lacking = np.maximum(1.0 - squares / (whole * whole), 0.0) * block.true["read"][0]
+    fresh = moved / whole + np.sqrt(lacking) * stream.normal(block.plane(0), block.start, block.size)
+    block.sci[0] = np.where(known, fresh, values)
+    change = np.where(known, after / (whole * whole) - shot, 0.0).astype(block.sci.dtype)
+    block.add_variance("poisson", change[None, :], honest)
+    return np.asarray(valid & ~known)
 
 
 def require_image(measurement: Measurement) -> None:

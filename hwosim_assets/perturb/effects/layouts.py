@@ -83,14 +83,14 @@ def parted(file: FitsFile, table: int) -> list[dict[str, Any]]:
     if not vectors:
         return []
     single = [column for column in columns if column.name in _SINGLE and column.repeat == 1 and column.letter in _NUMPY]
-    body, common, place = _body(file, hdu, rows), _other_cards(hdu), file.hdus.index(hdu)
+    body, common = _body(file, hdu, rows), _other_cards(hdu)
     for row in range(rows):
         cells = [body[row, each.offset : each.offset + each.width].reshape(length, -1) for each in vectors]
         data = np.concatenate(cells, axis=1)
         numbers = {each.name: _value(body[row], each) for each in single}
         said = [_card(name, value) for name, value in numbers.items() if value]
         cards = _table_cards(data.shape[1], length, vectors, [1] * len(vectors), row + 1)
-        file.insert(place + row, [*cards, *common, *said], data.tobytes())
+        file.insert(hdu, [*cards, *common, *said], data.tobytes())
     file.drop(hdu)
     kept = {column.name for column in (*vectors, *single)}
     left_out = [column.name for column in columns if column.name not in kept]
@@ -120,7 +120,7 @@ def joined(file: FitsFile, tables: list[int]) -> list[dict[str, Any]]:
     repeats = [length] * len(columns) + [1] * len(named)
     cards = _table_cards(len(rows[0]), len(rows), [*columns, *named], repeats, 1)
     common = [card for card in _other_cards(hdus[0]) if card[:8].decode("latin-1").rstrip() not in single]
-    file.insert(file.hdus.index(hdus[0]), [*cards, *common], b"".join(rows))
+    file.insert(hdus[0], [*cards, *common], b"".join(rows))
     for hdu in hdus:
         file.drop(hdu)
     return [{"hdu": tables[0], "layout": "one table of all integrations", "tables": len(rows)}]

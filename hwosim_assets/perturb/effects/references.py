@@ -6,6 +6,7 @@ Holds: the effects of calibration drift E1 and E3 to E6. Keep out light that is 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from hwosim_assets.perturb.effects.axes import (
     on_detector,
     wavelengths,
 )
+from hwosim_assets.perturb.effects.kernels import shift_spectrum
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.spec import EffectSpec
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DarkReferenceDrift", "FlatDrift", "Fringing", "PhotomStep", "WavelengthShift"]
 
+_CONTEXT = re.compile(rb"'jwst_(\d{4,6})\.pmap *'")
 _SCALED = ("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
 _HEADER = Parameter(
     "header",
@@ -92,6 +95,8 @@ def _calibrated(measurement: Measurement, what: str) -> None:
 class FlatDrift(Effect):
     """A flat field that is not that of the detector any more; every frame of a detector has the same error."""
 
+    per_frame = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._detector = ""
@@ -104,14 +109,19 @@ class FlatDrift(Effect):
 
     def on_chunk(self, block: Block) -> None:
         """Multiply by the pattern of the detector."""
+        rms = self.task.number("rms", block)
+        if rms == 0:
+            return
         x, y = detector_xy(self.task.product, block.measurement, block.start, block.size)
-        factor = flat_pattern(self.task, self._detector, x, y).astype(block.sci.dtype)
+        factor = flat_pattern(self.task, self._detector, x, y, rms).astype(block.sci.dtype)
         scale(block, factor, self.task.err_honest)
         block.flag(self.use, 0, slice(None), DQ.UNRELIABLE_FLAT, self.task.dq_honest)
 
 
-def flat_pattern(task: Task, detector: str, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the factors c of detector pixels, float64 of the shape of x."""
+def flat_pattern(
+    task: Task, detector: str, x: NDArray[np.int64], y: NDArray[np.int64], rms: float
+) -> NDArray[np.float64]:
+    """Return the factors c of detector pixels, of a standard deviation, float64 of the shape of x."""
     smooth = task.number("smooth")
     white = detector_normal(detector_stream(task, detector, "pixels"), x, y).astype(np.float64)
     u, v = ((np.asarray(axis, np.float64) + 0.5) / 1024.0 - 1.0 for axis in (x, y))
@@ -119,7 +129,7 @@ def flat_pattern(task: Task, detector: str, x: NDArray[np.int64], y: NDArray[np.
     weights = [float(value) for value in detector_stream(task, detector, "smooth").normal(0, 0, len(shapes))]
     total = sum(weight * weight for weight in weights) ** 0.5
     curve = sum((weight / total * shape for weight, shape in zip(weights, shapes, strict=True)), np.zeros(x.shape))
-    return np.asarray(1.0 + task.number("rms") * ((1.0 - smooth * smooth) ** 0.5 * white + smooth * curve))
+    return np.asarray(1.0 + rms * ((1.0 - smooth * smooth) ** 0.5 * white + smooth * curve))
 
 
 @register(
@@ -128,7 +138,8 @@ def flat_pattern(task: Task, detector: str, x: NDArray[np.int64], y: NDArray[np.
         title="Step of the photometric calibration",
         code="E3",
         stage="calibration",
-        model="S -> (1 + step) S; an honest header has PHOTMJSR and PHOTUJA2 scaled too",
+        model="S -> (1 + step) S; an honest header has PHOTMJSR and PHOTUJA2 scaled too, and names the next CRDS "
+        "context",
         planes=(*_SCALED, "header"),
         parameters=(
             Parameter(
@@ -148,6 +159,8 @@ def flat_pattern(task: Task, detector: str, x: NDArray[np.int64], y: NDArray[np.
 class PhotomStep(Effect):
     """Another photometric reference file; a ``when`` of the profile ``step`` gives the time it came."""
 
+    per_frame = True
+
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse ramps."""
         _calibrated(measurement, "photometry")
@@ -155,20 +168,35 @@ class PhotomStep(Effect):
 
     def on_chunk(self, block: Block) -> None:
         """Multiply by the factor."""
-        scale(block, 1.0 + self.task.number("step"), self.task.err_honest)
+        step = self.task.number("step", block)
+        if step:
+            scale(block, 1.0 + step, self.task.err_honest)
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Scale the conversion keywords of every header that has them."""
         if self.task.word("header") == "stale":
             return []
         wanted = {item.sci.hdu for item in self.task.product.measurements if not item.ramp}
-        return [
+        context = [_next_context(file)] if wanted and self.task.number("step") else []
+        return [event for event in context if event] + [
             event
             for hdu in file.hdus
             if hdu.index in wanted or (hdu.index == 0 and wanted)
             for keyword in ("PHOTMJSR", "PHOTUJA2")
             if (event := scale_card(file, hdu.index, keyword, 1.0 + self.task.number("step")))
         ]
+
+
+def _next_context(file: FitsFile) -> dict[str, Any] | None:
+    """Let the header name the CRDS context after its own; return the event, or ``None`` where it names none."""
+    primary = file.hdus[0]
+    card = primary.find("CRDS_CTX")
+    found = None if card is None else _CONTEXT.search(card[10:80])
+    if card is None or found is None:
+        return None
+    value = f"jwst_{int(found[1]) + 1:0{len(found[1])}d}.pmap"
+    primary.replace_value("CRDS_CTX", f"'{value}'")
+    return {"hdu": 0, "keyword": "CRDS_CTX", "before": card.decode("latin-1").rstrip(), "value": value}
 
 
 def scale_card(file: FitsFile, hdu: int, keyword: str, factor: float) -> dict[str, Any] | None:
@@ -203,8 +231,9 @@ def set_card(file: FitsFile, hdu: int, keyword: str, value: float) -> dict[str, 
         title="Drift of the wavelength solution",
         code="E4",
         stage="header",
-        model="lambda -> lambda + shift dlambda/dpx in the wavelength column; CRVAL3 + shift CDELT3 of a cube",
-        planes=("WAVELENGTH", "header"),
+        model="axis: lambda -> lambda + shift dlambda/dpx in the wavelength column, CRVAL3 + shift CDELT3 of a cube; "
+        "flux: S(p) -> S(p - shift), interpolated, with the read noise that this smooths put back",
+        planes=("WAVELENGTH", "header", "SCI", "ERR", "VAR_POISSON", "DQ"),
         parameters=(
             Parameter(
                 "shift",
@@ -214,13 +243,24 @@ def set_card(file: FitsFile, hdu: int, keyword: str, value: float) -> dict[str, 
                 high=100.0,
                 source="severity table 2026.1; levels are a proposal",
             ),
+            Parameter(
+                "applied",
+                "to the wavelengths (axis), while fluxes stay with their pixels; or to the fluxes of a spectrum",
+                default="axis",
+                choices=("axis", "flux"),
+                source="a solution that drifted, or a spectrum brought onto a grid by a solution that did",
+            ),
         ),
-        source="a dispersion solution that is off by a shift; fluxes stay where they are",
+        source="a dispersion solution that is off by a shift",
         test="cross-correlation of the spectra on one wavelength grid gives the shift",
+        err=True,
+        dq=True,
     )
 )
 class WavelengthShift(Effect):
-    """Wavelengths that are off; fluxes stay with their pixels."""
+    """Wavelengths, or fluxes, that are off."""
+
+    per_frame = True
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -233,13 +273,26 @@ class WavelengthShift(Effect):
             raise NotApplicableError("the wavelengths of a spectral image follow from its WCS, which is not edited")
         if max(values.shape) < 3:
             raise NotApplicableError("fewer than three wavelengths have no dispersion")
+        if self._moves_flux and len(measurement.frame) > 1:
+            raise NotApplicableError("the wavelengths of its pixels are those of its frames, which are not mixed")
         self._chosen.append(measurement)
         return {"shift_px": self.task.number("shift")}
+
+    @property
+    def _moves_flux(self) -> bool:
+        return self.task.word("applied") == "flux"
+
+    def on_frame(self, block: Block) -> None:
+        """Move the fluxes of a spectrum."""
+        shift = self.task.number("shift", block) if self._moves_flux else 0.0
+        if shift:
+            lost = shift_spectrum(block, shift, self.task.stream(block.measurement.key), self.task.err_honest)
+            block.lose(self.use, 0, lost, self.task.dq_honest, bits=int(DQ.DO_NOT_USE))
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Shift every wavelength column once, and CRVAL3 of cubes."""
         events: list[dict[str, Any]] = []
-        for item in self._chosen:
+        for item in () if self._moves_flux else self._chosen:
             if not item.sci.column:
                 step = self.task.product.number("CDELT3") or 0.0
                 first = self.task.product.number("CRVAL3") or 0.0
@@ -293,6 +346,8 @@ def shifted_wavelengths(values: NDArray[np.float64], shift: float) -> NDArray[np
 class DarkReferenceDrift(Effect):
     """A dark reference that is out of date; uncertainties say nothing of it, as in the pipeline."""
 
+    per_frame = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._levels: dict[str, float] = {}
@@ -302,15 +357,18 @@ class DarkReferenceDrift(Effect):
         _calibrated(measurement, "the dark current")
         detector = on_detector(self.task.product, measurement)
         level = noise_level(self.task.product, measurement, budget)
-        self._levels[measurement.key] = rounded(level * self.task.number("amplitude"))
-        return {"detector": detector, "rms": self._levels[measurement.key]}
+        self._levels[measurement.key] = level
+        return {"detector": detector, "rms": rounded(level * self.task.number("amplitude"))}
 
     def on_chunk(self, block: Block) -> None:
         """Add the pattern of the detector."""
+        rms = rounded(self._levels[block.measurement.key] * self.task.number("amplitude", block))
+        if rms == 0:
+            return
         detector = on_detector(self.task.product, block.measurement)
         x, y = detector_xy(self.task.product, block.measurement, block.start, block.size)
         pattern = detector_normal(detector_stream(self.task, detector, "pixels"), x, y)
-        block.sci += pattern * np.float32(self._levels[block.measurement.key])
+        block.sci += pattern * np.float32(rms)
         block.flag(self.use, 0, slice(None), DQ.UNRELIABLE_DARK, self.task.dq_honest)
 
 
