@@ -6,8 +6,9 @@ which came after, is not. Keep out kernels; they belong to the effects.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,13 +20,37 @@ if TYPE_CHECKING:
 
 __all__ = ["convolve_signal", "rows_reached"]
 
-#: Passes of a convolution, each as (dy, dx, weight).
-Steps = list[list[tuple[int, int, float]]]
-
 #: Pixels that are worked on at once, so that they stay in the cache.
 _BAND = 32768
-#: Squared weights below this change no variance in single precision.
-_LEAST = 1e-10
+#: Weights below this are not missed where they fall on an invalid pixel, and squared ones change no variance: single
+#: precision does not see them.
+_LEAST, _LEAST_SQUARED = 2.0**-22, 1e-10
+#: Up to so many weights, what invalid pixels take away is looked up for their neighbours only.
+_FEW = 25
+
+
+class _Pass(NamedTuple):
+    """One pass of a convolution.
+
+    Attributes
+    ----------
+    taps : list of (weight, list of (dy, dx))
+        Weights in a fixed order, each with the shifts that have it.
+    y, x : int
+        How many rows and columns away it reaches.
+    """
+
+    taps: list[tuple[float, list[tuple[int, int]]]]
+    y: int
+    x: int
+
+    def squared(self) -> _Pass:
+        """Return the pass with squared weights."""
+        return self._replace(taps=[(w * w, shifts) for w, shifts in self.taps if w * w > _LEAST_SQUARED])
+
+    def seen(self) -> _Pass:
+        """Return the pass without weights that are not missed."""
+        return self._replace(taps=[(w, shifts) for w, shifts in self.taps if abs(w) > _LEAST])
 
 
 def convolve_signal(
@@ -35,7 +60,7 @@ def convolve_signal(
     honest: float,
     sub: int = 0,
 ) -> None:
-    """Convolve the signal of a whole frame, of each group of a ramp.
+    """Convolve the signal of whole rows, of each group of a ramp.
 
     S becomes K*S + sqrt((1 - sum K^2) VAR_RNOISE) z, VAR_POISSON becomes K^2*VAR_POISSON. Invalid pixels
     and those beyond the edge take no part; what is left of the kernel is normalised.
@@ -53,115 +78,146 @@ def convolve_signal(
     sub : int
         Which words of the stream.
     """
-    steps = _steps(kernel)
-    squares = [[(dy, dx, weight * weight) for dy, dx, weight in step if weight * weight > _LEAST] for step in steps]
-    reach = sum(max(abs(dy) for dy, _, _ in step) for step in steps)
+    passes = _passes(kernel)
+    y, x = (sum(getattr(one, axis) for one in passes) for axis in ("y", "x"))
     columns = block.measurement.frame[1]
-    rows = block.size // columns
-    height = max(_BAND // columns, 2 * reach, 1)
+    rows, height = block.size // columns, max(_BAND // columns, 1)
     for group in range(block.groups):
-        window, low = [np.empty((0, columns), block.sci.dtype)] * 3, 0
+        padded = _padded(block, group, y, x)
         for top in range(0, rows, height):
             bottom = min(top + height, rows)
-            window = _window(block, group, window, low, max(top - reach, 0), min(bottom + reach, rows))
-            low = max(top - reach, 0)
             noise = stream.normal(block.plane(group), block.start + top * columns, (bottom - top) * columns, sub)
             part = block.part(slice(top * columns, bottom * columns))
-            _convolve_band(part, group, window, slice(top - low, bottom - low), (steps, squares), noise, honest)
+            _convolve_part(part, group, [plane[top : bottom + 2 * y] for plane in padded], passes, noise, honest)
 
 
-def _window(
-    block: Block, group: int, before: list[NDArray[Any]], start: int, low: int, high: int
-) -> list[NDArray[Any]]:
-    """Return signal, photon variance and validity of some rows, 0 where invalid.
-
-    Those that the window ``before``, from row ``start`` on, has already are taken from it: they may have been changed.
-    """
+def _padded(block: Block, group: int, y: int, x: int) -> list[NDArray[Any]]:
+    """Return signal and photon variance, 0 where invalid, and what is invalid, with margins that are."""
     columns = block.measurement.frame[1]
-    fresh = slice((start + before[0].shape[0]) * columns, high * columns)
-    values, shot = block.sci[group, fresh].copy(), block.true["poisson"][group, fresh].copy()
-    valid = np.isfinite(values)
+    rows = block.size // columns
+    inner = (slice(y, y + rows), slice(x, x + columns))
+    values, shot = (np.zeros((rows + 2 * y, columns + 2 * x), block.sci.dtype) for _ in range(2))
+    bad = np.ones(values.shape, bool)
+    values[inner] = block.sci[group].reshape(rows, columns)
+    shot[inner] = block.true["poisson"][group].reshape(rows, columns)
+    np.logical_not(np.isfinite(values[inner]), out=bad[inner])
     if block.inert is not None:
-        valid &= ~block.inert[fresh]
-    bad = np.flatnonzero(~valid)
-    values[bad] = shot[bad] = 0
-    new = (values, shot, valid.astype(values.dtype))
-    pairs = zip(before, new, strict=True)
-    return [np.concatenate([old[low - start :], rows.reshape(-1, columns)]) for old, rows in pairs]
+        bad[inner] |= block.inert.reshape(rows, columns)
+    places = np.flatnonzero(bad)
+    values.reshape(-1)[places] = shot.reshape(-1)[places] = 0
+    return [values, shot, bad]
 
 
-def _convolve_band(
-    part: Block,
-    group: int,
-    window: list[NDArray[Any]],
-    inner: slice,
-    kernels: tuple[Steps, Steps],
-    noise: NDArray[np.float32],
-    honest: float,
+def _convolve_part(
+    part: Block, group: int, window: list[NDArray[Any]], passes: list[_Pass], noise: NDArray[np.float32], honest: float
 ) -> None:
-    """Convolve the rows ``inner`` of a window; ``part`` is what they are of the block."""
-    values, shot, valid = window
-    steps, squares = kernels
-    weight, share, moved, after = (
-        _applied(*pair)[inner].reshape(-1)
-        for pair in ((valid, steps), (valid, squares), (values, steps), (shot, squares))
-    )
-    bad = np.flatnonzero(valid[inner].reshape(-1) == 0)
-    weight[bad] = 1
-    moved /= weight
-    weight *= weight
-    after /= weight
-    share /= weight
-    np.subtract(1.0, share, out=share)
-    np.maximum(share, 0.0, out=share)
-    share *= part.true["read"][group]
-    np.sqrt(share, out=share)
-    share *= noise
-    moved += share
-    moved[bad] = part.sci[group, bad]
+    """Convolve the rows of ``part``, of which ``window`` has margins."""
+    values, shot, bad = window
+    squares = [one.squared() for one in passes]
+    moved, after = _applied(values, passes).reshape(-1), _applied(shot, squares).reshape(-1)
+    near, weight, share = _lacking(bad, [one.seen() for one in passes], squares)
+    moved[near] /= weight
+    after[near] /= weight * weight
+    read = part.true["read"][group]
+    whole = math.prod(sum(weight * len(shifts) for weight, shifts in one.taps) for one in squares)
+    added = np.sqrt(read)
+    added *= noise
+    added *= added.dtype.type(math.sqrt(max(1.0 - whole, 0.0)))
+    share = np.maximum(1.0 - share / (weight * weight), 0.0)
+    added[near] = np.sqrt(read[near] * share) * noise[near]
+    moved += added
+    y, x = (sum(getattr(one, axis) for one in passes) for axis in ("y", "x"))
+    invalid = near[bad[y : bad.shape[0] - y, x : bad.shape[1] - x].reshape(-1)[near]]
+    moved[invalid] = part.sci[group, invalid]
     part.sci[group] = moved
-    change = np.zeros_like(part.sci)
-    np.subtract(after, part.true["poisson"][group], out=change[group])
-    change[group, bad] = 0
+    after -= part.true["poisson"][group]
+    after[invalid] = 0
+    change = after[None] if part.groups == 1 else np.zeros_like(part.sci)
+    change[group if part.groups > 1 else 0] = after
     part.add_variance("poisson", change, honest)
+
+
+def _lacking(
+    bad: NDArray[np.bool_], passes: list[_Pass], squares: list[_Pass]
+) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the pixels that miss a part of the kernel, and for them the sums of the weights and squares that are left.
+
+    1 for pixels without any.
+    """
+    y, x = (sum(getattr(one, axis) for one in passes) for axis in ("y", "x"))
+    rows, columns = bad.shape[0] - 2 * y, bad.shape[1] - 2 * x
+    if sum(len(shifts) for one in passes for _, shifts in one.taps) > _FEW:
+        near, valid = np.arange(rows * columns), (~bad).astype(np.float32)
+        weight, share = (_applied(valid, steps).reshape(-1) for steps in (passes, squares))
+    else:
+        spread = bad
+        for one in passes:
+            shifted = [_moved(spread, one, dy, dx) for _, shifts in one.taps for dy, dx in shifts]
+            spread = np.logical_or.reduce(shifted)
+        near = np.flatnonzero(spread)
+        line, column = np.divmod(near, columns)
+        places, valid = (line + y) * bad.shape[1] + column + x, (~bad).reshape(-1).astype(np.float32)
+        weight, share = (_gathered(valid, places, bad.shape[1], steps) for steps in (passes, squares))
+    empty = weight == 0
+    weight[empty] = share[empty] = 1
+    return near, weight, share
+
+
+def _gathered(
+    valid: NDArray[np.float32], places: NDArray[np.intp], width: int, passes: Sequence[_Pass]
+) -> NDArray[np.float32]:
+    """Return the sums of the weights that meet valid pixels, for some places."""
+    if not passes:
+        return valid.take(places)
+    total = np.zeros(places.size, np.float32)
+    for weight, shifts in passes[-1].taps:
+        for dy, dx in shifts:
+            total += np.float32(weight) * _gathered(valid, places - (dy * width + dx), width, passes[:-1])
+    return total
 
 
 def rows_reached(kernel: NDArray[np.float64] | tuple[Sequence[float], Sequence[float]]) -> int:
     """Return how many rows away a kernel takes its signal from."""
-    return sum(max((abs(dy) for dy, _, _ in step), default=0) for step in _steps(kernel))
+    return sum(one.y for one in _passes(kernel))
 
 
-def _steps(
-    kernel: NDArray[np.float64] | tuple[Sequence[float], Sequence[float]],
-) -> Steps:
-    """Return the passes of a convolution, each as (dy, dx, weight) in a fixed order."""
+def _passes(kernel: NDArray[np.float64] | tuple[Sequence[float], Sequence[float]]) -> list[_Pass]:
+    """Return the passes of a convolution: one along y and one along x where it can be parted, else one."""
     if isinstance(kernel, tuple):
-        along_y, along_x = kernel
-        down = [(place - len(along_y) // 2, 0, float(weight)) for place, weight in enumerate(along_y) if weight]
-        across = [(0, place - len(along_x) // 2, float(weight)) for place, weight in enumerate(along_x) if weight]
-        return [down, across]
+        along_y, along_x = (np.asarray(taps, np.float64) for taps in kernel)
+        return [_pass(along_y[:, None]), _pass(along_x[None, :])]
+    return [_pass(kernel)]
+
+
+def _pass(kernel: NDArray[np.float64]) -> _Pass:
     height, width = kernel.shape
-    taps = [
-        (y - height // 2, x - width // 2, float(kernel[y, x]))
-        for y in range(height)
-        for x in range(width)
-        if kernel[y, x]
-    ]
-    return [taps]
+    groups: dict[float, list[tuple[int, int]]] = {}
+    for y, x in zip(*np.nonzero(kernel), strict=True):
+        groups.setdefault(float(kernel[y, x]), []).append((int(y) - height // 2, int(x) - width // 2))
+    shifts = [shift for places in groups.values() for shift in places]
+    reach = (max((abs(shift[axis]) for shift in shifts), default=0) for axis in (0, 1))
+    return _Pass(list(groups.items()), *reach)
 
 
-def _applied(values: NDArray[Any], steps: Steps) -> NDArray[Any]:
-    """Return values spread by the passes; beyond the edge there is nothing."""
-    rows, columns = values.shape
-    for step in steps:
-        centre = sum(weight for dy, dx, weight in step if dy == dx == 0)
-        out, one = values * values.dtype.type(centre), np.empty_like(values)
-        for dy, dx, weight in step:
-            if dy == dx == 0 or abs(dy) >= rows or abs(dx) >= columns:
-                continue
-            to = (slice(max(dy, 0), rows + min(dy, 0)), slice(max(dx, 0), columns + min(dx, 0)))
-            source = (slice(max(-dy, 0), rows + min(-dy, 0)), slice(max(-dx, 0), columns + min(-dx, 0)))
-            np.multiply(values[source], values.dtype.type(weight), out=one[to])
-            out[to] += one[to]
-        values = out
+def _moved(values: NDArray[Any], one: _Pass, dy: int, dx: int) -> NDArray[Any]:
+    """Return values moved by a shift, without the margins of the pass."""
+    rows, columns = values.shape[0] - 2 * one.y, values.shape[1] - 2 * one.x
+    return values[one.y - dy : one.y - dy + rows, one.x - dx : one.x - dx + columns]
+
+
+def _applied(values: NDArray[Any], passes: Sequence[_Pass]) -> NDArray[Any]:
+    """Return values spread by the passes, each of which takes its margins away."""
+    for one in passes:
+        out = None
+        for weight, shifts in one.taps:
+            first, *others = (_moved(values, one, dy, dx) for dy, dx in shifts)
+            if others:
+                together = first + others[0]
+                for other in others[1:]:
+                    together += other
+                together *= values.dtype.type(weight)
+            else:
+                together = first * values.dtype.type(weight)
+            out = together if out is None else np.add(out, together, out=out)
+        values = values if out is None else out
     return values

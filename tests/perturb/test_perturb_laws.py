@@ -149,6 +149,7 @@ def test_any_cut_of_any_plan_gives_the_same_bytes(make: Make, chosen: Scenario, 
     out, truth = apply(product, chosen)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "CHUNK", chunk)
+        patch.setattr(run, "BAND", chunk)
         patch.setattr(block, "CHUNK", chunk)
         again, truth_again = apply(product, chosen)
     assert again.content == out.content
@@ -258,6 +259,7 @@ def test_the_cut_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch, ch
     product = make("big")
     out = apply(product, scenario_name, severity=5)[0].content
     monkeypatch.setattr(run, "CHUNK", chunk)
+    monkeypatch.setattr(run, "BAND", chunk)
     assert apply(product, scenario_name, severity=5)[0].content == out
 
 
