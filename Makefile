@@ -55,6 +55,7 @@ integration: $(READY) ## Run the tests against real servers and a browser; insta
 
 bench: $(READY) ## Print time and memory of every stage
 	$(BIN)/python -m benchmarks.chain
+	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.queries
 	$(BIN)/python -m benchmarks.reports
 	$(BIN)/python -m benchmarks.headers

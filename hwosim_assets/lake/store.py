@@ -261,7 +261,7 @@ class Lake:
 
     # ------------------------------------------------------------------ writing
 
-    def write_new(self, key: str, data: bytes | Path | Iterable[bytes]) -> Stored:
+    def write_new(self, key: str, data: bytes | Path | Iterable[bytes]) -> None:
         """Store an object under a key that is free; it appears whole or not at all.
 
         Parameters
@@ -291,9 +291,8 @@ class Lake:
                     self._write_parts(key, chain([first], chunks))
         except FileExistsError:
             raise self._taken(key) from None
-        return self._written(key)
 
-    def take_in(self, key: str, path: Path) -> Stored:
+    def take_in(self, key: str, path: Path) -> None:
         """Store a local file under a free key and remove it: moved, not copied, where lake and file share a disk.
 
         Raises
@@ -306,7 +305,6 @@ class Lake:
         if not self._linked(key, path):
             self.write_new(key, path)
         path.unlink()
-        return self._written(key)
 
     def _linked(self, key: str, path: Path) -> bool:
         """Give the file a second name inside the lake; say whether the disk could."""
@@ -341,12 +339,6 @@ class Lake:
         except BaseException:
             (self.place.folder / staged).unlink(missing_ok=True)
             raise
-
-    def _written(self, key: str) -> Stored:
-        stored = self.head(key)
-        if stored is None:
-            raise HwosimError(self.uri_of(key), "vanished just after it was written", "look who else empties the lake")
-        return stored
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""

@@ -180,10 +180,13 @@ class PartFile:
             return 0, ""
         return (found.st_size, etag) if isinstance(etag, str) and etag.startswith('"') else (0, "")
 
-    def begin(self, etag: str | None) -> None:
-        """Start anew with the version of the file that has this entity tag."""
+    def begin(self) -> None:
+        """Start anew."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.unlink(missing_ok=True)
+        self.discard()
+
+    def note(self, etag: str | None) -> None:
+        """Remember which version of the file, by its entity tag, the bytes belong to: they can be continued then."""
         self._note.write_text(json.dumps({"etag": etag}))
 
     def discard(self) -> None:
@@ -241,7 +244,7 @@ def _receive_once(source: ByteSource, wanted: Wanted, part: PartFile, meter: Met
             raise RefusedError("incomplete", "the archive continues another version of the file", from_archive=True)
         size = _agreed_size(wanted, stream)
         with local_disk(part.path):
-            digest = _continued(part) if stream.offset else _fresh(part, stream.etag)
+            digest = _continued(part) if stream.offset else _fresh(part)
             total = _append(part, stream, digest, size, meter, stop)
     if size is not None and total < size:
         raise RefusedError("incomplete", f"the archive sent {total} of {size} bytes", from_archive=True)
@@ -277,6 +280,7 @@ def _append(
 ) -> int:
     """Write the chunks behind what is there; never more than the file may have."""
     total = stream.offset
+    noted = total > 0
     with part.path.open("ab") as file:
         for chunk in _coming(stream.chunks):
             total += len(chunk)
@@ -285,6 +289,9 @@ def _append(
                 raise RefusedError("stopped", "the ingest was stopped", from_archive=True)
             if size is not None and total > size:
                 break
+            if not noted and total != size:  # a file that comes in one piece needs none
+                part.note(stream.etag)
+                noted = True
             digest.update(chunk)
             file.write(chunk)
             file.flush()  # a killed process keeps what came
@@ -300,8 +307,8 @@ def _coming(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield from chunks
 
 
-def _fresh(part: PartFile, etag: str | None) -> Any:
-    part.begin(etag)
+def _fresh(part: PartFile) -> Any:
+    part.begin()
     return hashlib.sha256()
 
 

@@ -54,11 +54,9 @@ def take(environment: dict[str, str], log: Path, programs: tuple[str, ...]) -> N
     """Materialize the assets of programs up to the catalog, as a run would; what a process does."""
     import dagster as dg
 
-    from hwosim_assets.archive.errors import ArchiveError
     from hwosim_assets.assets.catalog import catalog
     from hwosim_assets.assets.mast import observations, products
     from hwosim_assets.assets.raw import fits_files
-    from hwosim_assets.errors import BackendAbsentError
     from hwosim_assets.partitions import jwst_program
     from hwosim_assets.resources import ArchiveResource, LakeResource
 
@@ -73,8 +71,20 @@ def take(environment: dict[str, str], log: Path, programs: tuple[str, ...]) -> N
             assets = [observations, products, fits_files, catalog]
             try:
                 dg.materialize(assets, resources=resources, partition_key=program, instance=instance)
-            except (ArchiveError, BackendAbsentError):
+            except Exception as error:
+                if not _of_the_archive(error):
+                    raise
                 sys.exit(ARCHIVE_FAILED)
+
+
+def _of_the_archive(error: BaseException | None) -> bool:
+    """Say whether the archive's failure lies below what Dagster raised."""
+    from hwosim_assets.archive.errors import ArchiveError
+    from hwosim_assets.errors import BackendAbsentError
+
+    while error is not None and not isinstance(error, (ArchiveError, BackendAbsentError)):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def write_program(root: Path, count: int, program: str = PROGRAM) -> list[Path]:
@@ -134,9 +144,11 @@ class Place:
         The folder.
     archive_url : str
         The archive.
+    patience : int
+        Seconds that the archive may be silent.
     """
 
-    def __init__(self, home: Path, archive_url: str) -> None:
+    def __init__(self, home: Path, archive_url: str, patience: int = 60) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._log = home / "log"
         self._environment = {
@@ -144,7 +156,7 @@ class Place:
             "HWOSIM_ARCHIVE_URL": archive_url,
             "HWOSIM_LAKE_URI": (home / "lake").as_uri(),
             "HWOSIM_CATALOG_URI": f"sqlite:///{home / 'catalog.db'}",
-            "HWOSIM_ARCHIVE_TIMEOUT_SECONDS": "2",
+            "HWOSIM_ARCHIVE_TIMEOUT_SECONDS": str(patience),
         }
         self.lake = Lake((home / "lake").as_uri())
         self.tables = Tables(f"sqlite:///{home / 'catalog.db'}", (home / "lake" / "tables").as_uri())

@@ -55,7 +55,8 @@ def test_kills_and_a_hostile_archive_leave_nothing_partial_and_a_complete_progra
     root, random, began = tmp_path / "archive", Random(1), time.monotonic()
     paths = write_program(root, PRODUCTS_COUNT)
     with LocalArchive(root, faults=HOSTILE) as hostile, LocalArchive(root) as friendly:
-        place = Place(tmp_path / "home", hostile.url)
+        hostile.folder.index()  # of thousands of files it takes longer than this archive may be silent
+        place = Place(tmp_path / "home", hostile.url, patience=3)
         watcher = Watcher(place, root)
         longest, ended, version = 3.0, 0, 0
         for _ in range(KILLS):

@@ -515,7 +515,8 @@ def test_a_part_file_that_is_an_object_already_is_not_written_to(local: tuple[La
     archive = archive_of(1)
     row = run(archive, local, state).rows.to_pylist()[0]
     content, part = archive.files[names(1)[0]], PartFile(state / "partial" / f"jw{PROGRAM}", uri(names(1)[0]))
-    part.begin(archive.etag(names(1)[0]))
+    part.begin()
+    part.note(archive.etag(names(1)[0]))
     os.link(local[0].place.folder / row["key"], part.path)  # type: ignore[operator]
     local[1].replace(RAW_FILES, {"program": PROGRAM}, RAW_FILES.schema.empty_table())
     archive.files[names(1)[0]] = content + b"more"

@@ -25,10 +25,11 @@ MEGABYTE = 1024 * 1024
 
 
 def test_bytes_come_back_and_the_size_is_known(lake: Lake) -> None:
-    stored = lake.write_new("raw/a.fits", b"0123456789")
+    lake.write_new("raw/a.fits", b"0123456789")
+    stored = lake.head("raw/a.fits")
+    assert stored is not None
     assert (stored.key, stored.size) == ("raw/a.fits", 10)
     assert stored.etag
-    assert lake.head("raw/a.fits") == stored
     assert lake.read("raw/a.fits") == b"0123456789"
 
 
@@ -46,8 +47,9 @@ def test_files_and_iterables_of_any_size(lake: Lake, tmp_path: Path, size: int) 
     content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     (tmp_path / "in").write_bytes(content)
     pieces = (content[start : start + MEGABYTE] for start in range(0, size, MEGABYTE))
-    assert lake.write_new("from/path", tmp_path / "in").size == size
-    assert lake.write_new("from/pieces", pieces).size == size
+    lake.write_new("from/path", tmp_path / "in")
+    lake.write_new("from/pieces", pieces)
+    assert [stored.size for stored in lake.list("from")] == [size, size]
     assert lake.read("from/path") == content
     assert lake.read("from/pieces") == content
 
@@ -63,7 +65,7 @@ def test_nothing_is_overwritten(lake: Lake, size: int) -> None:
 def test_a_file_is_moved_in(lake: Lake, tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.write_bytes(b"bytes")
-    assert lake.take_in("raw/a.fits", part).size == 5
+    lake.take_in("raw/a.fits", part)
     assert not part.exists()
     assert lake.read("raw/a.fits") == b"bytes"
     part.write_bytes(b"other")
@@ -118,7 +120,7 @@ def test_a_local_copy_is_the_object_itself_or_goes_away(lake: Lake) -> None:
 @pytest.mark.parametrize("name", ["tëst %20 x.fits", "q?&=+.fits", "c#2.fits", "[x]*~.fits", "日本.fits"])
 def test_any_plain_name_can_be_a_key(lake: Lake, name: str) -> None:
     key = f"raw/{name}"
-    assert lake.write_new(key, name.encode()).key == key
+    lake.write_new(key, name.encode())
     assert lake.read(key) == name.encode()
     assert [stored.key for stored in lake.list("raw")] == [key]
     assert lake.key_of(lake.uri_of(key)) == key
