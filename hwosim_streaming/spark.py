@@ -2,7 +2,7 @@
 
 Holds: the table ``stream_statistics``, :func:`session` and :func:`run`. For those whose stream outgrows one machine:
 Spark's workers read the topic's partitions side by side. Keep out reading Kafka and describing a frame
-(``spark_source``).
+(``spark_source``), and where the tables lie (``spark_catalog``).
 
 Each frame once, whatever dies and whenever: frames are merged by run and message id, so that a batch that is done
 again, a message that came twice, and even a job that lost its checkpoint add nothing; the statistics of a
@@ -24,22 +24,15 @@ import pyarrow as pa
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
 from hwosim_assets.lake.spec import TableSpec
+from hwosim_streaming.spark_catalog import CATALOG, catalog_properties, packages
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from hwosim_assets.settings import Settings
 
-__all__ = ["PACKAGES", "STREAM_STATISTICS", "Batch", "run", "session"]
+__all__ = ["STREAM_STATISTICS", "Batch", "run", "session"]
 
-#: From Maven Central: Iceberg for this Spark, and the drivers of the catalogs that we write to.
-PACKAGES = (
-    "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.11.0",
-    "org.xerial:sqlite-jdbc:3.50.3.0",
-    "org.postgresql:postgresql:42.7.8",
-)
-#: Our name for the catalog, in Spark as in PyIceberg: it is part of each row of the catalog's tables.
-CATALOG = "hwosim"
 #: What a window's statistics are told apart by, besides program, run and window.
 GROUPS = ("product_type", "instrument", "detector", "extname", "unit")
 
@@ -99,7 +92,7 @@ def session(settings: Settings, master: str, jars: Path | None = None) -> SparkS
     master : str
         Spark's master, for example ``local[2]``.
     jars : pathlib.Path, optional
-        Folder of the jars of :data:`PACKAGES`; Spark fetches them from Maven Central by default.
+        Folder of the jars (``spark_catalog.packages``); Spark fetches them from Maven Central by default.
 
     Raises
     ------
@@ -108,7 +101,7 @@ def session(settings: Settings, master: str, jars: Path | None = None) -> SparkS
     BadInputError
         If Spark cannot write to the configured catalog or lake.
     """
-    catalog = _catalog(settings)
+    catalog, needed = catalog_properties(settings), ",".join(packages(settings))
     try:
         from pyspark.errors import PySparkRuntimeError
         from pyspark.sql import SparkSession
@@ -119,9 +112,8 @@ def session(settings: Settings, master: str, jars: Path | None = None) -> SparkS
     found = sorted(str(jar) for jar in jars.glob("*.jar")) if jars is not None else []
     properties = {
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
-        **{f"spark.sql.catalog.{CATALOG}{name}": value for name, value in catalog.items()},
         "spark.sql.session.timeZone": "UTC",
-        **({"spark.jars.packages": ",".join(PACKAGES)} if jars is None else {"spark.jars": ",".join(found)}),
+        **({"spark.jars.packages": needed} if jars is None else {"spark.jars": ",".join(found)}),
     }
     if master.startswith("local"):
         here = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
@@ -138,49 +130,10 @@ def session(settings: Settings, master: str, jars: Path | None = None) -> SparkS
         mend = "see its words above; it needs Java 17 and, the first time, Maven Central (or --jars FOLDER)"
         raise BackendAbsentError("Spark", "does not start", mend) from error
     spark.sparkContext.setLogLevel("ERROR")
+    for name, value in catalog.items():
+        # Not at the start: what is set there stands in the command line of Java, and one is a password.
+        spark.conf.set(f"spark.sql.catalog.{CATALOG}{name}", value)
     return spark
-
-
-def _catalog(settings: Settings) -> dict[str, str]:
-    """Return the properties of Iceberg's catalog in Spark that is PyIceberg's of these settings.
-
-    Raises
-    ------
-    BadInputError
-        If there is none.
-    """
-    from sqlalchemy.engine import make_url
-
-    from hwosim_assets.lake.place import Place
-
-    place = Place.parse(settings.lake_uri + "/tables")
-    if place.folder is None:
-        raise BadInputError(
-            settings.lake_uri, "is a lake that the Spark job does not write to", "give Spark a file:// lake"
-        )
-    url = make_url(settings.catalog_uri.get_secret_value())
-    kind = url.get_backend_name()
-    if kind not in {"sqlite", "postgresql"}:
-        raise BadInputError(
-            f"catalog of kind {kind}",
-            "is none that the Spark job writes to",
-            "use sqlite:/// or postgresql+psycopg2://",
-        )
-    where = (
-        f"{url.host}:{url.port or 5432}/{url.database}"
-        if kind == "postgresql"
-        else f"{url.database}?busy_timeout=30000"
-    )
-    login = {".jdbc.user": url.username, ".jdbc.password": url.password}
-    return {
-        "": "org.apache.iceberg.spark.SparkCatalog",
-        ".catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
-        ".uri": f"jdbc:postgresql://{where}" if kind == "postgresql" else f"jdbc:sqlite:{where}",
-        ".warehouse": place.iceberg_location,
-        # What a batch has just committed is what the next query is to see.
-        ".cache-enabled": "false",
-        **{name: value for name, value in login.items() if value},
-    }
 
 
 def run(
@@ -226,15 +179,9 @@ def run(
         If the job fails; it can be started again and goes on where it stopped.
     """
     from hwosim_assets.lake.tables import Tables
-    from hwosim_streaming.broker import bootstrap_servers, broker_id
-    from hwosim_streaming.clients import client_config
-    from hwosim_streaming.topics import existing_topics, topic_name
 
-    servers = bootstrap_servers(settings, start=False)
-    topic = topic_name("frame", settings.topic_prefix)
-    if "frame" not in existing_topics(client_config(settings, servers), settings.topic_prefix).names:
-        raise BadInputError(f"topic {topic}", "is not on this broker", "publish first: hwosim stream publish")
-    remembered = checkpoint or settings.home / "spark" / broker_id(settings, servers) / topic
+    topic, usual = _topic(settings)
+    remembered = usual if checkpoint is None else checkpoint.absolute()
     spark = session(settings, master, jars)
     try:
         tables = Tables.from_settings(settings)
@@ -243,6 +190,19 @@ def run(
         _stream(spark, settings.namespace, topic, remembered, once, every_seconds, window_seconds, on_batch)
     finally:
         spark.stop()
+
+
+def _topic(settings: Settings) -> tuple[str, Path]:
+    """Return the frames' topic, and where a job on this broker keeps its place."""
+    from hwosim_streaming.broker import bootstrap_servers, broker_id
+    from hwosim_streaming.clients import client_config
+    from hwosim_streaming.topics import existing_topics, topic_name
+
+    servers = bootstrap_servers(settings, start=False)
+    topic = topic_name("frame", settings.topic_prefix)
+    if "frame" not in existing_topics(client_config(settings, servers), settings.topic_prefix).names:
+        raise BadInputError(f"topic {topic}", "is not on this broker", "publish first: hwosim stream publish")
+    return topic, settings.home / "spark" / broker_id(settings, servers) / topic
 
 
 def _stream(
