@@ -19,7 +19,7 @@ from hwosim_assets.quality.plots import trend
 __all__ = ["LAYOUT_VERSION", "Paths", "asset_page", "navigation", "program_page", "when", "worst"]
 
 #: Part of a report's identity, so that a new look is stored as a new object.
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 #: Runs that a page lists; its plots show as many.
 RUNS = 20
 
@@ -146,7 +146,9 @@ def _offenders(rule: Mapping[str, Any], paths: Paths) -> Markup:
         for example in rule["examples"]
     ]
     more = f"{len(rule['examples'])} of {rule['unexpected']} shown"
-    return block("details", block("summary", more), table(names, rows))
+    # What asks for something is open; a remark is there for who looks.
+    shown = {} if rule["severity"] == "info" else {"open": ""}
+    return block("details", block("summary", more), table(names, rows), **shown)
 
 
 def _over_runs(rule: str, said: Sequence[Mapping[str, Any]]) -> object:

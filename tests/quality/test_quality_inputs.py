@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +190,78 @@ def test_products_out_of_range_warn_and_stop_nothing(chain: Chain) -> None:
         "times_ordered",
         "wavelengths_in_metres",
     }
+
+
+def test_an_observation_that_contradicts_itself_is_seen(chain: Chain) -> None:
+    """Its position lies off its footprint, it is public before its release, and it lasted longer than it took."""
+    odd = {
+        "obsid": "1", "obs_id": "jw01093001001", "proposal_id": "1093", "dataRights": "PUBLIC",
+        "s_region": "CIRCLE 80.0 -70.0 0.1", "s_ra": 80.0, "s_dec": -60.0, "t_obs_release": 99999.0,
+        "t_min": 60000.0, "t_max": 60000.1, "t_exptime": 86400.0,
+    }  # fmt: skip
+    chain.fill(OBSERVATIONS, [odd])
+    found = {"position_in_footprint": 1, "rights_follow_release": 1, "exposure_fits_span": 1}
+    assert chain.broken("mast_observations") == found
+    chain.fill(OBSERVATIONS, [{**odd, "s_dec": -69.95, "t_obs_release": 60100.0, "t_exptime": 8640.0}])
+    assert chain.broken("mast_observations") == {}
+
+
+def test_a_listing_whose_names_and_levels_contradict_each_other_is_seen(chain: Chain) -> None:
+    moved = chain.listed(NAMES[0], dataURI=f"mast:JWST/product/{NAMES[1]}", calib_level=3)
+    other = chain.listed("jw02739001001_02101_00001_nrca1_cal.fits")
+    chain.fill(ARCHIVE_PRODUCTS, [moved, other])
+    found = {"uri_names_file": 1, "name_names_program": 1, "level_fits_suffix": 1}
+    assert chain.broken("mast_products") == found
+
+
+def test_an_executed_observation_without_a_product_is_remarked(chain: Chain) -> None:
+    executed = {"obsid": "2", "obs_id": "jw01093002001", "proposal_id": "1093", "dataRights": "PUBLIC"}
+    there = {**executed, "obsid": "1", "obs_id": "jw01093001001", "calib_level": 2}
+    chain.fill(OBSERVATIONS, [there, {**executed, "calib_level": 2}])
+    assert chain.broken("mast_products") == {"observations_have_products": 1}
+    chain.fill(OBSERVATIONS, [there, {**executed, "calib_level": -1}])
+    assert chain.broken("mast_products") == {}
+
+
+def test_a_raw_file_under_another_name_program_or_listing_is_seen(chain: Chain) -> None:
+    key = f"raw/jw02739/001/001/{NAMES[1]}/i1/other.fits"
+    chain.lake.write_new(key, b"x" * 2880)
+    moved = chain.raw(NAMES[1], key=key, data_uri="mast:JWST/product/gone.fits")
+    chain.fill(RAW_FILES, [chain.raw(NAMES[0]), moved])
+    assert chain.broken("raw_fits_files") == {
+        "counts_reconcile": 1,
+        "name_agrees_with_uri": 1,
+        "key_names_program": 1,
+        "key_names_file": 1,
+        "listed_now": 1,
+    }
+
+
+def test_damaged_cards_and_files_without_a_primary_header_are_seen(chain: Chain) -> None:
+    good, bad = chain.cards(NAMES[0]), chain.cards(NAMES[1], damaged=True)
+    chain.fill(HEADER_CARDS, [*good, *bad])
+    assert chain.broken("header_cards") == {"cards_undamaged": 1, "files_stamped": 1}
+    chain.fill(HEADER_CARDS, [*good, *({**card, "hdu": 1} for card in chain.cards(NAMES[1]))])
+    found = {"primary_first": 1, "starts_with_simple": 1, "telescope_named": 1, "files_stamped": 1}
+    assert chain.broken("header_cards") == found
+
+
+def test_products_that_the_archive_lists_otherwise_are_seen(chain: Chain) -> None:
+    chain.fill(ARCHIVE_PRODUCTS, [chain.listed(name, obs_id="jw01093001001") for name in NAMES])
+    observed = {"obsid": "1", "obs_id": "jw01093001001", "proposal_id": "1093", "dataRights": "PUBLIC"}
+    chain.fill(OBSERVATIONS, [{**observed, "t_min": 60000.0}])
+    good = chain.product(NAMES[0], obs_id="jw01093001001", t_min=60000.5)
+    chain.fill(PRODUCTS, [good, chain.product(NAMES[1], obs_id="jw01093009009", calib_level=3, t_min=60003.0)])
+    found = {"archive_names_agree": 1, "archive_levels_agree": 1, "archive_times_agree": 1}
+    assert chain.broken("products") == found
+
+
+def test_what_files_break_is_told_by_group_with_rule_and_reason(chain: Chain) -> None:
+    said = [
+        {"rule": "footprint_wcs", "severity": "warn", "reason": "12 arcsec apart"},
+        {"rule": "a_rule_of_old", "severity": "warn", "reason": "gone since"},
+    ]
+    chain.fill(PRODUCTS, [chain.product(NAMES[0]), chain.product(NAMES[1], warnings=json.dumps(said))])
+    assert chain.broken("products") == {"files_keep_sky": 1, "files_keep_identity": 1}
+    read = read_input("products", PROGRAM, chain.lake, chain.tables)
+    assert read.rows["against_sky"].to_pylist()[1] == "footprint_wcs: 12 arcsec apart"

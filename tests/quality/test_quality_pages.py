@@ -106,6 +106,13 @@ def test_a_report_sets_what_is_expected_against_what_was_found_and_links_the_wor
     assert "1 of 2" in page
 
 
+def test_the_values_that_break_a_rule_are_open_to_the_eye_unless_it_is_a_remark() -> None:
+    assert '<details open="">' in asset_page(report(rule("coordinates_in_range")))
+    remark = asset_page(report(rule("coordinates_in_range", severity="info")))
+    assert "<details>" in remark
+    assert "<details open" not in remark
+
+
 def test_history_says_since_when_a_rule_does_not_hold_and_links_each_run() -> None:
     said = [row(number, passed) for number, passed in enumerate([True, False, True, False, False])]
     page = asset_page(report(rule()), said)
