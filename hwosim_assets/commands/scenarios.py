@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwosim_assets.console import json_option, print_json, print_table, say
+from hwosim_assets.errors import BadInputError
 
 if TYPE_CHECKING:
     from hwosim_assets.perturb.parameters import Parameter
     from hwosim_assets.perturb.scenario import Scenario
+    from hwosim_assets.perturb.spec import EffectSpec
 
 __all__ = ["effects", "scenario", "scenarios"]
 
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--profile", default="jwst", show_default=True, help="Whose severities: jwst, hwo-coronagraph, hwo-hri.")
 @json_option
-def effects(name: str | None, as_json: bool) -> None:
+def effects(name: str | None, profile: str, as_json: bool) -> None:
     """List the effects with their physics, parameters, units, severities, defaults and sources.
 
     \b
     Example:
       hwosim effects
       hwosim effects packet_loss
+      hwosim effects jitter --profile hwo-coronagraph
     """
     from hwosim_assets.perturb.registry import effect_specs, spec_of
 
-    specs = [spec_of(name)] if name else effect_specs()
+    specs = [_told(profile, spec) for spec in ([spec_of(name)] if name else effect_specs())]
     if as_json:
         print_json([asdict(spec) for spec in specs])
         return
@@ -45,6 +49,16 @@ def effects(name: str | None, as_json: bool) -> None:
             for parameter in spec.parameters:
                 say(f"{parameter.name}: {parameter.doc} (source: {parameter.source})")
             say(f"touches {', '.join(spec.planes)}; source: {spec.source}; test: {spec.test}")
+
+
+def _told(profile: str, spec: EffectSpec) -> EffectSpec:
+    """Return an effect with the severities of a profile."""
+    from hwosim_assets.perturb.registry import suggestion
+    from hwosim_assets.perturb.stories import STORIES, told
+
+    if profile not in STORIES:
+        raise BadInputError(f"profile {profile!r}", "is not known", suggestion(profile, STORIES) or ", ".join(STORIES))
+    return replace(spec, parameters=tuple(told(profile, spec.name, parameter) for parameter in spec.parameters))
 
 
 def _range(parameter: Parameter) -> str:
@@ -113,6 +127,7 @@ def show(name: str, severity: float | None, seed: int | None, as_json: bool) -> 
     """
     from hwosim_assets.perturb.plan import make_plan
     from hwosim_assets.perturb.scenario import load_scenario
+    from hwosim_assets.perturb.stories import STORIES
     from hwosim_assets.settings import Settings
 
     chosen = load_scenario(name, Settings().scenario_folders()).with_overrides(severity=severity, seed=seed)
@@ -126,6 +141,8 @@ def show(name: str, severity: float | None, seed: int | None, as_json: bool) -> 
         print_json({"id": chosen.id, **hashes, **_content(chosen), "resolved": plan.model_dump(mode="json")["effects"]})
         return
     say(f"{chosen.id}, version {chosen.content.version}, seed {chosen.seed}: {chosen.description}")
+    story = STORIES[chosen.content.profile]
+    say(f"profile {chosen.content.profile}: {story.title}{' (an assumption)' if story.assumption else ''}")
     rows = [
         (step.stage, step.effect, step.severity, _numbers(step.parameters), step.err, step.dq) for step in plan.effects
     ]

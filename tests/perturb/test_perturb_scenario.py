@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.scenario import Scenario, ScenarioError, find_scenarios, load_scenario
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES, Transport
 
@@ -272,6 +273,22 @@ def test_a_profile_tells_severities_of_another_telescope() -> None:
             assert len(table) == 5
             assert all(parameter.low <= value <= parameter.high for value in table)
             assert story.assumption == source.startswith("assumption")
+
+
+def test_the_commands_say_whose_severities_they_are_and_that_they_are_assumed() -> None:
+    from click.testing import CliRunner
+
+    from hwosim_assets.commands.scenarios import effects, scenario
+
+    told = CliRunner().invoke(effects, ["jitter", "--profile", "hwo-coronagraph"], catch_exceptions=False).output
+    assert "0.1, 0.3, 0.5, 1, 5" in told
+    assert "source: assumption" in told
+    own = CliRunner().invoke(effects, ["jitter"], catch_exceptions=False).output
+    assert "1, 3, 7, 20, 67" in own
+    shown = CliRunner().invoke(scenario, ["show", "coronagraph_drift"], catch_exceptions=False).output
+    assert "(an assumption)" in shown
+    with pytest.raises(BadInputError, match="hwo-hri"):
+        CliRunner().invoke(effects, ["--profile", "hwo-hr"], catch_exceptions=False)
 
 
 def test_profiles_in_time_are_functions_of_time_alone() -> None:
