@@ -41,6 +41,7 @@ def _spec(key: dg.AssetKey, description: str) -> dg.AssetSpec:
 
 @dg.multi_asset(
     name="catalog",
+    pool="lake",
     specs=[
         _spec(
             CARDS_KEY,

@@ -40,6 +40,7 @@ def perturbed_asset(scenario: Scenario) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name=f"perturb_{scenario.name}",
+        pool="lake",
         specs=[
             dg.AssetSpec(
                 perturbed_key(scenario.name),
