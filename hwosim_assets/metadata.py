@@ -10,6 +10,7 @@ See https://docs.dagster.io/guides/build/assets/metadata-and-tags
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,14 @@ def before_after(picture: Picture | None) -> dict[str, Any]:
     return {"before and after": dg.MetadataValue.md(markdown(picture))}
 
 
-def publication(row: Mapping[str, Any], *, already: bool) -> dict[str, Any]:
+def publication(
+    row: Mapping[str, Any],
+    *,
+    already: bool,
+    pace: Mapping[str, float] | None = None,
+    plot: bytes | None = None,
+    readers: Sequence[Mapping[str, object]] = (),
+) -> dict[str, Any]:
     """Return what a publication did: every number as a number, so that Dagster plots it.
 
     Parameters
@@ -143,12 +151,29 @@ def publication(row: Mapping[str, Any], *, already: bool) -> dict[str, Any]:
         A row of the table ``publications``.
     already : bool
         Whether the stream already stood on this broker, so that nothing was published.
+    pace : mapping of str to float, optional
+        Rates and lateness.
+    plot : bytes, optional
+        A PNG of actual over planned time.
+    readers : sequence of mapping
+        How far each group of readers is behind.
     """
-    said: dict[str, Any] = {"published now": not already}
+    from hwosim_assets.quality.pictures import data_uri
+
+    said: dict[str, Any] = {}
+    if plot is not None:
+        shown = "sent over planned time, grey where on time"
+        said["pace"] = dg.MetadataValue.md(f"{shown}\n\n![{shown}]({data_uri(plot)})")
+    said |= {"published now": not already, **(pace or {})}
+    if row.get("seconds") and row.get("bytes"):
+        said["MB per s"] = row["bytes"] / row["seconds"] / 1e6
+    said["offsets"] = records(json.loads(row.get("offsets_json") or "[]"))
+    if readers:
+        said["readers"] = records(readers)
     for name, value in row.items():
         if isinstance(value, bool | int | float):
             said[name] = value
-        elif value is not None and name != "program":
+        elif value is not None and name not in ("program", "offsets_json"):
             said[name] = _cell(value)
     return said
 

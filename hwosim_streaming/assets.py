@@ -72,15 +72,37 @@ def stream_asset(scenario: Scenario) -> dg.AssetsDefinition:
         "Passed means: planned - lost + duplicated = consumed, each message reconciled by its id.",
     )
     def publish(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
+        from hwosim_streaming.pace import read_pace
         from hwosim_streaming.publication import publish_program
 
-        result = publish_program(context.partition_key, scenario, lake.lake(), lake.tables(), Settings())
+        settings = Settings()
+        result = publish_program(context.partition_key, scenario, lake.lake(), lake.tables(), settings)
+        pace = read_pace(lake.lake(), result.row["receipt_key"])
         return dg.MaterializeResult(
             data_version=dg.DataVersion(result.row["plan_sha256"]),
-            metadata=metadata.publication(result.row, already=result.already),
+            metadata=metadata.publication(
+                result.row,
+                already=result.already,
+                pace=pace.figures(),
+                plot=pace.png(),
+                readers=_readers(settings),
+            ),
         )
 
     return publish
+
+
+def _readers(settings: Settings) -> list[dict[str, object]]:
+    """Return how far each group of readers is behind on our topics."""
+    from dataclasses import asdict
+
+    from hwosim_streaming.broker import bootstrap_servers
+    from hwosim_streaming.clients import client_config
+    from hwosim_streaming.lag import lags
+    from hwosim_streaming.topics import existing_topics
+
+    config = client_config(settings, bootstrap_servers(settings))
+    return [asdict(each) for each in lags(config, existing_topics(config, settings.topic_prefix))]
 
 
 def topic_assets(scenarios: Sequence[Scenario], settings: Settings) -> list[dg.AssetSpec]:

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from hwosim_streaming.clients import Place
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from hwosim_streaming.delivery import Delivered
     from hwosim_streaming.plan import StreamPlan
 
-__all__ = ["RECEIPT", "Receipt", "plan_table", "read_receipt", "write_plan", "write_receipt"]
+__all__ = ["RECEIPT", "Receipt", "plan_table", "read_receipt", "sent_times", "write_plan", "write_receipt"]
 
 #: One row per send that was not left out (these are named in the schema's metadata). Due and sent are nanoseconds
 #: after the start of the attempt that sent it; null where an earlier attempt did. Offset and size are null where
@@ -149,6 +151,18 @@ def read_receipt(lake: Lake, plan_key: str, receipt_key: str) -> Receipt:
         (topic, partition): offset for topic, partition, offset in json.loads(table.schema.metadata[b"hwosim.first"])
     }
     return Receipt(expected, frozenset(lost), first)
+
+
+def sent_times(lake: Lake, receipt_key: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return when the messages of a receipt's attempt were due and were sent, nanoseconds after its start.
+
+    Raises
+    ------
+    NotStoredError
+        If the lake no longer has the receipt.
+    """
+    times = _read(lake, receipt_key).select(["due_ns", "sent_ns"]).drop_null()
+    return times["due_ns"].to_numpy(), times["sent_ns"].to_numpy()
 
 
 def _read(lake: Lake, key: str) -> pa.Table:

@@ -15,6 +15,7 @@ from test_stream_publication import WINDY, Program
 from hwosim_assets.partitions import register_programs
 from hwosim_assets.perturb.scenario import load_scenario
 from hwosim_assets.settings import Settings
+from hwosim_streaming import connect
 from hwosim_streaming.publication import PUBLICATIONS
 
 SENSOR = "publish_new_sensor"
@@ -95,13 +96,24 @@ def test_a_publication_that_failed_is_tried_again_and_one_that_was_done_is_a_no_
     assert done.success
     said = metadata(done)
     assert (said["published now"], said["verified"]) == (True, True)
+    assert said["messages per s"] > 0
+    assert said["messages per s, planned"] == pytest.approx(1e6, rel=0.2)
+    assert 0 <= said["late p50 ms"] <= said["late p99 ms"] <= said["latest ms"]
+    assert "![" in said["pace"]
+    assert "data:image/png;base64," in said["pace"]
+    assert sum(record.data["messages"] for record in said["offsets"].records) == said["published"] + said["truths"]
+    with connect("hwosim.frames.v1", group="model", settings=program.settings) as stream:
+        assert [number for number, _frame in zip(range(2), stream, strict=False)] == [0, 1]
     lying = program.on_topics()
     assert location.tick() == []
     materialized(instance, "v1")  # the same bytes under the same scenario
     assert location.tick() == []
     again = location.run(second)  # somebody materializes it by hand
     assert again.success
-    assert metadata(again)["published now"] is False
+    said = metadata(again)
+    assert said["published now"] is False
+    assert {record.data["group"] for record in said["readers"].records} == {"model"}
+    assert 0 < sum(record.data["behind"] for record in said["readers"].records) <= lying
     assert program.on_topics() == lying
     assert program.tables.scan(PUBLICATIONS).num_rows == 1
 
