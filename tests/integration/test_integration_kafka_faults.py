@@ -30,10 +30,9 @@ from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.settings import Settings
 
-pytestmark = pytest.mark.integration
-
 FULL = os.environ.get("HWOSIM_TEST_FAULTS") == "full"
 KILLS, RESTARTS, CUTS, CONSUMER_KILLS = (50, 20, 20, 20) if FULL else (8, 3, 4, 3)
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600 if FULL else 600)]
 #: The same messages, spread over as long as that takes.
 PACED = {"leisurely": 9.0 if FULL else 30.0, "brisk": 30.0 if FULL else 100.0}
 
@@ -198,6 +197,8 @@ def test_restarts_of_the_broker_are_ridden_through(
         done = 0
         while not over.is_set() and done < RESTARTS:
             with own.started() as process:
+                up.set()
+                assert begun.wait(60)
                 over.wait(1.0 + (done % 3) / 2)
                 if done % 2:
                     process.send_signal(signal.SIGKILL)
