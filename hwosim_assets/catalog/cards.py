@@ -1,8 +1,8 @@
 """The table of header cards.
 
-Holds: :data:`HEADER_CARDS` and the rows of one file. One column per value type, so that a keyword
-with mixed types (there are 28 in real JWST primary headers) never breaks a column. Keep out the
-reading of cards; that is ``fits.cards``.
+Holds: :data:`HEADER_CARDS`, the view :data:`HEADER_KEYWORDS` and the rows of one file. One column per
+value type, so that a keyword with mixed types (there are 28 in real JWST primary headers) never breaks a
+column. Keep out the reading of cards; that is ``fits.cards``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hwosim_assets.lake.spec import TableSpec
+from hwosim_assets.lake.sql import View
 
 if TYPE_CHECKING:
     from hwosim_assets.fits.cards import HeaderCard
 
-__all__ = ["HEADER_CARDS", "card_rows"]
+__all__ = ["HEADER_CARDS", "HEADER_KEYWORDS", "card_rows"]
 
 HEADER_CARDS = TableSpec(
     name="header_cards",
@@ -47,6 +48,19 @@ HEADER_CARDS = TableSpec(
     key=("product_name", "sha256", "hdu", "card_index"),
     doc="One row for each header card of each HDU of each readable file; `raw` joined, in order, gives it back, "
     "but for cards of form `image`: the header that a tile-compressed image has when unpacked.",
+)
+
+#: The cards that have a value, a value in one column: as text, and as a number where it is one.
+HEADER_KEYWORDS = View(
+    HEADER_CARDS.name,
+    """
+    SELECT program, product_name, hdu, extname, extver, keyword,
+        coalesce(value_string, value_bool::VARCHAR, value_long::VARCHAR, value_double::VARCHAR) AS value,
+        coalesce(value_double, value_long::DOUBLE) AS number, unit, comment
+    FROM header_cards
+    WHERE keyword NOT IN ('', 'COMMENT', 'HISTORY')
+        AND (value_string IS NOT NULL OR value_bool IS NOT NULL OR value_long IS NOT NULL OR value_double IS NOT NULL)
+    """,
 )
 
 #: Cards that are turned into rows at once.

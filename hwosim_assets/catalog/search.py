@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.lake.zones import Zone
 
-__all__ = ["SEARCH_COLUMNS", "Found", "Question", "find", "search"]
+__all__ = ["SEARCH_COLUMNS", "Found", "Question", "accepted_by", "find", "placed_in", "search"]
 
 #: What a search returns unless asked for other columns.
 SEARCH_COLUMNS = [
@@ -180,7 +180,7 @@ def find(tables: Tables, question: Question, *, columns: list[str] | None = None
     unknown = set(wanted) - set(PRODUCTS.schema.names)
     if unknown:
         raise BadInputError(f"column {sorted(unknown)[0]!r}", "is none of the products table", "see docs or drop it")
-    accepted = _accepted(question)  # refuses a bad question before anything is opened
+    accepted = accepted_by(question)  # refuses a bad question before anything is opened
     narrow = _Narrow(question)
 
     def once(table: Any) -> Found:
@@ -189,7 +189,7 @@ def find(tables: Tables, question: Question, *, columns: list[str] | None = None
         needed += ["s_region", "s_ra", "s_dec", "target_name"] if question.areas or question.targets else []
         rows = planned.read(list(dict.fromkeys([*wanted, *needed])), accepted)
         if question.areas or question.targets:
-            rows = rows.filter(pa.array(_placed(rows, question)))
+            rows = rows.filter(pa.array(placed_in(rows, question)))
         return Found(rows, planned)
 
     found = tables.look(PRODUCTS.name, once)
@@ -248,8 +248,14 @@ def _meet(asked: np.ndarray[Any, Any], held: np.ndarray[Any, Any]) -> bool:
     return bool((asked[np.minimum(place, len(asked) - 1)] == held).any())
 
 
-def _accepted(question: Question) -> Any:
-    """Return what can be said of single rows as an Arrow expression; ``None`` for all."""
+def accepted_by(question: Question) -> Any:
+    """Return what can be said of single rows as an Arrow expression; ``None`` for all.
+
+    Raises
+    ------
+    BadInputError
+        When a value cannot be a program, or ``where`` is no row filter.
+    """
     tests = []
     equal = {
         "program": question.one_program,
@@ -296,8 +302,8 @@ def _row_filter(text: str) -> Any:
         raise BadInputError(f"--where {text[:80]!r}", f"is no row filter: {reason}", mend) from error
 
 
-def _placed(rows: pa.Table, question: Question) -> NDArray[np.bool_]:
-    """Return which products touch one of the areas or are of one of the targets."""
+def placed_in(rows: pa.Table, question: Question) -> NDArray[np.bool_]:
+    """Return which products touch one of the areas or are of one of the targets, as booleans of the length of rows."""
     keep = np.zeros(rows.num_rows, bool)
     if question.areas:
         regions = rows["s_region"].to_pylist()

@@ -19,6 +19,7 @@ from hwosim_assets.catalog.cards import HEADER_CARDS
 from hwosim_assets.errors import BadInputError
 
 if TYPE_CHECKING:
+    from hwosim_assets.lake.spec import TableSpec
     from hwosim_assets.lake.tables import Tables
 
 __all__ = ["CardTest", "with_cards", "with_rights"]
@@ -75,7 +76,13 @@ class CardTest:
         return cls(keyword.upper(), sign, value)
 
 
-def with_cards(tables: Tables, rows: pa.Table, tests: tuple[CardTest, ...]) -> pa.Table:
+def with_cards(
+    tables: Tables,
+    rows: pa.Table,
+    tests: tuple[CardTest, ...],
+    cards: TableSpec = HEADER_CARDS,
+    file: tuple[str, ...] = ("product_name", "sha256"),
+) -> pa.Table:
     """Return the products one of whose cards passes each test.
 
     Parameters
@@ -83,31 +90,35 @@ def with_cards(tables: Tables, rows: pa.Table, tests: tuple[CardTest, ...]) -> p
     tables : Tables
         The lake's tables.
     rows : pyarrow.Table
-        Products with ``program``, ``product_name`` and ``sha256``.
+        Products with ``program`` and what names their file.
     tests : tuple of CardTest
         What must hold.
+    cards : TableSpec, optional
+        The table of cards.
+    file : tuple of str, optional
+        Columns of both tables that name a file.
     """
     for test in tests:
-        passed: set[tuple[str, str]] = set()
+        passed: set[tuple[str, ...]] = set()
         for program in pc.unique(rows["program"]).to_pylist():
-            passed |= _passed(tables, program, test)
-        names = zip(rows["product_name"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
+            columns = [*file, "value_bool", "value_long", "value_double", "value_string"]
+            found = tables.scan(cards, {"program": program, "keyword": test.keyword}, columns)
+            passed |= _passed(found, file, test)
+        names = zip(*(rows[column].to_pylist() for column in file), strict=True)
         rows = rows.filter(pa.array([each in passed for each in names], pa.bool_()))
     return rows
 
 
-def _passed(tables: Tables, program: str, test: CardTest) -> set[tuple[str, str]]:
-    """Return name and hash of the files of a program with a card that passes."""
-    columns = ["product_name", "sha256", "value_bool", "value_long", "value_double", "value_string"]
-    cards = tables.scan(HEADER_CARDS, {"program": program, "keyword": test.keyword}, columns)
+def _passed(cards: pa.Table, file: tuple[str, ...], test: CardTest) -> set[tuple[str, ...]]:
+    """Return the files with a card that passes."""
     compare: Any = _COMPARE[test.sign]
     kinds = {bool: ["value_bool"], str: ["value_string"]}.get(type(test.value), ["value_long", "value_double"])
     found = set()
     for kind in kinds:
         some = cards.filter(pc.is_valid(cards[kind]))
-        for name, sha256, value in zip(*(some[column].to_pylist() for column in (*columns[:2], kind)), strict=True):
+        for *names, value in zip(*(some[column].to_pylist() for column in (*file, kind)), strict=True):
             if compare(value, test.value):
-                found.add((name, sha256))
+                found.add(tuple(names))
     return found
 
 

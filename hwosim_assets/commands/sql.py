@@ -20,13 +20,14 @@ def sql(query: str, timeout: float, as_json: bool) -> None:
     \b
     hwosim sql "SHOW TABLES"
     hwosim sql "SELECT program, count(*) FROM products GROUP BY program ORDER BY 2 DESC"
-    hwosim sql "SELECT product_name, value_double FROM header_cards WHERE keyword = 'EFFEXPTM' AND value_double > 100"
+    hwosim sql "SELECT product_name, number FROM header_keywords WHERE keyword = 'EFFEXPTM' AND number > 100"
     """
+    from hwosim_assets.catalog.cards import HEADER_KEYWORDS
     from hwosim_assets.lake.sql import query as run
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.settings import Settings
 
-    rows = run(Tables.from_settings(Settings()), query, timeout_s=timeout)
+    rows = run(Tables.from_settings(Settings()), query, timeout_s=timeout, views={"header_keywords": HEADER_KEYWORDS})
     if as_json:
         print_json(rows.to_pylist())
     else:

@@ -12,6 +12,8 @@ and is interrupted when its time is over.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -24,10 +26,28 @@ if TYPE_CHECKING:
 
     from hwosim_assets.lake.tables import Tables
 
-__all__ = ["TIMEOUT_S", "query"]
+__all__ = ["TIMEOUT_S", "View", "query"]
 
 #: How long a statement may take (s), unless told.
 TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class View:
+    """A table seen in another way.
+
+    Attributes
+    ----------
+    table : str
+        The table that must be there.
+    select : str
+        What of it is seen.
+    """
+
+    table: str
+    select: str
+
+
 _LIMITS: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoload_known_extensions": "false",
@@ -41,7 +61,9 @@ _LIMITS: dict[str, str | bool | int | float | list[str]] = {
 _READING = ("SELECT", "EXPLAIN")
 
 
-def query(tables: Tables, statement: str, *, timeout_s: float = TIMEOUT_S) -> pa.Table:
+def query(
+    tables: Tables, statement: str, *, timeout_s: float = TIMEOUT_S, views: Mapping[str, View] | None = None
+) -> pa.Table:
     """Run one statement that reads.
 
     Parameters
@@ -52,6 +74,8 @@ def query(tables: Tables, statement: str, *, timeout_s: float = TIMEOUT_S) -> pa
         One ``SELECT`` (or ``WITH``, ``FROM``, ``VALUES``, ``DESCRIBE``, ``SHOW TABLES``, ``SUMMARIZE``, ``EXPLAIN``).
     timeout_s : float
         When it is interrupted (s).
+    views : mapping of str to View, optional
+        What else the statement may read, by name; those whose tables are there.
 
     Returns
     -------
@@ -70,8 +94,12 @@ def query(tables: Tables, statement: str, *, timeout_s: float = TIMEOUT_S) -> pa
     import duckdb
 
     with duckdb.connect(":memory:", config=_LIMITS) as connection:
-        for name in tables.names():
+        there = tables.names()
+        for name in there:
             connection.register(name, _dataset(tables.open(name)))
+        for name, view in (views or {}).items():
+            if view.table in there:
+                connection.sql(view.select).create_view(name)
         _check(connection, statement)
         return _run(connection, statement, timeout_s)
 

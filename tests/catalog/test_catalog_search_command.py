@@ -49,6 +49,32 @@ def test_criteria(ask: Callable[..., Result], words: list[str], found: list[int]
     assert [NAMES.index(row["product_name"]) for row in json.loads(done.stdout)] == found
 
 
+def test_keywords_are_read_by_sql_in_one_column(ask: Callable[..., Result]) -> None:
+    from hwosim_assets.commands.sql import sql
+
+    done = CliRunner().invoke(
+        sql,
+        [
+            "--json",
+            """
+        SELECT product_name, keyword, value, number FROM header_keywords
+        WHERE keyword IN ('EFFEXPTM', 'TARGNAME') AND (number > 150 OR value = 'AB Dor') AND hdu = 0
+        ORDER BY product_name, keyword
+    """,
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    found = [(NAMES.index(row["product_name"]), row["value"], row["number"]) for row in json.loads(done.stdout)]
+    assert found == [
+        (0, "AB Dor", None),
+        (1, "200.0", 200.0),
+        (1, "AB Dor", None),
+        (2, "300.0", 300.0),
+        (2, "AB Dor", None),
+    ]
+    assert "header_keywords" in CliRunner().invoke(sql, ["SHOW TABLES"]).output
+
+
 def test_target_lists(ask: Callable[..., Result], state: Path) -> None:
     (state / "places").write_text("# places\n10.05 0\n0 89.99\n")
     (state / "names").write_text("ab DOR\n")

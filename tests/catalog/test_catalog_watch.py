@@ -271,6 +271,39 @@ def test_the_commands_tell_what_they_did(state: Path, tmp_path: Path, content: b
     assert json.loads(seen.stdout)["kept"] == 1
 
 
+def test_watched_objects_are_found_by_what_their_headers_say(state: Path, tmp_path: Path, content: bytes) -> None:
+    from hwosim_assets.commands.lake import lake as group
+    from hwosim_assets.commands.search import search
+
+    def found(*words: str) -> list[str]:
+        done = CliRunner().invoke(search, [*words, "--source", "watched", "--json"])
+        assert done.exit_code == 0, done.output
+        return [row["uri"] for row in json.loads(done.stdout)]
+
+    place = tmp_path / "place"
+    place.mkdir()
+    assert found() == []
+    (place / NAME).write_bytes(content)
+    (place / "other.fits").write_bytes(content.replace(b"'AB Dor  '", b"'HD 1    '"))
+    (place / "broken.fits").write_bytes(b"no FITS")
+    assert CliRunner().invoke(group, ["backfill", place.as_uri()]).exit_code == 0
+    ours, other = (place / NAME).as_uri(), (place / "other.fits").as_uri()
+    assert found() == [ours, other]
+    assert found("--cone", "82.18", "-65.45", "0.01", "--instrument", "NIRISS") == [ours, other]
+    assert found("--cone", "10", "20", "0.01") == []
+    assert found("--key", "TARGNAME='HD 1'") == [other]
+    assert found("--observation", "12", "--filter", "F150W") == [ours]
+    assert found("--where", "t_exptime > 1000 and target_name = 'AB Dor'") == [ours]
+    output = tmp_path / "found.vot"
+    assert CliRunner().invoke(search, ["--source", "watched", "--output", str(output)]).exit_code == 0
+    assert ours in output.read_text()
+    for words in (["--explain"], ["--save", "x"], ["--rights", "PUBLIC"]):
+        assert CliRunner().invoke(search, ["--source", "watched", *words]).exit_code != 0
+    (place / NAME).unlink()
+    assert CliRunner().invoke(group, ["backfill", place.as_uri()]).exit_code == 0
+    assert found() == [other]
+
+
 def test_every_real_file_is_catalogued_or_refused_with_its_reason(
     tmp_path: Path, tables: Tables, real_data: Path
 ) -> None:
