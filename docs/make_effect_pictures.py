@@ -8,6 +8,7 @@ pictures (``make_pages``).
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 from pathlib import Path
@@ -32,7 +33,11 @@ SEVERITIES = (1, 3, 5)
 KINDS = ("_cal.fits", "_rateints.fits", "_uncal.fits", "_s3d.fits")
 #: Signals and states whose story is in time.
 IN_TIME = ("transit", "eclipse", "flare", "tilt_event", "pedestal_drift", "dark_decay", "persistence_deficit")
+#: Steps of grey that are seen, and the share of pixels below which a change by so many is not.
+SEEN, FEW = 20, 0.003
 SIDE, GAP, TEXT = 192, 6, 14
+#: What is too large for the frames of the sample.
+WIDE = ("wisps",)
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
@@ -59,6 +64,22 @@ def frames(product: Product) -> NDArray[np.float64]:
     return np.asarray(plane, dtype=np.float64)
 
 
+def full_frame() -> Product:
+    """Return a whole detector of even light and its noise, for what lies at one place of it."""
+    from astropy.io import fits
+
+    shape, light, gain = (2048, 2048), 2.0, 500.0
+    noise = np.random.default_rng(1).standard_normal(shape)
+    planes = {"SCI": light + (light / gain) ** 0.5 * noise, "ERR": np.full(shape, (light / gain) ** 0.5)}
+    planes |= {"VAR_POISSON": planes["SCI"] / gain, "VAR_RNOISE": np.full(shape, 1e-6)}
+    hdus: list[fits.hdu.base._BaseHDU] = [fits.PrimaryHDU()]
+    hdus[0].header.update({"INSTRUME": "NIRCAM", "DETECTOR": "NRCB4", "EXPSTART": 60000.0, "EXPEND": 60000.1})
+    hdus += [fits.ImageHDU(plane.astype(np.float32), name=name) for name, plane in planes.items()]
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return Product("full_cal.fits", buffer.getvalue())
+
+
 def draw(spec: EffectSpec, products: list[Product]) -> Image.Image | None:
     """Return the picture of an effect; ``None`` where it changes no image."""
     for product in products:
@@ -80,7 +101,13 @@ def panels(before: NDArray[np.float64], after: list[NDArray[np.float64]]) -> Ima
     change = np.nan_to_num(np.abs(after[-1] - before)).sum(axis=(1, 2)) + np.isnan(after[-1]).sum(axis=(1, 2))
     frame = int(change.argmax())
     low, high = np.nanpercentile(before[frame], [1, 99.5])
-    titled = zip(("before", *(f"severity {level}" for level in SEVERITIES)), (before, *after), strict=True)
+    names = ["before", *(f"severity {level}" for level in SEVERITIES)]
+    if np.mean(np.abs(_grey(after[-1][frame], low, high) - _grey(before[frame], low, high)) > SEEN) < FEW:
+        # What is not seen beside the scene is shown without it.
+        after = [cube - before for cube in after]
+        low, high = np.nanpercentile(after[-1][frame], [0.1, 99.9])
+        before, names = np.zeros_like(before), ["nothing", *(f"change at {level}" for level in SEVERITIES)]
+    titled = zip(names, (before, *after), strict=True)
     canvas = Image.new("RGB", (4 * SIDE + 5 * GAP, SIDE + 2 * GAP + TEXT), PAPER)
     pen = ImageDraw.Draw(canvas)
     for place, (title, cube) in enumerate(titled):
@@ -90,9 +117,13 @@ def panels(before: NDArray[np.float64], after: list[NDArray[np.float64]]) -> Ima
     return canvas
 
 
+def _grey(image: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    return np.sqrt(np.clip((np.nan_to_num(image) - low) / max(high - low, 1e-30), 0, 1)) * 255
+
+
 def _panel(image: NDArray[np.float64], low: float, high: float) -> Image.Image:
     """Return an image in grey, what is lost in red."""
-    grey = np.sqrt(np.clip((np.nan_to_num(image) - low) / max(high - low, 1e-30), 0, 1)) * 255
+    grey = _grey(image, low, high)
     rgb = np.repeat(grey.astype(np.uint8)[::-1, :, None], 3, axis=2)
     rgb[np.isnan(image)[::-1]] = (200, 40, 40)
     return Image.fromarray(rgb).resize((SIDE, SIDE), Image.Resampling.NEAREST)
@@ -128,7 +159,7 @@ def main(names: list[str]) -> None:
     for spec in effect_specs():
         if names and spec.name not in names:
             continue
-        picture = draw(spec, products)
+        picture = draw(spec, [full_frame()] if spec.name in WIDE else products)
         if picture is None:
             click.echo(f"{spec.name}: changes no image")
             (FOLDER / f"{spec.name}.png").unlink(missing_ok=True)

@@ -24,7 +24,7 @@ __all__ = ["effect_class", "effect_specs", "register", "spec_of", "suggestion"]
 _MODULES = (
     *("noise", "optics", "calibration", "telemetry", "headers"),
     *("references", "signals", "sources", "losses", "clock", "schema", "damage"),
-    *("persistence", "scene"),
+    *("persistence", "scene", "wisps"),
     *("pixels", "state", "migration", "pointing", "wavefront", "particles", "snowballs", "bit_flips"),
     *("electrons", "reading"),
     *("correlated", "bias"),

@@ -87,6 +87,7 @@ TESTS = {
     "transit": "test_dips_have_depth_and_time",
     "wavefront_drift": "test_the_core_keeps_the_strehl_ratio_and_another_by_a_tenth_is_seen",
     "wavelength_shift": "test_wavelength_shift_is_found_by_cross_correlation",
+    "wisps": "test_wisps_regress_on_their_template_and_a_tenth_more_do_not",
 }
 
 

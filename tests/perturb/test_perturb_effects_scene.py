@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 from astropy.io import fits
+from scenes import scene
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb import Product, Scenario, apply, replay
 from hwosim_assets.perturb.effect import Earlier
 from hwosim_assets.perturb.effects.persistence import fermi, released
 from hwosim_assets.perturb.proof import diff
+from hwosim_assets.perturb.rng import Stream
 
 Make = Callable[..., Product]
 K = 1000.0
@@ -180,6 +182,52 @@ def test_a_ghost_regresses_on_the_turned_scene() -> None:
     assert slope(0.011) != pytest.approx(0.01, rel=0.02)
 
 
+# ------------------------------------------------------------------------------ D7 wisps
+
+
+def beside_a_streak(frames: int, right: int = 0, up: int = 0, **cards: object) -> Product:
+    """Return frames of the part of a detector in whose middle its first streak has its own, moved by some pixels."""
+    stream = Stream(11, "wisps", "wisps", "detector NRCA3", "streaks")
+    x, y = (int(2048 * stream.uniform(0, 0, 4, sub)[0]) - 127 + by for sub, by in ((0, right), (1, up)))
+    place = {"DETECTOR": "NRCA3", "SUBSTRT1": max(x, 1), "SUBSTRT2": max(y, 1)}
+    return scene(np.full((frames, 256, 256), 20.0), **{**place, **cards})
+
+
+def streaks(frames: int, strength: float, right: int = 0, up: int = 0, **cards: object) -> np.ndarray:
+    product = beside_a_streak(frames, right, up, **cards)
+    return difference(product, perturbed(product, wisps={"strength": strength, "width": 60})[0])
+
+
+def test_wisps_regress_on_their_template_and_a_tenth_more_do_not() -> None:
+    template = streaks(1, 50.0)[0]
+    assert template.max() == pytest.approx(1000.0, rel=0.05), "the middle of a streak is here"
+    template = template / 1000.0
+
+    def strength(asked: float) -> float:
+        added = streaks(1, asked)[0]
+        return float((template * added).sum() / (template * template).sum() / 20.0)
+
+    # 20 000 electrons of background; 0.3 of it in a streak of thousands of pixels is known to a part in a thousand.
+    assert strength(0.3) == pytest.approx(0.3, rel=0.02)
+    assert strength(0.33) != pytest.approx(0.3, rel=0.02)
+
+
+def test_wisps_belong_to_the_detector_and_have_the_noise_of_photons() -> None:
+    first, second = streaks(2, 1.0)
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.99
+    part = streaks(1, 1.0, right=30, up=50)[0]
+    assert np.corrcoef(part[:200, :200].ravel(), first[50:250, 30:230].ravel())[0, 1] > 0.99
+    other = streaks(1, 1.0, DETECTOR="NRCB4")[0]
+    assert not other.any() or np.corrcoef(other.ravel(), first.ravel())[0, 1] < 0.5
+    product = beside_a_streak(1)
+    out = perturbed(product, wisps={"strength": 1.0, "width": 60})[0]
+    gained = (out.plane("VAR_POISSON").astype(float) - product.plane("VAR_POISSON"))[0]
+    bright = gained * K * K > 100
+    z = (difference(product, out)[0] - gained * K)[bright] / np.sqrt(gained[bright])
+    assert abs(z.mean()) < 4 / np.sqrt(z.size)
+    assert abs(z.var() - 1) < 4 * np.sqrt(2 / z.size)
+
+
 # ------------------------------------------------------------------------------ D8 trails
 
 
@@ -274,7 +322,7 @@ def test_speckles_change_within_their_time_and_depend_on_the_time_alone() -> Non
 
 # ------------------------------------------------------------------------------ the laws, for all of them
 
-NAMES = ("persistence", "persistence_deficit", "stray_light", "ghosts", "trails", "speckle_drift")
+NAMES = ("persistence", "persistence_deficit", "stray_light", "ghosts", "wisps", "trails", "speckle_drift")
 
 
 @pytest.mark.parametrize("kind", ["cal", "calints", "multislit", "uncal", "s3d", "i2d", "x1d", "x1dints", "bare"])

@@ -152,7 +152,7 @@ class StrayLight(Effect):
             Parameter("offset", "largest distance of the point from the middle, share of the frame", default=0.02,
                       high=0.5, source=_PROPOSAL),
         ),
-        source="optical ghosts as Mirage has them: a scaled copy, reflected about a point; no claws or wisps",
+        source="optical ghosts as Mirage has them: a scaled copy, reflected about a point",
         test="regression of the difference on the template gives the strength",
         err=True,
     )
