@@ -8,7 +8,7 @@ our own and nothing is asked (``envelope``). Keep out the schemas and the wire f
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from hwosim_streaming.refusals import BrokerRefusesError
 if TYPE_CHECKING:
     from hwosim_assets.settings import Settings
 
-__all__ = ["COMPATIBILITY", "Registry", "RegistryRefusesError"]
+__all__ = ["COMPATIBILITY", "Registry", "RegistryRefusesError", "diagnose"]
 
 #: What a subject of ours demands of each new schema: to read, and to be read by, every one before it.
 COMPATIBILITY = "FULL_TRANSITIVE"
@@ -83,6 +83,19 @@ class Registry:
         """
         config = settings.schema_registry_client()
         return cls(config) if "url" in config else None
+
+    def check(self) -> None:
+        """Ask it for something that needs no right of ours but to read.
+
+        Raises
+        ------
+        RegistryRefusesError
+            If it refuses our credentials, or is no registry.
+        BackendAbsentError
+            If it does not answer.
+        """
+        with self._asked("its subjects"):
+            self._client.get_subjects()
 
     def number(self, family: str, topic: str) -> int:
         """Return the number of a family's newest schema, registering under ``<topic>-value`` what is missing there.
@@ -177,6 +190,14 @@ class Registry:
             return BackendAbsentError(self._named, f"fails (HTTP {status}, {said})", "see its log")
         mend = "see that HWOSIM_SCHEMA_REGISTRY_URL is a registry's address"
         return RegistryRefusesError(self._named, f"refuses {what} (HTTP {status}, {said})", mend)
+
+
+def diagnose(settings: Settings) -> tuple[str, str, Callable[[], object]]:
+    """Return what ``hwosim doctor`` says of the registry: its name, what is configured, and the test."""
+    config = settings.schema_registry_client()
+    if "url" not in config:
+        return "schema registry", "none: the schemas' own numbers", lambda: None
+    return "schema registry", redacted(config["url"]), lambda: Registry(config).check()
 
 
 def _ours(kind: str | None, text: str | None) -> tuple[str, Any] | None:

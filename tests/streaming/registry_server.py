@@ -54,11 +54,13 @@ class RegistryServer:
             return all(understands(new, old) and understands(old, new) for old in before)
         return not before or understands(new, before[-1])  # BACKWARD, a registry's own default
 
-    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         self.asked.append(f"{method} {path}")
         if found := re.fullmatch(r"/schemas/ids/(\d+)", path):
             text = self.schemas.get(int(found[1]))
             return (404, error(40403)) if text is None else (200, {"schema": text})
+        if path == "/subjects":
+            return 200, list(self.subjects)
         if found := re.fullmatch(r"/config/(.+)", path):
             self.levels[unquote(found[1])] = body["compatibility"]
             return 200, body

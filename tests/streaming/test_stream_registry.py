@@ -21,7 +21,7 @@ from hwosim_assets.settings import Settings
 from hwosim_streaming import connect, envelope
 from hwosim_streaming.clients import client_config, low_offsets, read_between
 from hwosim_streaming.envelope import Frame, Header, UnreadableMessageError, decode, encode, own_numbers
-from hwosim_streaming.registry import Registry, RegistryRefusesError
+from hwosim_streaming.registry import Registry, RegistryRefusesError, diagnose
 from hwosim_streaming.topics import existing_topics
 
 RELEASED = json.loads((Path(__file__).parent / "released_schemas.json").read_text(encoding="utf-8"))
@@ -185,6 +185,21 @@ def test_what_is_no_registry_and_what_cannot_be_configured_is_said() -> None:
     for wrong in ({"url": "ftp://x"}, {"url": "http://127.0.0.1:1", "no.such.thing": "1"}):
         with pytest.raises(BadInputError, match="HWOSIM_SCHEMA_REGISTRY"):
             Registry(wrong)
+
+
+@pytest.mark.usefixtures("state")
+def test_the_doctor_asks_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert diagnose(Settings())[1].startswith("none")
+    with registry_server(PASSWORD) as guarded:
+        monkeypatch.setenv("HWOSIM_SCHEMA_REGISTRY_URL", guarded.url)
+        with pytest.raises(RegistryRefusesError, match="refuses these credentials"):
+            diagnose(Settings())[2]()
+        monkeypatch.setenv("HWOSIM_SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO", f"hwosim:{PASSWORD}")
+        name, where, check = diagnose(Settings())
+        check()
+    assert (name, where) == ("schema registry", guarded.url)
+    with pytest.raises(BackendAbsentError, match="does not answer"):
+        check()
 
 
 # ------------------------------------------------------------------ compatibility of the repository's schemas
