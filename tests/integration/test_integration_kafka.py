@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +110,32 @@ def test_a_large_program_reconciles_at_speed(installation: Installation, capsys:
     said = f"{row['published']} messages, {row['bytes'] / 1e6:.0f} MB: {rate:.0f} per s, {volume:.0f} MB/s"
     with capsys.disabled():
         sys.stdout.write(f"\nKafka: {said}; with plan, proof and receipt {time.monotonic() - began:.2f} s\n")
+
+
+@pytest.mark.skipif(shutil.which("kcat") is None, reason="no kcat (Debian: apt-get install kcat)")
+def test_kcat_and_any_avro_reader_get_a_product(installation: Installation, tmp_path: Path) -> None:
+    installation.publish(installation.sample)
+    (commands,) = re.findall(r"```sh\n(.*?)```", (servers.ROOT / "docs" / "stream.md").read_text(), re.DOTALL)
+    for said, here in {
+        "localhost:9092": installation.settings.kafka_bootstrap_servers,
+        "hwosim.products.v1": installation.topics.names["product"],
+        "hwosim_streaming/schemas": str(servers.ROOT / "hwosim_streaming" / "schemas"),
+    }.items():
+        commands = commands.replace(said, here)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    *listed, record = done.stdout.splitlines()
+    assert len(listed) == len(installation.plan(installation.sample).products)
+    assert all("ce_hworun=" in line and line.endswith(" bytes") for line in listed)
+    assert re.search(r"'product': '[^']+\.fits'", record)
+    assert "'sha256': '" in record
 
 
 def test_records_of_old_exposures_outlive_retention_by_age(installation: Installation) -> None:
@@ -219,7 +247,7 @@ def test_a_broker_that_asks_for_a_password(
     assert_proved(installation.publish(installation.sample).row)
     monkeypatch.setenv("HWOSIM_KAFKA_SASL_PASSWORD", "not-the-password")
     began = time.monotonic()
-    with pytest.raises(BackendAbsentError, match="refuses these credentials .*uthentication failed") as caught:
+    with pytest.raises(BackendAbsentError, match=r"refuses these credentials .*uthentication failed") as caught:
         Installation(Settings()).publish(installation.sample)
     assert time.monotonic() - began < 15
     assert "not-the-password" not in str(caught.value)

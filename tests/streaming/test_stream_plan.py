@@ -30,8 +30,8 @@ from hwosim_assets.perturb.schedule import Schedule
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES, Transport
 from hwosim_streaming.compose import truth_messages
 from hwosim_streaming.envelope import decode
-from hwosim_streaming.faults import Fate, clock_skew, fate, in_gap, label_delay_ns, send_order
-from hwosim_streaming.plan import MESSAGES, make_plan
+from hwosim_streaming.faults import DAMAGES, Fate, clock_skew, fate, in_gap, label_delay_ns, send_order
+from hwosim_streaming.plan import FATE, MESSAGES, make_plan
 from hwosim_streaming.publication import plan_program
 from hwosim_streaming.schedule import Message, timeline
 from hwosim_streaming.tiling import LARGEST_PIECE, pieces
@@ -441,10 +441,21 @@ def test_what_is_streamed_of_a_file() -> None:
     assert list(pieces([PRIMARY, {**table, "columns": [table["columns"][1]]}], "x1d")) == []
 
 
-def test_a_hundred_thousand_messages_are_planned_in_time() -> None:
+def test_a_hundred_thousand_messages_are_planned_in_time_and_at_their_rates() -> None:
+    befalling = ("loss", "duplicate", "reorder", "stale", "delay", *DAMAGES)
+    transport = {name: {"severity": 4} for name in befalling}
     started = time.process_time()
-    made = plan(rows(100, (1000, 64, 64)), transport=FAULTY)
+    made = plan(rows(100, (1000, 64, 64)), transport=transport)
     spent = time.process_time() - started
     assert made.planned == 100_100
     assert set(made.messages.schema.names) == set(MESSAGES.names)
     assert spent < 10, f"{spent:.1f} s of processor time"  # the goal is 5 s on an idle core
+    frames = [Fate(*(row[name] for name in FATE)) for row in made.rows if row["family"] == "frame"]
+    left = frames
+    for name in befalling:
+        probability = TRANSPORT_SEVERITIES[name]["probability"][3]
+        hit = sum(map(HIT[name], left))
+        sigma = math.sqrt(len(left) * probability * (1 - probability))
+        assert abs(hit - len(left) * probability) <= 3 * sigma, name
+        if name == "loss" or name in DAMAGES:  # what is lost meets nothing else, and a message is damaged in one way
+            left = [lot for lot in left if not HIT[name](lot)]
