@@ -56,10 +56,9 @@ def perturb(
       hwosim perturb x_cal.fits --scenario nominal_l2 --save-plan plan.json
       hwosim perturb x_cal.fits out.fits --plan plan.json
     """
-    from hwosim_assets.perturb.product import Product
-    from hwosim_assets.perturb.run import perturb_product
+    from hwosim_assets.perturb.files import open_in_place, perturb_file
 
-    product = Product.open(source)
+    product = open_in_place(source)
     plan = _plan(product, scenario, plan_file, severity, seed)
     if save_plan is not None:
         plan.write(save_plan)
@@ -69,8 +68,7 @@ def perturb(
         say(f"{save_plan}: {len(plan.effects)} effects")
         return
     _apart(source, target)
-    out, record = perturb_product(product, plan, threads=threads, earlier=_earlier(earlier))
-    out.write(target)
+    record = perturb_file(source, target, plan, threads=threads, earlier=_earlier(earlier))
     if truth_file is not None:
         record.write(truth_file)
     if as_json:

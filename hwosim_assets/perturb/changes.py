@@ -7,6 +7,7 @@ ought to differ; that is ``perturb.truth``.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from hwosim_assets.fits.blocks import Block
     from hwosim_assets.perturb.product import Product
+
+#: Elements that are compared at once: whole bytes of bits.
+_PIECE = 1 << 20
 
 __all__ = ["Difference", "HeaderChange", "PlaneChange", "compare"]
 
@@ -82,7 +86,7 @@ def compare(before: Product, after: Product) -> Difference:
     planes: list[PlaneChange] = []
     for index, (old, new) in enumerate(zip(before.scan.blocks, after.scan.blocks, strict=True)):
         first, second = _data(before, old), _data(after, new)
-        if first.size == second.size and np.array_equal(first, second):
+        if first.size == second.size and _equal(first, second):
             continue
         planes += _planes(before, after, index)
         if first.size != second.size:
@@ -90,6 +94,14 @@ def compare(before: Product, after: Product) -> Difference:
         elif not _same_rest(before, index, first, second):
             other.append(f"data of HDU {index} differ outside the numeric arrays")
     return Difference(tuple(planes), _headers(before, after), tuple(other))
+
+
+def _equal(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
+    """Return whether bytes are the same, without a mask of all of them."""
+    return all(
+        np.array_equal(first[start : start + _PIECE], second[start : start + _PIECE])
+        for start in range(0, first.size, _PIECE)
+    )
 
 
 def _data(product: Product, block: Block) -> NDArray[np.uint8]:
@@ -105,12 +117,25 @@ def _planes(before: Product, after: Product, hdu: int) -> list[PlaneChange]:
             continue
         bits = np.dtype(f"u{old.stored.itemsize}")
         first, second = (plane.raw(x.payload).view(bits) for plane, x in ((old, before), (new, after)))
-        mask = first != second
-        count = int(np.count_nonzero(mask))
+        count, where = 0, hashlib.blake2b(digest_size=16)
+        for mask in _differing(first, second):
+            count += int(np.count_nonzero(mask))
+            where.update(np.packbits(mask).tobytes())
+            before.release()
+            after.release()
         if count:
-            packed = np.packbits(np.ascontiguousarray(mask).reshape(-1)).tobytes()
-            found.append(PlaneChange(hdu, old.name, count, hashlib.blake2b(packed, digest_size=16).hexdigest()))
+            found.append(PlaneChange(hdu, old.name, count, where.hexdigest()))
     return found
+
+
+def _differing(first: NDArray[Any], second: NDArray[Any]) -> Iterator[NDArray[np.bool_]]:
+    """Yield which elements differ, flat and in pieces of whole bytes of bits."""
+    if first.flags.c_contiguous and second.flags.c_contiguous:
+        flat = first.reshape(-1), second.reshape(-1)
+        for start in range(0, first.size, _PIECE):
+            yield flat[0][start : start + _PIECE] != flat[1][start : start + _PIECE]
+    else:
+        yield np.ascontiguousarray(first != second).reshape(-1)
 
 
 def _same_rest(product: Product, hdu: int, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:

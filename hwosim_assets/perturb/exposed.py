@@ -148,7 +148,7 @@ def _by_group(product: Product, shape: tuple[int, int]) -> ExposedTimes | None:
     if not any(plane.extname == "GROUP" and plane.column == "group_number" for plane in product.planes):
         return None
     ends: dict[tuple[int, int], float | None] = {}
-    with open_fits(product.payload, product.name) as hdus:
+    with open_fits(bytes(product.payload), product.name) as hdus:
         table = hdus["GROUP"].data
         if not {"integration_number", "group_number", "group_end_time"} <= {name.lower() for name in table.names}:
             return None

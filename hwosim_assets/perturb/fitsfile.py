@@ -12,11 +12,16 @@ import io
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwosim_assets.fits.blocks import BLOCK, CARD, GZIP_MAGIC, Block, Scan, scan
 from hwosim_assets.fits.cards import header_bytes
+
+if TYPE_CHECKING:
+    from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.transfer import Views
 
 __all__ = ["FitsFile", "Hdu", "packed", "unpacked"]
 
@@ -125,13 +130,13 @@ class FitsFile:
 
     Parameters
     ----------
-    content : bytes
+    content : bytes or memoryview
         A plain FITS file.
     found : Scan
         Its skeleton.
     """
 
-    def __init__(self, content: bytes, found: Scan) -> None:
+    def __init__(self, content: bytes | memoryview, found: Scan) -> None:
         self.content = content
         self.hdus = [
             Hdu(block.index, _cards(block), block.header_offset, block.data_offset, block.data_bytes)
@@ -148,6 +153,15 @@ class FitsFile:
         """The bytes to write arrays into: a copy of the input, made on first use."""
         self._new = io.BytesIO(self.content)
         return self._new.getbuffer()
+
+    def views(self, item: Measurement) -> Views:
+        """Return the arrays of a measurement, to be read and written."""
+        from hwosim_assets.perturb.transfer import Views
+
+        return Views(self.data, item)
+
+    def release(self) -> None:
+        """Give back memory, where that is possible without losing what was written."""
 
     def insert(self, before: Hdu, cards: list[bytes], data: bytes) -> Hdu:
         """Add an HDU before another; its header must describe ``data``, END comes by itself.
@@ -170,8 +184,18 @@ class FitsFile:
     def assemble(self) -> bytes:
         """Return the edited file; CHECKSUM and DATASUM are set anew where they stood and no longer hold."""
         if not self.changed():
-            return self.content
+            return bytes(self.content)
         body = memoryview(self.content) if self._new is None else self.data
+        parts = self.parts(body)
+        if self._new is None or not self.in_place(parts, body):
+            return b"".join(parts)
+        # Without views of it, the stream gives its bytes away instead of a copy of them.
+        del body, parts
+        self.data.release()
+        return self._new.getvalue()
+
+    def parts(self, body: memoryview) -> list[bytes | memoryview]:
+        """Return header and data of each HDU in turn, ``body`` being the bytes of the file with its arrays written."""
         parts: list[bytes | memoryview] = []
         for hdu in self._order:
             data = body[hdu.data_offset : self._ends.get(hdu.index, hdu.data_offset)]
@@ -181,14 +205,9 @@ class FitsFile:
             if hdu.edited or hdu.touched:
                 _set_sums(hdu, data[: -(-hdu.data_bytes // BLOCK) * BLOCK])
             parts += [header_bytes(hdu.cards) if hdu.edited else body[hdu.header_offset : hdu.data_offset], data]
-        if self._new is None or not self._in_place(parts):
-            return b"".join(parts)
-        # Without views of it, the stream gives its bytes away instead of a copy of them.
-        del body, data, parts
-        self.data.release()
-        return self._new.getvalue()
+        return parts
 
-    def _in_place(self, parts: list[bytes | memoryview]) -> bool:
+    def in_place(self, parts: list[bytes | memoryview], body: memoryview) -> bool:
         """Write edited headers over the old ones, where every HDU is as long as it was."""
         plain = not self._dropped and all(hdu.index >= 0 and hdu.new_data is None for hdu in self._order)
         headers = parts[::2]
@@ -198,7 +217,7 @@ class FitsFile:
             return False
         for hdu, header in zip(self._order, headers, strict=True):
             if hdu.edited:
-                self.data[hdu.header_offset : hdu.data_offset] = header
+                body[hdu.header_offset : hdu.data_offset] = header
         return True
 
 

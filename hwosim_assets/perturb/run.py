@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from hwosim_assets.perturb.effect import Earlier, Effect, NotApplicableError, Ta
 from hwosim_assets.perturb.fitsfile import FitsFile, packed
 from hwosim_assets.perturb.measurements import Measurement
 from hwosim_assets.perturb.plan import Plan, make_plan
+from hwosim_assets.perturb.planes import Plane
 from hwosim_assets.perturb.product import Product
 from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.rng import CHUNK
@@ -27,9 +28,6 @@ from hwosim_assets.perturb.scenario import Scenario, load_scenario
 from hwosim_assets.perturb.side import Findings, find_events, find_runs
 from hwosim_assets.perturb.transfer import Views, load, store
 from hwosim_assets.perturb.truth import Truth, make_truth
-
-if TYPE_CHECKING:
-    from hwosim_assets.perturb.planes import Plane
 
 __all__ = ["apply", "perturb_product"]
 
@@ -106,13 +104,19 @@ def perturb_product(
     """
     if not plan.effects:
         return product, make_truth(product, product, plan, [], {}, Findings([], []))
-    remembered = tuple(earlier) if any(effect_class(step.effect).remembers for step in plan.effects) else ()
+    remembered = remembered_by(plan, earlier)
     effects = [effect_class(step.effect)(Task(step, product, plan.seed, plan.uid, remembered)) for step in plan.effects]
-    budgets = {item.sci: infer_budget(product, item) for item in product.measurements}
-    content, steps, findings = _perturbed(product, effects, budgets, threads)
+    file = FitsFile(product.payload, product.scan)
+    steps, budgets, findings = work_on(file, product, effects, threads)
+    content = file.assemble()
     whole = product if content == product.payload else Product(product.name, packed(content, product.content))
     out = _damaged(whole, effects, steps)
     return out, make_truth(product, out, plan, steps, budgets, findings, remembered, None if out is whole else whole)
+
+
+def remembered_by(plan: Plan, earlier: Sequence[Earlier]) -> tuple[Earlier, ...]:
+    """Return those of the earlier exposures that effects of a plan are given: all or none."""
+    return tuple(earlier) if any(effect_class(step.effect).remembers for step in plan.effects) else ()
 
 
 def _damaged(whole: Product, effects: list[Effect], steps: list[dict[str, Any]]) -> Product:
@@ -124,13 +128,15 @@ def _damaged(whole: Product, effects: list[Effect], steps: list[dict[str, Any]])
     return whole if content == whole.content else Product(whole.name, content)
 
 
-def _perturbed(
-    product: Product, effects: list[Effect], budgets: dict[Plane, Budget], threads: int
-) -> tuple[bytes, list[dict[str, Any]], Findings]:
-    """Return (plain bytes of the output, what each effect found and did, what the blocks told)."""
+def work_on(
+    file: FitsFile, product: Product, effects: list[Effect], threads: int
+) -> tuple[list[dict[str, Any]], dict[Plane, Budget], Findings]:
+    """Let effects change a file; return (what each found and did, noise budgets, what the blocks told)."""
     notes: list[list[dict[str, Any]]] = [[] for _ in effects]
-    findings = Findings([], [])
-    file = FitsFile(product.payload, product.scan)
+    findings, budgets = Findings([], []), dict[Plane, Budget]()
+    for item in product.measurements:
+        budgets[item.sci] = infer_budget(product, item)
+        product.release()
     for item in product.measurements:
         active = [effect for effect, note in zip(effects, notes, strict=True) if _prepared(effect, item, budgets, note)]
         pixel_effects = [effect for effect in active if _touches_pixels(effect)]
@@ -142,7 +148,7 @@ def _perturbed(
                 file.hdus[plane.hdu].touched = True
     happened = [effect.on_file(file) for effect in effects]
     steps = [{"measurements": note, "events": list(events)} for note, events in zip(notes, happened, strict=True)]
-    return file.assemble(), steps, findings
+    return steps, budgets, findings
 
 
 def _prepared(effect: Effect, item: Measurement, budgets: dict[Plane, Budget], notes: list[dict[str, Any]]) -> bool:
@@ -174,7 +180,7 @@ def _perturb_measurement(
     """Run all pixel effects over a measurement, in one pass."""
     apart = any(effect.task.err_honest != 1.0 for effect in effects)
     lots = {effect.use: effect.task.stream(f"{item.key} flags") for effect in effects if 0 < effect.task.dq_honest < 1}
-    content, original = Views(file.data, item), Views(file.content, item)
+    content, original = file.views(item), Views(file.content, item)
 
     def work(place: Part) -> Told:
         frame, kept, loaded = place
@@ -185,6 +191,7 @@ def _perturb_measurement(
             _run_effects(block, effects)
             inner = block if kept == loaded else block.part(slice(kept.start - loaded.start, kept.stop - loaded.start))
             store(inner, content, original)
+        file.release()
         return frame, _within(block.marks, kept, loaded), block.events
 
     return _mapped(work, _parts(item, effects), threads)

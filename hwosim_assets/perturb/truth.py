@@ -233,6 +233,8 @@ def _summary(product: Product, out: Product, steps: list[dict[str, Any]]) -> lis
             entry["snr_loss_median"] = _snr_loss(
                 float(np.prod(scales)), _taken(item.err, product), _taken(other.err, out), np.isfinite(after)
             )
+        product.release()
+        out.release()
         found.append({key: value for key, value in entry.items() if not isinstance(value, float) or np.isfinite(value)})
     return found
 

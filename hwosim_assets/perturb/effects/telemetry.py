@@ -106,7 +106,7 @@ class MissingValues(Effect):
 _RANKS = 64
 
 
-def _quantiles(content: bytes, measurement: Measurement) -> NDArray[np.float64]:
+def _quantiles(content: bytes | memoryview, measurement: Measurement) -> NDArray[np.float64]:
     """Return the values that part the pixels' flux into 64 ranks, from at most 65 536 of them."""
     flat = measurement.sci.raw(content).reshape(-1)
     values = measurement.sci.decode(flat[:: max(1, flat.size // TILE)]).astype(np.float64)

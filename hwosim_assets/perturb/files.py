@@ -1,0 +1,217 @@
+"""One file perturbed into another without either being in memory.
+
+Holds: :func:`perturb_file`, and a product and its edited copy whose bytes stay in files, looked at a band of rows at a
+time. The bytes are those of :func:`~hwosim_assets.perturb.run.perturb_product`. Keep out what is done to a band
+(``perturb.run``) and products that came as bytes (``perturb.product``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwosim_assets.errors import BadInputError, HwosimError
+from hwosim_assets.fits.blocks import GZIP_MAGIC, Scan, scan
+from hwosim_assets.perturb.effect import Earlier, Effect, Task
+from hwosim_assets.perturb.fitsfile import FitsFile
+from hwosim_assets.perturb.product import Product
+from hwosim_assets.perturb.registry import effect_class
+from hwosim_assets.perturb.run import perturb_product, remembered_by, work_on
+from hwosim_assets.perturb.transfer import Views
+from hwosim_assets.perturb.truth import Truth, make_truth
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.plan import Plan
+    from hwosim_assets.perturb.planes import Plane
+
+__all__ = ["open_in_place", "perturb_file"]
+
+
+class _Mapping:
+    """The bytes of a file as memory that the system fills on demand and may take back."""
+
+    def __init__(self, path: Path, writable: bool) -> None:
+        with path.open("r+b" if writable else "rb") as file:
+            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+            self._map = mmap.mmap(file.fileno(), 0, access=access)
+        self.view = memoryview(self._map)
+
+    def release(self) -> None:
+        """Give the memory back; the bytes stay in the file."""
+        self._map.madvise(mmap.MADV_DONTNEED)
+
+
+class MappedProduct(Product):
+    """A plain FITS file that is read where it lies; it must not change meanwhile."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__(name, b"")
+        self.path = path
+        self._mapping = _Mapping(path, False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @cached_property
+    def _unpacked(self) -> tuple[memoryview, Scan]:
+        return self._mapping.view, scan(self.path, self.name)
+
+    def release(self) -> None:
+        """Give back the memory of what was looked at."""
+        self._mapping.release()
+
+
+class MappedFile(FitsFile):
+    """An edited copy of a file that is itself a file.
+
+    Parameters
+    ----------
+    product : MappedProduct
+        The input.
+    path : Path
+        Where the copy is made.
+    """
+
+    def __init__(self, product: MappedProduct, path: Path) -> None:
+        super().__init__(product.payload, product.scan)
+        self._product = product
+        self._path = path
+        shutil.copyfile(product.path, path)
+        self._number = os.open(path, os.O_RDWR)
+
+    @cached_property
+    def data(self) -> memoryview:
+        """The bytes of the copy, to write arrays into."""
+        self._mapping = _Mapping(self._path, True)
+        return self._mapping.view
+
+    def changed(self) -> bool:
+        """Return whether any card was edited or any array may have been written."""
+        return super().changed() or "data" in self.__dict__
+
+    def views(self, item: Measurement) -> Views:
+        """Return the arrays of a measurement, to be read and written."""
+        return _FileViews(self.data, item, self._number)
+
+    def release(self) -> None:
+        """Give back the memory of what was looked at."""
+        self._product.release()
+        if "data" in self.__dict__:
+            self._mapping.release()
+
+    def save(self) -> None:
+        """Let the file hold the edited product."""
+        if self.changed():
+            parts = self.parts(self.data)
+            if not self.in_place(parts, self.data):
+                longer = self._path.with_suffix(".longer")
+                with longer.open("wb") as out:
+                    out.writelines(parts)
+                longer.replace(self._path)
+        os.close(self._number)
+
+
+class _FileViews(Views):
+    """Arrays in a file, written by the file rather than by its mapping, whose pages would each fault."""
+
+    def __init__(self, content: memoryview, measurement: Measurement, number: int) -> None:
+        super().__init__(content, measurement)
+        self._number = number
+        self._shape = measurement.groups, measurement.pixels
+
+    def put(self, plane: Plane, frame: int, part: slice, stored: NDArray[Any]) -> None:
+        if plane.row_stride:
+            super().put(plane, frame, part, stored)
+            return
+        groups, pixels = self._shape
+        for group in range(groups):
+            place = (frame * groups + group) * pixels + part.start
+            left = memoryview(stored[group].tobytes())
+            offset = plane.offset + place * plane.stored.itemsize
+            while left:
+                done = os.pwrite(self._number, left, offset)
+                left, offset = left[done:], offset + done
+
+
+def perturb_file(source: Path, target: Path, plan: Plan, *, threads: int = 1, earlier: Sequence[Earlier] = ()) -> Truth:
+    """Apply a plan to a file and write the result.
+
+    The memory this takes is that of a few bands of rows where effects allow it (``Effect.reach``) and no effect damages
+    the finished file; a file that is compressed is perturbed in memory.
+
+    Parameters
+    ----------
+    source, target : Path
+        Input, under whose name random numbers are drawn, and output; the output appears when it is complete.
+    plan : Plan
+        What to do.
+    threads, earlier
+        As for :func:`~hwosim_assets.perturb.run.perturb_product`.
+
+    Raises
+    ------
+    BadInputError
+        When the input is no FITS file, or holds nothing that can be perturbed.
+    HwosimError
+        When the output cannot be written.
+    """
+    kinds = [effect_class(step.effect) for step in plan.effects]
+    product = open_in_place(source)
+    damaging = any(kind.on_bytes is not Effect.on_bytes for kind in kinds)
+    if damaging or not plan.effects or not isinstance(product, MappedProduct):
+        out, truth = perturb_product(Product.open(source), plan, threads=threads, earlier=earlier)
+        out.write(target)
+        return truth
+    with _beside(target) as part:
+        remembered = remembered_by(plan, earlier)
+        file = MappedFile(product, part)
+        effects = [
+            kind(Task(step, product, plan.seed, plan.uid, remembered))
+            for kind, step in zip(kinds, plan.effects, strict=True)
+        ]
+        steps, budgets, findings = work_on(file, product, effects, threads)
+        file.save()
+        whole = MappedProduct(part, product.name)
+        return make_truth(product, whole, plan, steps, budgets, findings, remembered)
+
+
+def open_in_place(source: Path) -> Product:
+    """Return a product that stays in its file, which must not change meanwhile; in memory where it is compressed.
+
+    Raises
+    ------
+    BadInputError
+        When the file cannot be read.
+    """
+    try:
+        with source.open("rb") as file:
+            plain = file.read(2) not in (GZIP_MAGIC, b"")
+        return MappedProduct(source, source.name) if plain else Product.open(source)
+    except OSError as error:
+        raise BadInputError(str(source), error.strerror or "cannot be read", "check the path") from error
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Yield a file that becomes the target when all went well, and vanishes otherwise."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(target)
+    except OSError as error:
+        raise HwosimError(str(target), error.strerror or "cannot be written", "check path and free space") from error
+    finally:
+        part.unlink(missing_ok=True)

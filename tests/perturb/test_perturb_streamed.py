@@ -1,0 +1,155 @@
+"""A file perturbed into a file without being in memory: the bytes and the truth are those of memory."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hwosim_assets.errors import BadInputError, HwosimError
+from hwosim_assets.fits.blocks import UnreadableFitsError
+from hwosim_assets.perturb import Product, Scenario
+from hwosim_assets.perturb.files import open_in_place, perturb_file
+from hwosim_assets.perturb.plan import make_plan
+from hwosim_assets.perturb.product import RefusedProductError
+from hwosim_assets.perturb.run import perturb_product
+from hwosim_assets.perturb.scenario import load_scenario
+
+Make = Callable[..., Product]
+KINDS = ("cal", "calints", "multislit", "uncal", "s3d", "i2d", "x1d", "x1dints", "bare")
+
+
+def scenario(*effects: object, **more: object) -> Scenario:
+    return Scenario.from_mapping("test", {"version": 1, "seed": 7, "effects": list(effects), **more})
+
+
+def both(product: Product, folder: Path, chosen: Scenario, threads: int = 1) -> bytes:
+    """Return the bytes of the file that was made, after comparing them and the truth with those made in memory."""
+    source, target = folder / product.name, folder / "out.fits"
+    source.write_bytes(product.content)
+    plan = make_plan(chosen, product.name, product.stream_time)
+    truth = perturb_file(source, target, plan, threads=threads)
+    out, expected = perturb_product(product, plan)
+    assert target.read_bytes() == out.content
+    assert truth.line() == expected.line()
+    assert truth.side == expected.side
+    assert sorted(path.name for path in folder.iterdir()) == sorted([product.name, "out.fits"])
+    assert source.read_bytes() == product.content
+    return out.content
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["nominal_l2", "everything_s3"])
+def test_every_kind_of_product_is_the_same_through_files(make: Make, tmp_path: Path, kind: str, name: str) -> None:
+    product = make(kind, checksum=kind in ("cal", "x1d"))
+    assert both(product, tmp_path, load_scenario(name)) != product.content
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bands_of_a_larger_frame_and_threads_are_the_same_through_files(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    from hwosim_assets.perturb import run
+
+    monkeypatch.setattr(run, "BAND", 9000)
+    chosen = scenario({"jitter": {"sigma": "40 mas"}}, {"ipc": {}}, {"cosmic_rays": {"severity": 4}}, "hot_pixels")
+    assert both(make("big"), tmp_path, chosen, threads) != make("big").content
+
+
+def test_headers_that_grow_or_shrink_move_what_lies_behind(make: Make, tmp_path: Path) -> None:
+    """Losing 60 of a hundred cards takes a block away from the primary header."""
+    with fits.open(io.BytesIO(make("cal").content)) as hdus:
+        hdus[0].header.update({f"KEY{number}": number for number in range(70)})
+        buffer = io.BytesIO()
+        hdus.writeto(buffer, checksum=True)
+    product = Product(make("cal").name, buffer.getvalue())
+    out = both(product, tmp_path, scenario({"header_loss": {"keys": 60}}, "read_noise"))
+    assert len(out) < len(product.content)
+
+
+def test_packed_products_and_damaged_files_go_through_memory(make: Make, tmp_path: Path) -> None:
+    packed = Product("jw01234001001_02101_00001_nrca1_cal.fits.gz", make("cal", packed=True).content)
+    assert both(packed, tmp_path, scenario("read_noise"))[:2] == b"\x1f\x8b"
+    (tmp_path / packed.name).unlink()
+    damaged = both(make("cal"), tmp_path, scenario({"file_damage": {"severity": 5}}, valid_only=False))
+    assert damaged != make("cal").content
+
+
+def test_a_plan_that_does_nothing_copies(make: Make, tmp_path: Path) -> None:
+    assert both(make("cal"), tmp_path, scenario({"read_noise": {"severity": 0}})) == make("cal").content
+    noise_of_nothing = scenario({"packet_loss": {"loss": 1e-12}})
+    assert both(make("cal"), tmp_path, noise_of_nothing) == make("cal").content
+
+
+def test_a_file_that_fails_leaves_nothing_behind(make: Make, tmp_path: Path) -> None:
+    source, target = tmp_path / "jw01234001001_02101_00001_nrca1_cal.fits", tmp_path / "out.fits"
+    plan = make_plan(scenario("read_noise"), source.name, None)
+    with pytest.raises(BadInputError, match="No such file"):
+        perturb_file(source, target, plan)
+    for content, error in ((b"", UnreadableFitsError), (b"<html></html>", UnreadableFitsError)):
+        source.write_bytes(content)
+        with pytest.raises(error):
+            perturb_file(source, target, plan)
+    source.write_bytes(make("cal").content[:100_000])
+    with pytest.raises(UnreadableFitsError):
+        perturb_file(source, target, plan)
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU()]).writeto(buffer)
+    source.write_bytes(buffer.getvalue())
+    with pytest.raises(RefusedProductError):
+        perturb_file(source, target, plan)
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+    source.write_bytes(make("cal").content)
+    with pytest.raises(HwosimError, match="absent"):
+        perturb_file(source, tmp_path / "absent" / "out.fits", plan)
+
+
+def test_a_product_in_its_file_answers_as_one_in_memory(make: Make, tmp_path: Path) -> None:
+    product = make("cal")
+    source = tmp_path / product.name
+    product.write(source)
+    there = open_in_place(source)
+    assert (there.sha256, there.stream_time, there.keyword("DETECTOR")) == (product.sha256, 60000.5, "NRCA1")
+    np.testing.assert_array_equal(there.plane("SCI"), product.plane("SCI"))
+    there.release()
+    np.testing.assert_array_equal(there.plane("DQ"), product.plane("DQ"))
+
+
+# --------------------------------------------------------------- what a product may hold
+
+
+def test_integers_at_the_end_of_their_range_are_clipped_and_never_wrap(tmp_path: Path) -> None:
+    """A ramp of 16 bits that is nearly full: an added background saturates it, it does not start again at 0."""
+    ramp = np.full((1, 4, 32, 40), 65530, np.uint16)
+    ramp[0, :, 16:] = np.array([5, 4, 3, 2])[:, None, None]
+    primary = fits.PrimaryHDU()
+    primary.header.update({"INSTRUME": "NIRCAM", "CHANNEL": "SHORT", "DETECTOR": "NRCA1", "TGROUP": 10.0})
+    buffer = io.BytesIO()
+    fits.HDUList([primary, fits.ImageHDU(ramp, name="SCI")]).writeto(buffer)
+    product = Product("jw01234001001_02101_00001_nrca1_uncal.fits", buffer.getvalue())
+    out = Product("out.fits", both(product, tmp_path, scenario({"read_noise": {"factor": 50}})))
+    added = out.plane("SCI").astype(int) - ramp
+    assert out.plane("SCI").max() == 65535
+    assert out.plane("SCI").min() == 0
+    assert np.abs(added).max() < 3000, "a value that wraps differs by 65 536"
+
+
+@pytest.mark.parametrize("absent", ["ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"])
+def test_a_plane_that_is_missing_is_missing_afterwards_and_the_others_agree(
+    make: Make, tmp_path: Path, absent: str
+) -> None:
+    with fits.open(io.BytesIO(make("cal").content)) as hdus:
+        del hdus[absent]
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    product = Product(make("cal").name, buffer.getvalue())
+    out = Product(product.name, both(product, tmp_path, scenario("read_noise", "background", "missing_values")))
+    assert [plane.name for plane in out.planes] == [plane.name for plane in product.planes]
+    assert np.isfinite(out.plane("SCI")).mean() > 0.98
+    if absent != "ERR":
+        kept = np.isfinite(out.plane("SCI"))
+        assert np.nanmedian(out.plane("ERR")[kept] / product.plane("ERR")[kept]) > 1
