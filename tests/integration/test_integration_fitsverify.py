@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import tool
 
+from hwosim_assets.perturb.scenario import find_scenarios
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-SCENARIOS = ("clean", "nominal_l2", "ground_segment_bad_day")
+SCENARIOS = tuple(sorted(find_scenarios().found))
 
 
 def _verify(files: list[Path]) -> tuple[int, list[str]]:
