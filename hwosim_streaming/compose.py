@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -111,7 +112,7 @@ class Composer:
             "product": row["product_name"],
             "obs_id": product["obs_id"] or "",
             "product_type": product["product_type"] or "",
-            "instrument": instrument(dict(product)),
+            "instrument": instrument(product),
             "detector": product["detector"] or None,
             "exposed_mjd": _on_its_clock(row, row["exposed_mjd"] if row["family"] == "frame" else mid_time(product)),
         }
@@ -174,10 +175,9 @@ def truth_messages(
     Composed
         One or more for each row, keyed by product: long records and long lists of ids come in parts.
     """
-    messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    messages: dict[str, list[tuple[dict[str, Any], int, int]]] = defaultdict(list)
     for row, overtaken in zip(plan.rows, plan.overtaken, strict=True):
-        more = {"overtaken": overtaken, "left_out": left_out.get(row["message_id"], 0)}
-        messages[row["product_name"]].append({**row, **more})
+        messages[row["product_name"]].append((row, overtaken, left_out.get(row["message_id"], 0)))
     for label in sorted(truth, key=lambda label: str(label["product_name"])):
         own, text = messages[label["product_name"]], label["record_json"] or ""
         parts = max(1, -(-len(text) // RECORD_CHARACTERS), -(-len(own) // IDS))
@@ -199,21 +199,21 @@ def truth_messages(
                 "parts": parts,
                 "record": text[part * RECORD_CHARACTERS : (part + 1) * RECORD_CHARACTERS],
                 "side_key": label["side_key"],
-                "message_ids": [message["message_id"] for message in carried],
-                "faults": [fault for message in carried for fault in _faults(message)],
+                "message_ids": [row["message_id"] for row, _overtaken, _left_out in carried],
+                "faults": [fault for message in carried for fault in _faults(*message)],
             }
             yield _composed(plan, "truth", message_id, label["product_name"], part, record, numbers or own_numbers())
 
 
-def _faults(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _faults(message: Mapping[str, Any], overtaken: int, left_out: int) -> Iterator[dict[str, Any]]:
     lost, stale = message["copies"] == 0, message["stale_displacement"]
     amounts = {
         "loss": int(lost and not message["gap"]),
         "gap": int(message["gap"]),
-        "skip": message["left_out"],
+        "skip": left_out,
         "duplicate": max(0, message["copies"] - 1 - (stale > 0)),
         "stale": stale,
-        "reorder": message["overtaken"],
+        "reorder": overtaken,
         "delay": 0 if lost else round(message["delay_ns"] / 1e6),
         "clock_skew": round(message["clock_skew_s"] * 1000),
         **({message["damage"]: 1} if message["damage"] else {}),
@@ -260,5 +260,6 @@ def _milliseconds(mjd: float | None) -> int | None:
     return round((mjd - EPOCH_MJD) * 86_400_000)
 
 
+@lru_cache(maxsize=1024)
 def _rfc3339(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -269,9 +269,8 @@ def _records(
 
 def _outgoing(place: Place, compose: Callable[[], Composed], due_wall_ns: int) -> Outgoing:
     composed = compose()
-    said = {**composed.headers, Header.DUE: str(due_wall_ns)}
-    encoded = tuple((name, text.encode()) for name, text in said.items())
-    return Outgoing(place[0], place[1], composed.key.encode(), composed.value, encoded, composed.timestamp_ms)
+    said = (*composed.headers.items(), (Header.DUE, str(due_wall_ns)))
+    return Outgoing(place[0], place[1], composed.key.encode(), composed.value, said, composed.timestamp_ms)
 
 
 def _prove(

@@ -314,7 +314,7 @@ def _fated(scenario: Scenario, address: str, key: str, piece: Piece | None, numb
     return (*(getattr(lot, name) for name in FATE), missed, skew)
 
 
-def instrument(row: dict[str, Any]) -> str | None:
+def instrument(row: Mapping[str, Any]) -> str | None:
     """Return the instrument of a manifest row (``NIRCAM`` of MAST's ``NIRCAM/IMAGE``)."""
     name: str = (row["instrument_name"] or "").split("/")[0]
     return name or None

@@ -72,8 +72,8 @@ class Outgoing:
         Where to.
     key, value : bytes
         The record.
-    headers : tuple of (str, bytes)
-        Its headers.
+    headers : tuple of (str, str or bytes)
+        Its headers; text goes out as UTF-8.
     timestamp_ms : int or None
         Record time; the time of sending where none is given.
     """
@@ -82,7 +82,7 @@ class Outgoing:
     partition: int
     key: bytes
     value: bytes
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, str | bytes], ...]
     timestamp_ms: int | None
 
 

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
@@ -84,6 +85,7 @@ def topic_name(family: str, prefix: str = "") -> str:
     return f"{prefix}{TOPIC_OF[family]}"
 
 
+@lru_cache(maxsize=4096)
 def partition_of(key: str, partitions: int) -> int:
     """Return the partition of a key: by the table, or by CRC-32 where the table does not know it."""
     number = KEYS.index(key) if key in KEYS else zlib.crc32(key.encode())
