@@ -36,8 +36,8 @@ IN_TIME = ("transit", "eclipse", "flare", "tilt_event", "pedestal_drift", "dark_
 #: Steps of grey that are seen, and the share of pixels below which a change by so many is not.
 SEEN, FEW = 20, 0.003
 SIDE, GAP, TEXT = 192, 6, 14
-#: What is too large for the frames of the sample.
-WIDE = ("wisps",)
+#: What is too large or too rare for the frames of the sample, and a detector, side and time for it.
+WIDE = {"wisps": ("NRCB4", 2048, 300.0), "snowballs": ("NRCB4", 384, 2000.0), "showers": ("MIRIMAGE", 1024, 300.0)}
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 
 
@@ -64,20 +64,22 @@ def frames(product: Product) -> NDArray[np.float64]:
     return np.asarray(plane, dtype=np.float64)
 
 
-def full_frame() -> Product:
-    """Return a whole detector of even light and its noise, for what lies at one place of it."""
+def even_light(detector: str, side: int, seconds: float) -> Product:
+    """Return a large frame of even light and its noise, for what lies at few places of a detector."""
     from astropy.io import fits
 
-    shape, light, gain = (2048, 2048), 2.0, 500.0
+    shape, light, gain = (side, side), 2.0, 500.0
     noise = np.random.default_rng(1).standard_normal(shape)
     planes = {"SCI": light + (light / gain) ** 0.5 * noise, "ERR": np.full(shape, (light / gain) ** 0.5)}
     planes |= {"VAR_POISSON": planes["SCI"] / gain, "VAR_RNOISE": np.full(shape, 1e-6)}
     hdus: list[fits.hdu.base._BaseHDU] = [fits.PrimaryHDU()]
-    hdus[0].header.update({"INSTRUME": "NIRCAM", "DETECTOR": "NRCB4", "EXPSTART": 60000.0, "EXPEND": 60000.1})
+    times = {"EXPSTART": 60000.0, "EXPEND": 60000.1, "EFFINTTM": seconds, "EFFEXPTM": seconds, "NGROUPS": 10}
+    instrument = "MIRI" if detector == "MIRIMAGE" else "NIRCAM"
+    hdus[0].header.update({"INSTRUME": instrument, "DETECTOR": detector, **times})
     hdus += [fits.ImageHDU(plane.astype(np.float32), name=name) for name, plane in planes.items()]
     buffer = io.BytesIO()
     fits.HDUList(hdus).writeto(buffer)
-    return Product("full_cal.fits", buffer.getvalue())
+    return Product("even_cal.fits", buffer.getvalue())
 
 
 def draw(spec: EffectSpec, products: list[Product]) -> Image.Image | None:
@@ -159,7 +161,7 @@ def main(names: list[str]) -> None:
     for spec in effect_specs():
         if names and spec.name not in names:
             continue
-        picture = draw(spec, [full_frame()] if spec.name in WIDE else products)
+        picture = draw(spec, [even_light(*WIDE[spec.name])] if spec.name in WIDE else products)
         if picture is None:
             click.echo(f"{spec.name}: changes no image")
             (FOLDER / f"{spec.name}.png").unlink(missing_ok=True)
