@@ -67,16 +67,16 @@ def installation(kafka: servers.Kafka, state: Path, monkeypatch: pytest.MonkeyPa
     return Installation(settings)
 
 
-@pytest.fixture
-def spark_starts(installation: Installation) -> None:
+@pytest.fixture(scope="module")
+def spark_starts(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skip, by name, where Spark, Java or the jars of Maven Central cannot be had."""
     pytest.importorskip("pyspark", reason="pyspark is not installed (extra spark)")
-    every_jar = {**os.environ, "HWOSIM_LAKE_URI": "s3://lake/hwosim"}
-    command = [sys.executable, "-c", STARTS]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=JOB_SECONDS, env=every_jar)
+    every_jar = {"DAGSTER_HOME": str(tmp_path_factory.mktemp("home")), "HWOSIM_LAKE_URI": "s3://lake/hwosim"}
+    command, env = [sys.executable, "-c", STARTS], {**os.environ, **every_jar}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=JOB_SECONDS, env=env)
     if "unresolved dependency" in done.stderr:
         pytest.skip("Maven Central does not answer, which Spark's connectors come from")
-    if "Java is not installed" in done.stderr:
+    if "Java: is not installed" in done.stderr:
         pytest.skip("no java (Debian: apt-get install default-jre-headless)")
     assert "started 4.1" in done.stdout, done.stderr[-3000:]
 
