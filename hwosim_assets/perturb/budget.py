@@ -122,6 +122,7 @@ def _sample(product: Product, measurement: Measurement) -> dict[str, Floats]:
     step = _step(measurement)
 
     def taken(plane: Plane) -> NDArray[Any]:
+        product.release()  # a few numbers of each page are all of the pages
         return plane.decode(plane.raw(product.payload).reshape(-1)[::step])
 
     sci = taken(measurement.sci).astype(np.float64)

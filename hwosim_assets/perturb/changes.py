@@ -87,6 +87,8 @@ def compare(before: Product, after: Product) -> Difference:
     for index, (old, new) in enumerate(zip(before.scan.blocks, after.scan.blocks, strict=True)):
         first, second = _data(before, old), _data(after, new)
         if first.size == second.size and _equal(first, second):
+            before.release()
+            after.release()
             continue
         planes += _planes(before, after, index)
         if first.size != second.size:
@@ -98,10 +100,10 @@ def compare(before: Product, after: Product) -> Difference:
 
 def _equal(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
     """Return whether bytes are the same, without a mask of all of them."""
-    return all(
-        np.array_equal(first[start : start + _PIECE], second[start : start + _PIECE])
-        for start in range(0, first.size, _PIECE)
-    )
+    for start in range(0, first.size, _PIECE):
+        if not np.array_equal(first[start : start + _PIECE], second[start : start + _PIECE]):
+            return False
+    return True
 
 
 def _data(product: Product, block: Block) -> NDArray[np.uint8]:

@@ -241,6 +241,7 @@ def _summary(product: Product, out: Product, steps: list[dict[str, Any]]) -> lis
 
 def _taken(plane: Plane, source: Product) -> NDArray[np.float64]:
     step = max(1, plane.size // _SAMPLE)
+    source.release()
     return plane.decode(plane.raw(source.payload).reshape(-1)[::step]).astype(np.float64)
 
 
