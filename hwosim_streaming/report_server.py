@@ -100,6 +100,7 @@ class ReportServer:
         operations: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self._lake, self._tables, self._lags, self._operations = lake, tables, lags, operations
+        self._kept: tuple[int | None, list[dict[str, Any]]] = (None, [])
         self._live = LiveStream(feed, lag=lambda: behind(self._lags()))
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
@@ -180,7 +181,12 @@ class ReportServer:
         return server
 
     def _reports(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._tables.scan(QUALITY_REPORTS).to_pylist()
+        """Return the latest reports of all programs, read anew when the table has changed."""
+        now = self._tables.look(QUALITY_REPORTS.name, lambda table: table.metadata.current_snapshot_id)
+        read, rows = self._kept
+        if now is None or now != read:
+            rows = self._tables.scan(QUALITY_REPORTS).to_pylist()
+            self._kept = now, rows  # read after it was asked for: never older than it says
         return rows
 
     def _programs(self, request: Request) -> Response:

@@ -27,6 +27,9 @@ __all__ = ["Expired", "expire", "sweep", "tend"]
 KEEP_SNAPSHOTS = 10
 #: Small files of one partition from which a commit's upkeep merges them.
 SMALL_FILES = 32
+#: Data files of a table from which a commit's upkeep merges them before the hour is over, a few per partition being
+#: enough: each costs a reader of the whole table some 4 ms.
+CROWDED, FEW_FILES = 256, 4
 #: A file younger than this may belong to a commit under way, or to a reader's plan.
 GRACE = timedelta(hours=1)
 #: Table property: when it was last swept (seconds since 1970).
@@ -48,9 +51,10 @@ class Expired:
 
 
 def tend(table: Table) -> None:
-    """Expire snapshots when twice as many as are kept have gathered; merge small files and sweep, hourly at most.
+    """Expire snapshots when twice as many as are kept have gathered; merge small files and sweep.
 
-    A commit that another writer overtakes is given up: the other one tends the table.
+    Both hourly at most, but files that crowd a table are merged at once. A commit that another writer overtakes is
+    given up: the other one tends the table.
     """
     from pyiceberg.exceptions import CommitFailedException
 
@@ -64,12 +68,19 @@ def tend(table: Table) -> None:
         if due:
             with table.transaction() as transaction:
                 transaction.set_properties({SWEPT: str(time.time())})
-        if due:
-            compact(table, SMALL_FILES)
+        if due or _crowded(table):
+            compact(table, SMALL_FILES if due else FEW_FILES)
     except (CommitFailedException, FileNotFoundError):
         return
     if due:
         sweep(table)
+
+
+def _crowded(table: Table) -> bool:
+    """Say whether a table has many data files, as its present snapshot counts them."""
+    snapshot = table.metadata.current_snapshot()
+    summary = snapshot.summary if snapshot else None
+    return summary is not None and int(summary["total-data-files"] or 0) >= CROWDED
 
 
 def expire(table: Table, keep: int, older_than: timedelta) -> Expired:

@@ -17,12 +17,12 @@ _STYLE = """
   --good: #0b6b37; --warn: #8a5a00; --bad: #b3261e; --block: #f4f6f8; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --soft: #9aa5b1; --line: #39424d; --page: #14181d;
   --good: #59c98b; --warn: #e0b050; --bad: #ff8a80; --block: #1d232a; } }
-body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: var(--ink); background: var(--page);
+body { margin: 2rem auto; max-width: 84rem; padding: 0 1rem; color: var(--ink); background: var(--page);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.4rem; margin: 0 0 .25rem; } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
 p { color: var(--soft); margin: .25rem 0 1rem; max-width: 60rem; }
 a { color: inherit; } code, td.number { font-family: ui-monospace, monospace; font-size: .9em; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+td > code { white-space: nowrap; } .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; } td { overflow-wrap: anywhere; } td.number { text-align: right; }
 .passed { color: var(--good); } .warned { color: var(--warn); } .failed { color: var(--bad); }
@@ -33,7 +33,6 @@ svg .level { fill: none; stroke: var(--good); stroke-width: 1; }
 nav a { margin-right: 1.25rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.25rem; margin: .5rem 0 1rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-details { background: var(--block); padding: .25rem .6rem; border-radius: .3rem; margin-top: .3rem; }
 """
 
 _MARKS = {"passed": "✓ passed", "warned": "! warning", "failed": "✗ failed", "remark": "i remark"}

@@ -90,9 +90,11 @@ def asset_page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]] =
             "A critical rule that fails stops what lies downstream, a warning does not, a remark asks for nothing.",
         ),
         facts({"rows": report["rows"], "rules that hold": f"{len(rules) - broken} of {len(rules)}", **_latest(runs)}),
+        *(_offenders(rule, paths) for rule in rules),
+        *([block("h2", "All rules")] if broken else []),
         table(
             ("", "rule", "severity", "what should hold", "expected", "found", "over runs"),
-            [_rule_row(rule, _said(history, rule["name"]), paths) for rule in rules],
+            [_rule_row(rule, _said(history, rule["name"])) for rule in rules],
         ),
         *(_runs(runs, paths) if runs else ()),
     )
@@ -116,15 +118,18 @@ def _said(history: Sequence[Mapping[str, Any]], rule: str) -> list[Mapping[str, 
     return [row for row in history if row["rule"] == rule][-RUNS:]
 
 
-def _rule_row(rule: Mapping[str, Any], said: Sequence[Mapping[str, Any]], paths: Paths) -> list[object]:
-    failed = {"critical": "failed", "warning": "warned", "info": "remark"}[rule["severity"]]
+#: What a broken rule of a severity is called.
+_FAILED = {"critical": "failed", "warning": "warned", "info": "remark"}
+
+
+def _rule_row(rule: Mapping[str, Any], said: Sequence[Mapping[str, Any]]) -> list[object]:
     return [
-        verdict("passed" if rule["passed"] else failed),
+        verdict("passed" if rule["passed"] else _FAILED[rule["severity"]]),
         block("code", rule["name"]),
         rule["severity"],
         rule["doc"],
         rule.get("expected"),
-        joined(_found(rule), _offenders(rule, paths)),
+        _found(rule),
         _over_runs(rule["name"], said),
     ]
 
@@ -140,15 +145,14 @@ def _offenders(rule: Mapping[str, Any], paths: Paths) -> Markup:
     """Return the values that break a rule, with a link to where each product came from."""
     if not rule["examples"] or rule["found"]:
         return Markup()
-    names = list(rule["examples"][0])
+    names = sorted(rule["examples"][0], key=lambda name: (name in ("column", "value"), name))
     rows = [
         [paths.product(example.get(name)) if name == "product_name" else example.get(name) for name in names]
         for example in rule["examples"]
     ]
-    more = f"{len(rule['examples'])} of {rule['unexpected']} shown"
-    # What asks for something is open; a remark is there for who looks.
-    shown = {} if rule["severity"] == "info" else {"open": ""}
-    return block("details", block("summary", more), table(names, rows), **shown)
+    head = block("h2", verdict(_FAILED[rule["severity"]]), " ", block("code", rule["name"]))
+    said = f"{rule['doc']} Expected: {rule.get('expected')}. Found: {_found(rule)}; {len(rows)} shown."
+    return block("section", head, block("p", said), table(names, rows))
 
 
 def _over_runs(rule: str, said: Sequence[Mapping[str, Any]]) -> object:

@@ -206,6 +206,20 @@ def test_compaction_keeps_every_row_and_scopes_are_replaced_as_before(tables: Ta
         assert content_sha256(SPEC, found) == content_sha256(SPEC, things(count, program, scenario))
 
 
+def test_files_that_crowd_a_table_are_merged_by_the_commits_themselves(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "CROWDED", 12)
+    monkeypatch.setattr(upkeep, "FEW_FILES", 2)
+    monkeypatch.setattr(upkeep, "KEEP_SNAPSHOTS", 2)
+    programs = [f"{number:05d}" for number in range(60)]
+    for program in programs:
+        tables.replace(SPEC, scope(program), things(2, program))
+    # one for each of sixteen partitions, and those of the commits since the last merge
+    assert len(Tables._plan(tables.open("things"), None)) <= 16 + 2 * 2
+    assert tables.scan(SPEC)["program"].to_pylist() == [program for program in programs for _ in range(2)]
+
+
 def test_expiry_goes_by_age_and_number(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         tables.replace(SPEC, scope(), things(number + 1))

@@ -72,6 +72,15 @@ def test_programs_lead_to_a_program_and_on_to_a_report(server: ReportServer, key
     assert httpx.get(f"{server.url}/health").text == "ok\n"
 
 
+def test_a_report_that_was_written_meanwhile_is_listed(server: ReportServer) -> None:
+    assert "02739" not in httpx.get(server.url).text
+    rule = RuleResult("counts_reconcile", "critical", False, 1, 1, (), "All there.", {"files": 3})
+    lake, tables = Lake.from_settings(Settings()), Tables.from_settings(Settings())
+    write_report(lake, tables, "catalog/products", "02739", SuiteResult("products", 3, (rule,)))
+    assert "02739" in httpx.get(server.url).text
+    assert [row["program"] for row in httpx.get(f"{server.url}/programs.json").json()["programs"]] == ["02739", "01093"]
+
+
 def test_every_page_is_there_as_json_and_the_list_can_be_narrowed(server: ReportServer, key: str) -> None:
     [program] = httpx.get(f"{server.url}/programs.json").json()["programs"]
     assert (program["program"], program["verdict"], program["findings"]) == ("01093", "passed", [])
