@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from hwosim_assets.catalog.cards import HEADER_CARDS
 from hwosim_assets.catalog.products import PRODUCTS
 from hwosim_assets.lake.ingest import RAW_FILES
 from hwosim_assets.lake.rejections import QUARANTINE
+from hwosim_assets.lake.versions import RAW_VERSIONS
 from hwosim_assets.perturb.dataset import PERTURBED, TRUTH
 from hwosim_streaming import connect
 from hwosim_streaming.publication import PUBLICATIONS
@@ -235,7 +237,13 @@ def test_a_changed_product_changes_its_program_alone(
     assert taken.versions(SPECTRUM) == versions[SPECTRUM]
     now = named(taken.versions(FIELD))
     differing = {asset for asset in now if now[asset] != versions[FIELD][asset]}
-    assert differing >= {"raw/fits_files", "catalog/products", *per_scenario(ROUGH)}
+    below = {"raw/fits_files", "catalog/header_cards", "catalog/products", *per_scenario(ROUGH), "report/data_quality"}
+    assert differing == below, "what lies above, and quarantine, is as it was"
+    kept = taken.tables().scan(RAW_VERSIONS, {"program": FIELD}).to_pylist()
+    old, present = (row for row in kept if row["product_name"] == name)
+    for row in (old, present):
+        assert hashlib.sha256(taken.lake().read(row["key"])).hexdigest() == row["sha256"]
+    assert present["sha256"] == hashlib.sha256((archive_root / name).read_bytes()).hexdigest() != old["sha256"]
     made = taken.materialized(FIELD)[f"perturbed/{ROUGH}"].metadata
     assert (made["files made"].value, made["files kept"].value) == (1, 3)
     rows = taken.tables().scan(PUBLICATIONS, {"program": FIELD, "scenario": ROUGH}).to_pylist()
