@@ -28,8 +28,8 @@ from filelock import FileLock
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 KAFKA = HERE / "kafka"
-#: Seconds for a server to come up; Kafka takes two, PostgreSQL less than one.
-START_SECONDS = 60.0
+#: Seconds for a server to come up; Kafka takes two, PostgreSQL less than one, on a busy machine many times that.
+START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 #: Seconds for Maven to fetch 44 MiB of jars.
 FETCH_SECONDS = 240.0

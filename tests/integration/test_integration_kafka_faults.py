@@ -172,7 +172,7 @@ def published_meanwhile(
 
     def publish() -> None:
         try:
-            up.wait(60)
+            up.wait(180)
             rows.append(here.publish(BULK, on_message=lambda _number, _total: begun.set()).row)
         finally:
             begun.set()
@@ -198,7 +198,7 @@ def test_restarts_of_the_broker_are_ridden_through(
         while not over.is_set() and done < RESTARTS:
             with own.started() as process:
                 up.set()
-                assert begun.wait(60)
+                assert begun.wait(180)
                 over.wait(1.0 + (done % 3) / 2)
                 if done % 2:
                     process.send_signal(signal.SIGKILL)
@@ -288,7 +288,7 @@ def test_cuts_of_the_line_are_ridden_through(
         def disturb(up: threading.Event, begun: threading.Event, over: threading.Event) -> int:
             cuts = 0
             up.set()
-            assert begun.wait(60)
+            assert begun.wait(180)
             while cuts < CUTS and not over.wait(moments.uniform(0.5, 1.5)):
                 (line.silence if cuts % 2 else line.cut)(moments.uniform(0.05, 1.5))
                 cuts += 1
