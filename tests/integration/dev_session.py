@@ -19,7 +19,7 @@ import httpx
 T = TypeVar("T")
 CHECKOUT = Path(__file__).parents[2]
 #: What the tests wait for takes about a minute; a machine may be slow, so this only ends what hangs.
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 #: From <sys/prctl.h>.
 PR_SET_PDEATHSIG = 1
 
@@ -166,6 +166,15 @@ class DevSession:
         from hwosim_streaming.publication import PUBLICATIONS
 
         rows: list[dict[str, Any]] = Tables.from_settings(self.settings()).scan(PUBLICATIONS).to_pylist()
+        return rows
+
+    def delivered(self, name: str, scenario: str) -> list[dict[str, Any]]:
+        """Return the rows of a perturbed product."""
+        from hwosim_assets.lake.tables import Tables
+        from hwosim_assets.perturb.dataset import PERTURBED
+
+        found = Tables.from_settings(self.settings()).scan(PERTURBED, {"scenario": scenario, "product_name": name})
+        rows: list[dict[str, Any]] = found.to_pylist()
         return rows
 
     def products_of(self, publication: dict[str, Any]) -> set[str]:

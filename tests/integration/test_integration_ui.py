@@ -6,24 +6,30 @@ With HWOSIM_SCREENSHOTS=docs/images the pages are kept as the pictures of the do
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from conftest import FIRST
 from dev_session import DevSession, until
+from flawed import displaced, ended_early, flawed_copy
 from screens import keep
 
 from hwosim_assets.settings import Settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(2700)]
 
+#: A program of which one file has a wrong WCS, and one ends before it starts.
+FLAWED = "97004"
 AUTOMATED = {"clean", "nominal_l2", "ground_segment_bad_day"}
 PROGRAM = FIRST[0][2:7]
 GROUPS = ("mast", "raw", "catalog", "perturbed", "truth", "stream", "report", "kafka")
 #: Milliseconds; a page takes one or two seconds on an idle machine.
 PAGE_MS = 60_000
 WIDTH, HEIGHT = 1600, 900
+#: The height of a page on which the whole way of a file is seen.
+TALL = 2000
 #: Where the button lies, from the lower right corner, that opens the graph's menu; it has no name.
 GRAPH_MENU = (27, 108)
 
@@ -159,6 +165,62 @@ def test_the_report_page_tells_whether_a_program_is_good(published: DevSession, 
         assert asset in shown, asset
     assert page.get_by_text("Files refused: 0").count()
     keep(page, "report")
+
+
+@pytest.fixture(scope="module")
+def flawed(published: DevSession, sample: Path) -> str:
+    """Drop two files of a new program into the archive, one to be warned of and one to be refused, and return it."""
+    for number, spoil in (("00001", displaced), ("00002", ended_early)):
+        made = flawed_copy(next(sample.rglob(FIRST[0])), FLAWED, number, spoil)
+        part = published.archive / f"{made.name}.part"
+        part.write_bytes(made.content)
+        part.rename(published.archive / made.name)
+    until("the new program to be published", lambda: {row["program"] for row in published.publications()} >= {FLAWED})
+    until("its runs to end", lambda: published.unsettled_runs() == 0)
+    return FLAWED
+
+
+def test_a_failed_check_says_why_and_leads_to_its_report(published: DevSession, flawed: str, page: Any) -> None:
+    _open(page, f"{published.url}/assets/catalog/products?view=checks&checkDetail=files_keep_sky")
+    page.get_by_text("Latest execution").wait_for()
+    page.get_by_text("Evaluation result").wait_for()
+    shown = page.locator("body").inner_text()
+    for said in ("Failed", "1 of 1 values break it", f"jw{flawed}", "footprint_wcs"):
+        assert said in shown, said
+    keep(page, "failed-check")
+    target = page.locator(f"a[href^='{published.report_url}/reports/']").first.get_attribute("href")
+    _open(page, target)
+    report = page.locator("body").inner_text()
+    for said in (f"program {flawed}", "! warning", "footprint_wcs", "All stages of program"):
+        assert said in report, said
+    keep(page, "failed-report")
+    page.get_by_text(f"All stages of program {flawed}").click()
+    page.get_by_text("Files refused: 1").wait_for()
+    assert "before it starts" in page.locator("body").inner_text()
+
+
+def test_a_perturbed_dataset_leads_back_to_the_archive(published: DevSession, page: Any) -> None:
+    """In the graph of assets, and file by file."""
+    _open(page, f"{published.url}/assets/perturbed/nominal_l2?view=lineage&lineageScope=upstream&lineageDepth=5")
+    for name in ("observations", "fits_files", "nominal_l2"):
+        page.get_by_text(name, exact=True).first.wait_for()
+    until("the state of each asset", lambda: page.get_by_text("Loading").count() == 0)
+    keep(page, "lineage")
+    [delivered] = published.delivered(FIRST[0], "nominal_l2")
+    page.set_viewport_size({"width": WIDTH, "height": TALL})
+    _open(page, f"{published.report_url}/lineage/{delivered['out_sha256']}")
+    shown = page.locator("body").inner_text()
+    for step in ("perturbed/nominal_l2", "catalog/products", "raw/fits_files", "mast/products", "mast/observations"):
+        assert step in shown, step
+    keep(page, "lineage-file")
+
+
+def test_the_page_over_all_programs_puts_the_worst_first(published: DevSession, flawed: str, page: Any) -> None:
+    _open(page, published.report_url)
+    rows = page.locator("table").last.locator("tbody tr")
+    assert flawed in rows.first.inner_text()
+    assert rows.count() >= 3
+    keep(page, "programs")
 
 
 GOOD = "version: 1\ndescription: A quiet day.\nseed: 3\neffects:\n  - read_noise: {severity: 1}\n"
