@@ -58,6 +58,7 @@ bench: $(READY) ## Print time and memory of every stage
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.queries
 	$(BIN)/python -m benchmarks.reports
+	$(BIN)/python -m benchmarks.orchestration
 	$(BIN)/python -m benchmarks.headers
 	$(BIN)/python -m benchmarks.perturb
 	$(BIN)/python -m benchmarks.stream_plan
