@@ -1,174 +1,38 @@
-"""The services of the compose file as processes, from the same configuration, and a program taken through them.
-
-PostgreSQL, Apache Kafka, an S3-compatible store, two gRPC code servers, web server and daemon: each is told by the
-environment where the others are, as in ``docker/docker-compose.yml``. What cannot be started here is the images.
-"""
+"""A deployment of the shipped configuration, and programs taken through it: by its sensors, by a backfill of the UI."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-import signal
 import socket
-import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import httpx
 import pytest
-import servers
 import yaml
-from dev_session import CHECKOUT, clean_environment, command, until
+from astropy.io import fits
+from deployment import Deployment, deployed
+from dev_session import until
 
 from hwosim_assets.archive.sample import write_sample
-from hwosim_assets.archive.server import LocalArchive
 
-pytestmark = pytest.mark.integration
+# A backfill of twenty programs takes minutes, and a deployment half a minute to come up and go.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3000)]
 
-BUCKET = "hwosim"
 RUNS = "{ runsOrError { ... on Runs { results { jobName status tags { key value } } } } }"
-
-
-@contextmanager
-def object_store() -> Iterator[str]:
-    """Run moto's S3 server; yield its address. Each process reaches it over HTTP, as it would reach another."""
-    moto = pytest.importorskip("moto.server", reason="no moto (uv sync)")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
-
-
-class Deployment:
-    """The processes of a deployment and what they are told."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.folder, self.environment = folder, environment
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    def run(self, name: str, *words: str) -> str:
-        """Run a command of the deployment to its end."""
-        done = subprocess.run(
-            [command(name), *words], env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-        return done.stdout
-
-    def start(self, role: str, *words: str) -> None:
-        """Start a service."""
-        with (self.folder / f"{role}.log").open("ab") as log:
-            self.processes[role] = subprocess.Popen(
-                [command(words[0]), *words[1:]], env=self.environment, cwd=self.folder, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
-
-    def stop(self, role: str) -> None:
-        """End a service, as its container would be ended."""
-        process = self.processes.pop(role)
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def alive(self) -> None:
-        """Fail with its log where a service has left."""
-        for role, process in self.processes.items():
-            said = (self.folder / f"{role}.log").read_text(errors="replace")[-3000:]
-            assert process.poll() is None, f"{role} left:\n{said}"
-
-    def ask(self, query: str) -> Any:
-        """Ask the web server what the UI asks."""
-        self.alive()
-        url = f"http://127.0.0.1:{self.environment['UI_PORT']}/graphql"
-        try:
-            reply = httpx.post(url, json={"query": query}, timeout=60, trust_env=False)
-        except httpx.TransportError:
-            return None
-        return reply.json().get("data")
-
-    def healthy(self, port: str) -> bool:
-        """Tell what the health check of a code server's container tells."""
-        words = [command("dagster"), "api", "grpc-health-check", "-p", port]
-        return subprocess.run(words, env=self.environment, capture_output=True, timeout=120).returncode == 0
+#: Programs of the backfill; of these, BAD have no file that validates, and TORN have one bad file among good ones.
+PROGRAMS, BAD, TORN = 20, 3, 8
+#: Runs that a pool lets in at once, by `docker/dagster.yaml`; without pools there would be four.
+POOL = 2
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("deployment")
     write_sample(folder / "archive", programs=1)
-    with ExitStack() as stack:
-        database = stack.enter_context(servers.postgres())
-        (folder / "kafka").mkdir()
-        kafka = servers.Kafka(folder / "kafka")
-        stack.enter_context(kafka.started())
-        archive = stack.enter_context(LocalArchive(folder / "archive"))
-        store = stack.enter_context(object_store())
-        _make_bucket(store)
-        assets_port, streaming_port, ui_port = servers.free_ports(3)
-        made = Deployment(
-            folder,
-            clean_environment(
-                folder / "home",
-                POSTGRES_HOST="127.0.0.1",
-                POSTGRES_PORT=str(database.port),
-                POSTGRES_USER="hwosim",
-                POSTGRES_PASSWORD=database.password,
-                POSTGRES_DB=database.create("dagster"),
-                HWOSIM_ASSETS_HOST="127.0.0.1",
-                HWOSIM_ASSETS_PORT=str(assets_port),
-                HWOSIM_STREAMING_HOST="127.0.0.1",
-                HWOSIM_STREAMING_PORT=str(streaming_port),
-                UI_PORT=str(ui_port),
-                HWOSIM_CATALOG_URI=database.uri(database.create("tables")),
-                HWOSIM_LAKE_URI=f"s3://{BUCKET}/lake",
-                HWOSIM_ARCHIVE_URL=archive.url,
-                HWOSIM_AUTOMATED_SCENARIOS="clean",
-                HWOSIM_KAFKA_BOOTSTRAP_SERVERS=kafka.servers,
-                HWOSIM_TOPIC_PARTITIONS="1",
-                AWS_ACCESS_KEY_ID="not-a-name",
-                AWS_SECRET_ACCESS_KEY=secrets.token_hex(8),
-                AWS_REGION="us-east-1",
-                AWS_ENDPOINT_URL=store,
-                AWS_ALLOW_HTTP="true",
-            ),
-        )
-        shutil.copyfile(CHECKOUT / "docker" / "dagster.yaml", Path(made.environment["DAGSTER_HOME"]) / "dagster.yaml")
-        try:
-            _bring_up(made)
-            yield made
-        finally:
-            for role in reversed(list(made.processes)):
-                made.stop(role)
-
-
-def _make_bucket(store: str) -> None:
-    with httpx.Client(trust_env=False) as client:
-        assert client.put(f"{store}/{BUCKET}").status_code == 200
-
-
-def _bring_up(made: Deployment) -> None:
-    """Start the services in the order of the compose file, each when what it waits for is healthy."""
-    made.run("dagster", "instance", "migrate")
-    ports = {"assets": made.environment["HWOSIM_ASSETS_PORT"], "streaming": made.environment["HWOSIM_STREAMING_PORT"]}
-    for role, port in ports.items():
-        module = f"hwosim_{role}.definitions"
-        made.start(role, "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", port, "-m", module)
-    for role, port in ports.items():
-        until(f"the code server of {role} to be healthy", lambda port=port: made.healthy(port))  # type: ignore[misc]
-        made.alive()
-    workspace = str(CHECKOUT / "docker" / "workspace.yaml")
-    made.start("webserver", "dagster-webserver", "-h", "127.0.0.1", "-p", made.environment["UI_PORT"], "-w", workspace)
-    made.start("daemon", "dagster-daemon", "run", "-w", workspace)
-    until("the web server to answer", lambda: made.ask("{ version }"))
+    with deployed(folder) as made:
+        yield made
 
 
 def _runs(made: Deployment) -> list[dict[str, Any]]:
@@ -206,6 +70,129 @@ def test_a_program_goes_from_the_archive_to_apache_kafka_by_itself(
     home = Path(deployment.environment["DAGSTER_HOME"])
     assert not list(home.rglob("*.db")), "everything is in PostgreSQL"
     say(f"deployment: one program from archive to Apache Kafka after {time.monotonic() - began:.0f} s")
+
+
+def _without_telescope(path: Path) -> None:
+    """Take from a file what says whose it is: catalogued, it goes to quarantine."""
+    fits.delval(path, "TELESCOP")
+
+
+@pytest.fixture(scope="module")
+def archive(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Fill the archive, and return its bad programs, and those with a bad file."""
+    written = tmp_path_factory.mktemp("programs")
+    write_sample(written, programs=PROGRAMS)
+    folders = sorted(written.glob("jw*"))
+    bad, torn = folders[1 : 1 + BAD], folders[1 + BAD : 1 + BAD + TORN]
+    for folder in bad:
+        for path in folder.glob("*.fits"):
+            _without_telescope(path)
+    for folder in torn:
+        _without_telescope(min(folder.glob("*.fits")))
+    for folder in folders[1:]:
+        folder.rename(deployment.folder / "archive" / folder.name)
+    named = {folder.name[2:] for folder in folders}
+    return {"all": named, "bad": {each.name[2:] for each in bad}, "torn": {each.name[2:] for each in torn}}
+
+
+def test_a_backfill_from_the_ui_stops_the_bad_programs_and_no_other(
+    deployment: Deployment, archive: dict[str, set[str]], say: Callable[[str], None]
+) -> None:
+    for place, sensor in (("hwosim_assets", "refresh_changed_sensor"), ("hwosim_streaming", "publish_new_sensor")):
+        identity = _sensor(deployment, place, sensor)
+        stopped = deployment.ask("mutation($id: String) { stopSensor(id: $id) { __typename } }", id=identity)
+        assert stopped["stopSensor"]["__typename"] == "StopSensorMutationResult", stopped
+    partitions = '{ partitionSetsOrError: assetNodeOrError(assetKey: {path: ["raw", "fits_files"]}) '
+    partitions += "{ ... on AssetNode { partitionKeys } } }"
+    until(
+        "every program to be registered",
+        lambda: archive["all"] <= set(deployment.ask(partitions)["partitionSetsOrError"]["partitionKeys"]),
+    )
+    until("nothing to run", lambda: all(run["status"] in ("SUCCESS", "FAILURE") for run in _runs(deployment)))
+    nodes = deployment.ask("{ assetNodes { assetKey { path } isMaterializable } }")["assetNodes"]
+    scenario = {"perturbed", "truth", "stream"}
+    keys = [
+        node["assetKey"]
+        for node in nodes
+        for group, name in [node["assetKey"]["path"]]
+        if node["isMaterializable"] and group != "report" and (group not in scenario or name == "clean")
+    ]
+    began, held = time.monotonic(), deployment.database_bytes()
+    launched = deployment.ask(
+        """mutation($of: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $of) {
+          __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
+        of={"assetSelection": keys, "partitionNames": sorted(archive["all"]), "title": "all programs"},
+    )["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    ended = until("the backfill", lambda: _ended(deployment, launched["backfillId"]), patience=2400, every=5)
+    seconds = time.monotonic() - began
+    grown = (deployment.database_bytes() - held) / len(ended) / 1000
+    say(f"backfill: {PROGRAMS} programs, {len(keys)} assets: {seconds:.0f} s, {seconds / PROGRAMS:.1f} s per program")
+    say(f"backfill: Dagster's storage grew by {grown:.0f} kB for each of {len(ended)} runs")
+    states = {(run.place, run.program): run.status for run in ended}
+    for place in ("hwosim_assets", "hwosim_streaming"):
+        assert _most_at_once([run for run in ended if run.place == place]) <= POOL, "pools let in so many"
+    failed = {program for (_, program), status in states.items() if status == "FAILURE"}
+    assert failed == archive["bad"]
+    assert {program for place, program in states if place == "hwosim_assets"} == archive["all"]
+    left = yaml.safe_load(deployment.run("hwosim", "programs", "left", "--state", "failed", "--json"))
+    assert {one["program"] for one in left} == archive["bad"]
+    assert all(reason.startswith("check catalog/") for one in left for reason in one["reasons"]), left
+    passed = {
+        program for (place, program), status in states.items() if (place, status) == ("hwosim_streaming", "SUCCESS")
+    }
+    assert passed == archive["all"] - archive["bad"], "what is good goes all the way"
+    rows = yaml.safe_load(
+        deployment.run("hwosim", "sql", "--json", "select program, verified, products from publications")
+    )
+    assert {row["program"] for row in rows if row["verified"]} == archive["all"] - archive["bad"]
+    asked = "select program, count(distinct product_name) as files from quarantine where stage = 'catalog' group by 1"
+    refused = yaml.safe_load(deployment.run("hwosim", "sql", "--json", asked))
+    files = Counter({row["program"]: row["files"] for row in refused})
+    assert set(files) == archive["bad"] | archive["torn"]
+    assert all(files[program] == 1 for program in archive["torn"])
+
+
+def _sensor(made: Deployment, place: str, name: str) -> str:
+    """Return the id of a sensor that would take the programs through before anybody asks."""
+    answer = made.ask(
+        """query($place: String!, $name: String!) { sensorOrError(sensorSelector: {repositoryLocationName: $place,
+             repositoryName: "__repository__", sensorName: $name}) { ... on Sensor { id } } }""",
+        place=place,
+        name=name,
+    )
+    return str(answer["sensorOrError"]["id"])
+
+
+class Run(NamedTuple):
+    """A run of a backfill, with its times (s since 1970)."""
+
+    place: str
+    program: str
+    status: str
+    began: float
+    ended: float
+
+
+def _most_at_once(runs: list[Run]) -> int:
+    """Return how many runs were under way at once, at most."""
+    return max(sum(other.began <= run.began < other.ended for other in runs) for run in runs)
+
+
+def _ended(made: Deployment, backfill: str) -> list[Run]:
+    """Return a backfill's runs once it has ended; nothing before."""
+    answer = made.ask(
+        """query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status
+             runs { status startTime endTime tags { key value } } } } }""",
+        id=backfill,
+    )["partitionBackfillOrError"]
+    if answer["status"] in ("REQUESTED", "CANCELING", "FAILING"):
+        return []
+    tagged = [({tag["key"]: tag["value"] for tag in run["tags"]}, run) for run in answer["runs"]]
+    return [
+        Run(tags["dagster/code_location"], tags["dagster/partition"], run["status"], run["startTime"], run["endTime"])
+        for tags, run in tagged
+    ]
 
 
 def test_a_code_server_that_restarts_is_used_again(deployment: Deployment) -> None:
