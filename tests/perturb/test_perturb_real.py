@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb import Product, apply
 from hwosim_assets.perturb.product import RefusedProductError
 from hwosim_assets.perturb.proof import diff
@@ -79,7 +80,9 @@ def test_real_planes_stay_consistent(real_data: Path) -> None:
     np.testing.assert_allclose(out.plane("ERR").astype(float) ** 2, total, rtol=1e-5)
     lost = np.isnan(out.plane("SCI"))
     assert lost.any()
-    assert (out.plane("DQ")[lost] & 9 == 9).all()
+    flags = out.plane("DQ")[lost]
+    assert (flags & DQ.DO_NOT_USE).all()
+    assert (flags & (DQ.DROPOUT | DQ.DEAD)).all(), "lost on the way, or a dead pixel"
 
 
 @pytest.mark.parametrize(
