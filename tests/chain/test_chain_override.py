@@ -139,7 +139,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     [
         ({"scenario": ROUGH}, "nothing differs from the scenario file"),
         ({"scenario": ROUGH, "seed": 5}, "nothing differs from the scenario file"),
-        ({"scenario": "solar_max", "seed": 1}, "no such scenario"),
+        ({"scenario": "no_such_scenario", "seed": 1}, "no such scenario"),
         ({"scenario": ROUGH, "severity": 6}, "less than or equal to 5"),
     ],
 )
