@@ -105,7 +105,7 @@ def test_products_of_a_program(client: ArchiveClient, root: Path) -> None:
 def test_many_observations_are_asked_in_batches(
     client: ArchiveClient, archive: LocalArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hwosim_assets.archive.client.PRODUCT_BATCH", 2)
+    monkeypatch.setattr(ArchiveClient, "PRODUCT_BATCH", 2)
     asked: list[str] = []
     send = Transport.request
 

@@ -21,6 +21,8 @@ def test_it_serves_until_it_is_interrupted(root: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Started behind a shell's "&", these tests pass an ignored SIGINT on: the server would never end.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout
         url = process.stdout.readline().strip()
