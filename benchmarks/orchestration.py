@@ -69,6 +69,21 @@ def _tick(definitions: Any, instance: Any, name: str, resources: dict[str, Any],
         return sensor(context)
 
 
+def _until_idle(definitions: Any, instance: Any, name: str, resources: dict[str, Any]) -> tuple[float, float, int]:
+    """Tick until nothing is asked for, each run taken as succeeded; return the longest tick, an idle one, and runs."""
+    import dagster as dg
+
+    longest, runs, cursor = 0.0, 0, None
+    while True:
+        seconds, result = _timed(partial(_tick, definitions, instance, name, resources, cursor))
+        longest, cursor = max(longest, seconds), result.cursor
+        for request in result.run_requests or []:
+            runs += 1
+            instance.add_run(dg.DagsterRun(job_name="it", status=dg.DagsterRunStatus.SUCCESS, tags=request.tags))
+        if not result.run_requests:
+            return longest, _timed(partial(_tick, definitions, instance, name, resources, cursor))[0], runs
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,9 +137,9 @@ def _ticks(home: Path, count: int) -> None:
             (first, "reconcile_inputs_sensor"),
             (second, "publish_new_sensor"),
         ):
-            cold, result = _timed(partial(_tick, definitions, instance, name, resources, None))
-            idle, _ = _timed(partial(_tick, definitions, instance, name, resources, result.cursor))
-            print(f"{name:45} {idle:8.2f} s   (at most {TARGETS['tick']:g}; its first tick {cold:.2f})")
+            longest, idle, runs = _until_idle(definitions, instance, name, resources)
+            more = f"its longest {longest:.2f}, while it asked for {runs} runs"
+            print(f"{name:45} {idle:8.2f} s   (at most {TARGETS['tick']:g}; {more})")
         ours = dg.AssetSelection.assets(*graph.upstream)  # what follow_changes_sensor targets
         evaluate = partial(dg.evaluate_automation_conditions, first, instance, ours)
         cold, seen = _timed(evaluate)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # dagster names this type nowhere else
 
 __all__ = ["publish_sensor"]
 
-#: A tick has 60 s before Dagster gives it up; each materialization costs three reads.
-EVENTS_PER_TICK = 200
+#: Of a scenario. Each costs three reads and a run: a tick over 200 of each of three scenarios took 2.9 s.
+EVENTS_PER_TICK = 50
 DATA_VERSION_TAG = "dagster/data_version"
 
 
