@@ -32,6 +32,11 @@ KINDS = (
     "jw00793001001_01101_00001_nis_uncal.fits",
     "jw01185002001_01101_00001-seg006_nrca3_rateints_I01226.fits",
 )
+#: Inputs that are only valid by a card: their ASDF extension holds a number where the schema wants a string (made by
+#: an early simulator), which a reader meets when ``header_loss`` takes the card that stands before it.
+INVALID_BEHIND_A_CARD = {
+    "jw42424001001_01101_00001_nrca5_uncal_dispersed_GRISMR_crossing_F356W_rate.fits.gz": "'PATTSIZE'",
+}
 EFFECTS = [spec.name for spec in effect_specs() if not spec.breaks_format]
 
 
@@ -66,7 +71,9 @@ def worse(product: Product, scenario: Scenario | str, severity: float | None, fo
     after.write_bytes(apply(product, scenario, severity=severity)[0].payload)
     found = list((complaints(after) - known).elements())
     if opens:
-        found += [said for said in (trouble(after),) if said]
+        known_behind = INVALID_BEHIND_A_CARD.get(product.name)
+        said = trouble(after)
+        found += [said] if said and (known_behind is None or known_behind not in said) else []
     after.unlink()
     return [f"{product.name}: {said}" for said in found]
 
