@@ -99,8 +99,8 @@ def test_the_partitions_page_lists_the_programs(published: DevSession, page: Any
     programs = published.graphql(asked)["assetNodes"][0]["partitionKeys"]
     assert PROGRAM in programs
     for program in programs:
-        assert page.get_by_text(program, exact=True).count(), program
-    assert page.get_by_text(FIRST[0]).count(), "the rows of the program"
+        page.get_by_text(program, exact=True).first.wait_for()
+    page.get_by_text(FIRST[0]).first.wait_for()
     keep(page, "partitions")
 
 
