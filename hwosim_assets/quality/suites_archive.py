@@ -33,6 +33,22 @@ from hwosim_assets.quality.sources import CAOM, JWST_NAMES, MAST_FIELDS, MAST_RI
 
 __all__ = ["MAST_OBSERVATIONS", "MAST_PRODUCTS", "RAW_FITS_FILES"]
 
+# What MAST says of an observation it says of its products too.
+_CALIB_LEVEL_KNOWN = Rule(
+    "calib_level_known",
+    "warning",
+    "The calibration level is one of CAOM's.",
+    in_set(CAOM_LEVELS, "calib_level"),
+    source=CAOM,
+)
+_DATA_RIGHTS_KNOWN = Rule(
+    "data_rights_known",
+    "warning",
+    "The data rights are ones MAST uses.",
+    matches(RIGHTS, "dataRights"),
+    source=MAST_RIGHTS,
+)
+
 MAST_OBSERVATIONS = Suite(
     "mast_observations",
     identify=("obs_id",),
@@ -89,20 +105,8 @@ MAST_OBSERVATIONS = Suite(
             (*ordered("em_min", "em_max"), *between(*WAVELENGTH_NM, "em_min", "em_max")),
             source=MAST_FIELDS,
         ),
-        Rule(
-            "calib_level_known",
-            "warning",
-            "The calibration level is one of CAOM's.",
-            in_set(CAOM_LEVELS, "calib_level"),
-            source=CAOM,
-        ),
-        Rule(
-            "data_rights_known",
-            "warning",
-            "The data rights are ones MAST uses.",
-            matches(RIGHTS, "dataRights"),
-            source=MAST_RIGHTS,
-        ),
+        _CALIB_LEVEL_KNOWN,
+        _DATA_RIGHTS_KNOWN,
         Rule(
             "collection_is_jwst",
             "info",
@@ -231,20 +235,8 @@ MAST_PRODUCTS = Suite(
             at_least(1, "size"),
             source=MAST_FIELDS,
         ),
-        Rule(
-            "calib_level_known",
-            "warning",
-            "The calibration level is one of CAOM's.",
-            in_set(CAOM_LEVELS, "calib_level"),
-            source=CAOM,
-        ),
-        Rule(
-            "data_rights_known",
-            "warning",
-            "The data rights are ones MAST uses.",
-            matches(RIGHTS, "dataRights"),
-            source=MAST_RIGHTS,
-        ),
+        _CALIB_LEVEL_KNOWN,
+        _DATA_RIGHTS_KNOWN,
         Rule(
             "uri_names_file",
             "warning",
