@@ -11,6 +11,7 @@ effects build on, and the stated one, which ERR and VAR planes will say, and whi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -331,8 +332,18 @@ class Block:
 
     def chunks(self) -> Iterator[Block]:
         """Yield the chunks of this block as blocks whose arrays are views of this one's."""
-        for start in range(0, self.size, CHUNK):
-            yield self.part(slice(start, start + CHUNK))
+        for start, stop in itertools.pairwise([0, *self._cuts(), self.size]):
+            yield self.part(slice(start, stop))
+
+    def _cuts(self) -> Iterator[int]:
+        """Yield where chunks of this block part: where those of the frame do, unless little were cut off.
+
+        A small chunk costs as many calls as a large one, and random words come in runs that begin with the frame's
+        chunks.
+        """
+        for cut in range(-self.start % CHUNK, self.size, CHUNK):
+            if cut >= CHUNK // 2 and self.size - cut >= CHUNK // 2:
+                yield cut
 
     def part(self, part: slice) -> Block:
         """Return a run of the pixels as a block whose arrays are views of this one's."""

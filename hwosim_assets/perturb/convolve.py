@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["convolve_signal", "rows_reached"]
 
 #: Pixels that are worked on at once, so that they stay in the cache.
-_BAND = 32768
+_BAND = 65536
 #: Weights below this are not missed where they fall on an invalid pixel, and squared ones change no variance: single
 #: precision does not see them.
 _LEAST, _LEAST_SQUARED = 2.0**-22, 1e-10
 #: Up to so many weights, what invalid pixels take away is looked up for their neighbours only.
 _FEW = 25
+#: Up to so many weights, what their patterns of invalid pixels leave of them stands in a table.
+_TABLED = 12
 
 
 class _Pass(NamedTuple):
@@ -34,23 +37,28 @@ class _Pass(NamedTuple):
 
     Attributes
     ----------
-    taps : list of (weight, list of (dy, dx))
+    taps : tuple of (weight, tuple of (dy, dx))
         Weights in a fixed order, each with the shifts that have it.
     y, x : int
         How many rows and columns away it reaches.
     """
 
-    taps: list[tuple[float, list[tuple[int, int]]]]
+    taps: tuple[tuple[float, tuple[tuple[int, int], ...]], ...]
     y: int
     x: int
 
+    @property
+    def shifts(self) -> list[tuple[int, int]]:
+        """All shifts in their order."""
+        return [shift for _, shifts in self.taps for shift in shifts]
+
     def squared(self) -> _Pass:
         """Return the pass with squared weights."""
-        return self._replace(taps=[(w * w, shifts) for w, shifts in self.taps if w * w > _LEAST_SQUARED])
+        return self._replace(taps=tuple((w * w, shifts) for w, shifts in self.taps if w * w > _LEAST_SQUARED))
 
     def seen(self) -> _Pass:
         """Return the pass without weights that are not missed."""
-        return self._replace(taps=[(w, shifts) for w, shifts in self.taps if abs(w) > _LEAST])
+        return self._replace(taps=tuple((w, shifts) for w, shifts in self.taps if abs(w) > _LEAST))
 
 
 def convolve_signal(
@@ -146,33 +154,72 @@ def _lacking(
     """
     y, x = (sum(getattr(one, axis) for one in passes) for axis in ("y", "x"))
     rows, columns = bad.shape[0] - 2 * y, bad.shape[1] - 2 * x
-    if sum(len(shifts) for one in passes for _, shifts in one.taps) > _FEW:
+    if sum(len(one.shifts) for one in passes) > _FEW:
         near, valid = np.arange(rows * columns), (~bad).astype(np.float32)
         weight, share = (_applied(valid, steps).reshape(-1) for steps in (passes, squares))
     else:
-        spread = bad
-        for one in passes:
-            shifted = [_moved(spread, one, dy, dx) for _, shifts in one.taps for dy, dx in shifts]
-            spread = np.logical_or.reduce(shifted)
-        near = np.flatnonzero(spread)
+        first, *others = passes
+        lacks = _lacks(bad, first)
+        spread = lacks
+        for one in others:
+            spread = reduce(np.bitwise_or, [_moved(spread, one, dy, dx) for dy, dx in one.shifts])
+        near = (spread.reshape(-1) != 0).nonzero()[0]
         line, column = np.divmod(near, columns)
-        places, valid = (line + y) * bad.shape[1] + column + x, (~bad).reshape(-1).astype(np.float32)
-        weight, share = (_gathered(valid, places, bad.shape[1], steps) for steps in (passes, squares))
+        places = line * lacks.shape[1] + column + (lacks.shape[1] - columns) // 2
+        weight, share = (_left(lacks, places, first, steps) for steps in (passes, squares))
     empty = weight == 0
     weight[empty] = share[empty] = 1
     return near, weight, share
 
 
-def _gathered(
-    valid: NDArray[np.float32], places: NDArray[np.intp], width: int, passes: Sequence[_Pass]
-) -> NDArray[np.float32]:
-    """Return the sums of the weights that meet valid pixels, for some places."""
-    if not passes:
-        return valid.take(places)
+def _lacks(bad: NDArray[np.bool_], one: _Pass) -> NDArray[Any]:
+    """Return as one bit for each shift of a pass, in order, which of them meet invalid pixels."""
+    kind = np.uint8 if len(one.shifts) <= 8 else np.uint16 if len(one.shifts) <= 16 else np.uint32
+    bits = bad.view(np.uint8).astype(kind, copy=False)
+    found: NDArray[Any] | None = None
+    for place, (dy, dx) in enumerate(one.shifts):
+        bit = _moved(bits, one, dy, dx) << kind(place)
+        found = bit if found is None else np.bitwise_or(found, bit, out=found)
+    if found is None:
+        raise ValueError("a kernel has a weight")
+    return found
+
+
+def _left(lacks: NDArray[Any], places: NDArray[np.intp], seen: _Pass, passes: Sequence[_Pass]) -> NDArray[np.float32]:
+    """Return the sums of the weights of passes that meet valid pixels, for some places.
+
+    ``lacks`` is :func:`_lacks` of ``seen``, the first pass, of whose shifts that of ``passes`` has the same or fewer.
+    """
+    first, *others = passes
+    table = _table(seen, first) if len(seen.shifts) <= _TABLED else None
+
+    def looked_up(where: NDArray[np.intp]) -> NDArray[np.float32]:
+        patterns = lacks.reshape(-1).take(where)
+        return _summed(patterns, seen, first) if table is None else table.take(patterns)
+
+    if not others:
+        return looked_up(places)
     total = np.zeros(places.size, np.float32)
-    for weight, shifts in passes[-1].taps:
-        for dy, dx in shifts:
-            total += np.float32(weight) * _gathered(valid, places - (dy * width + dx), width, passes[:-1])
+    (last,) = others
+    for weight, shifts in last.taps:
+        for _, dx in shifts:
+            total += np.float32(weight) * looked_up(places - dx)
+    return total
+
+
+@lru_cache(maxsize=32)
+def _table(seen: _Pass, one: _Pass) -> NDArray[np.float32]:
+    """Return :func:`_summed` of all patterns."""
+    return _summed(np.arange(1 << len(seen.shifts), dtype=np.uint32), seen, one)
+
+
+def _summed(patterns: NDArray[Any], seen: _Pass, one: _Pass) -> NDArray[np.float32]:
+    """Return the sums of the weights of a pass that patterns of invalid pixels, as bits of ``seen``, leave."""
+    weights = {shift: weight for weight, shifts in one.taps for shift in shifts}
+    total = np.zeros(patterns.shape, np.float32)
+    for place, shift in enumerate(seen.shifts):
+        if shift in weights:
+            total += np.float32(weights[shift]) * ((patterns >> patterns.dtype.type(place)) & 1 == 0)
     return total
 
 
@@ -194,9 +241,9 @@ def _pass(kernel: NDArray[np.float64]) -> _Pass:
     groups: dict[float, list[tuple[int, int]]] = {}
     for y, x in zip(*np.nonzero(kernel), strict=True):
         groups.setdefault(float(kernel[y, x]), []).append((int(y) - height // 2, int(x) - width // 2))
-    shifts = [shift for places in groups.values() for shift in places]
-    reach = (max((abs(shift[axis]) for shift in shifts), default=0) for axis in (0, 1))
-    return _Pass(list(groups.items()), *reach)
+    taps = tuple((weight, tuple(shifts)) for weight, shifts in groups.items())
+    reach = (max((abs(shift[axis]) for _, shifts in taps for shift in shifts), default=0) for axis in (0, 1))
+    return _Pass(taps, *reach)
 
 
 def _moved(values: NDArray[Any], one: _Pass, dy: int, dx: int) -> NDArray[Any]:

@@ -9,6 +9,7 @@ engine itself (``perturb.run``).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwosim_assets.perturb.parameters import Parameter, Value
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.product import Product
 
 __all__ = ["Earlier", "Effect", "NotApplicableError", "Task"]
+
+
+#: Streams are asked for in every chunk, and made once.
+_stream = lru_cache(maxsize=256)(Stream)
 
 
 class NotApplicableError(Exception):
@@ -80,7 +85,7 @@ class Task:
 
     def stream_of(self, owner: str, name: str) -> Stream:
         """Return a random stream that belongs to something else than this product: a detector, a target."""
-        return Stream(self.seed, self.planned.effect, self.planned.label, owner, name)
+        return _stream(self.seed, self.planned.effect, self.planned.label, owner, name)
 
     def number(self, name: str, block: Block | None = None) -> float:
         """Return a numeric parameter: at the time of the exposure, or of the frame of a block."""
@@ -169,7 +174,7 @@ class Effect:
         return {}
 
     def on_chunk(self, block: Block) -> None:
-        """Change a chunk of at most 32 768 pixels (of all groups of a ramp) in place."""
+        """Change a chunk of about 32 768 pixels, fewer than 65 536 (of all groups of a ramp), in place."""
 
     def on_frame(self, block: Block) -> None:
         """Change a frame in place, for effects that need a pixel's neighbours or know which pixels they change.

@@ -58,6 +58,10 @@ _ENDS = 32
 _FINE_BITS = 12
 _WORD = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
+#: SplitMix64's constants as arrays: of the few words of a chunk, making them anew would take as long as using them.
+_STEP = np.array(_GOLDEN, np.uint64)
+_SHIFTS = np.array(30, np.uint64), np.array(27, np.uint64), np.array(31, np.uint64)
+_FACTORS = np.array(0xBF58476D1CE4E5B9, np.uint64), np.array(0x94D049BB133111EB, np.uint64)
 #: Added to an address: short words, and what makes them finer, are other words than those of 32 bits.
 _SHORT, _FINER = 1 << 63, 1 << 62
 _TABLE_SHA256 = "def806fe89fd1f542cabb16eb35a997dddcf1e583c570f22dee991b31ca478bb"
@@ -117,14 +121,13 @@ class Stream:
         """Return a 64-bit word for each place: the output of SplitMix64, begun at this address, after so many steps."""
         begin = _mix(int(self._key[1]) ^ _mix(plane + 1) ^ _mix(sub + _GOLDEN))
         word = places.astype(np.uint64)
-        word += np.uint64(1)
-        word *= np.uint64(_GOLDEN)
-        word += np.uint64(begin)
-        word ^= word >> np.uint64(30)
-        word *= np.uint64(0xBF58476D1CE4E5B9)
-        word ^= word >> np.uint64(27)
-        word *= np.uint64(0x94D049BB133111EB)
-        word ^= word >> np.uint64(31)
+        word *= _STEP
+        word += np.array((begin + _GOLDEN) & _WORD, np.uint64)
+        word ^= word >> _SHIFTS[0]
+        word *= _FACTORS[0]
+        word ^= word >> _SHIFTS[1]
+        word *= _FACTORS[1]
+        word ^= word >> _SHIFTS[2]
         return word
 
     def _of_tile(self, plane: int, tile: int, offset: int, count: int, sub: int) -> NDArray[np.uint32]:
@@ -168,8 +171,9 @@ class Stream:
         """
         middle, ends = _short_tables()
         words = self._short(plane, start, count, sub)
-        out = middle.take(words)
-        outer = np.flatnonzero(words < _ENDS)
+        # Words cannot miss their table; "wrap" spares the check of each.
+        out = middle.take(words, mode="wrap")
+        outer = (words < _ENDS).nonzero()[0]
         if outer.size:
             fine = self._mixed(plane, outer + start, sub + _FINER) >> np.uint64(64 - _FINE_BITS)
             out[outer] = ends.take((words.take(outer).astype(np.intp) << _FINE_BITS) + fine.astype(np.intp))
@@ -182,7 +186,7 @@ class Stream:
         """
         words = self._short(plane, start, count, sub)
         high, low = divmod(threshold(probability), 1 << 16)
-        found = np.flatnonzero(words <= min(high, 0xFFFF))
+        found = (words <= min(high, 0xFFFF)).nonzero()[0]
         fine = self._mixed(plane, found + start, sub + _FINER) >> np.uint64(48)
         return found[(words.take(found) < high) | (fine < np.uint64(low))]
 
@@ -202,8 +206,8 @@ class Stream:
             return poisson(self.bits(plane, start, count, sub), mean)
         below, guide = _short_distribution(float(mean))
         words = self._short(plane, start, count, sub)
-        counts = guide.take(words)
-        near = np.flatnonzero(counts < 0)
+        counts = guide.take(words, mode="wrap")
+        near = (counts < 0).nonzero()[0]
         if near.size:
             fine = self._mixed(plane, near + start, sub + _FINER) >> np.uint64(32)
             place = (words.take(near).astype(np.float64) * 4294967296.0 + fine + 0.5) / 281474976710656.0

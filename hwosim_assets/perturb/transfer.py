@@ -39,9 +39,9 @@ class Views:
         shape = (measurement.frames, measurement.groups, measurement.pixels)
         self._arrays = {plane.offset: plane.raw(content).reshape(shape) for plane in measurement.planes()}
 
-    def put(self, plane: Plane, frame: int, part: slice, stored: NDArray[Any]) -> None:
-        """Write stored elements (groups, pixels) of a part of a frame."""
-        self._arrays[plane.offset][frame, :, part] = stored
+    def put(self, plane: Plane, frame: int, part: slice, values: NDArray[Any]) -> None:
+        """Write native numbers (groups, pixels) of a part of a frame."""
+        plane.put(values, self._arrays[plane.offset][frame, :, part])
 
     def __getitem__(self, plane: Plane) -> NDArray[Any]:
         """Return the array of a plane."""
@@ -172,10 +172,10 @@ def store(block: Block, views: Views, original: Views) -> None:
     part = slice(block.start, block.start + block.size)
 
     def write(plane: Plane, values: NDArray[Any]) -> None:
-        stored = plane.encode(_as_stored(values, plane))
-        if block.inert is not None:
-            stored[:, block.inert] = original[plane][block.frame, :, part][:, block.inert]
-        views.put(plane, block.frame, part, stored)
+        kept = None if block.inert is None else original[plane][block.frame, :, part][:, block.inert]
+        views.put(plane, block.frame, part, _as_stored(values, plane))
+        if kept is not None:
+            views[plane][block.frame, :, part][:, block.inert] = kept
 
     write(measurement.sci, block.sci)
     if block.dirty & {"variance", "invalid"}:
@@ -200,8 +200,11 @@ def _update_err(block: Block) -> None:
         np.maximum(square, 0.0, out=square)
         np.sqrt(square, out=block.err, where=square >= 0)
     if block.budget.sums:
-        root = np.sqrt(_total(block.claimed))
-        np.copyto(block.err, root, where=np.isfinite(root))
+        root = _total(block.claimed)
+        np.sqrt(root, out=root)
+        lacking = (~np.isfinite(root)).reshape(-1).nonzero()[0]
+        root.reshape(-1)[lacking] = block.err.reshape(-1)[lacking]
+        np.copyto(block.err, root)
 
 
 def _as_stored(values: NDArray[Any], plane: Plane) -> NDArray[Any]:

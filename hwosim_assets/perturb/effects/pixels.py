@@ -241,10 +241,10 @@ class HotPixels(Effect):
         columns = block.measurement.frame[1]
         rows = block.size // columns
         y, x = np.divmod(places, columns)
-        first = block.sci[0] if block.measurement.ramp else np.zeros_like(block.sci[0])
+        first = block.sci[0, places] if block.measurement.ramp else 0.0
         part = (1.0 - _OPEN_SHARE) / 4.0
         for group in range(1 if block.measurement.ramp else 0, block.groups):
-            light = np.nan_to_num(block.sci[group, places] - first[places], nan=0.0, posinf=0.0, neginf=0.0) * part
+            light = np.nan_to_num(block.sci[group, places] - first, nan=0.0, posinf=0.0, neginf=0.0) * part
             shot = block.true["poisson"][group, places] * (part * part)
             for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
                 inside = (y + dy >= 0) & (y + dy < rows) & (x + dx >= 0) & (x + dx < columns)
