@@ -70,6 +70,8 @@ def _is_fit(instance: dg.DagsterInstance, made: _Made) -> bool | None:
     """
     key = perturbed_key(made.scenario)
     kinds = (DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION)
+    # Before its events: a run that ends between the two looks has then told all, or is looked at again.
+    run = instance.get_run_by_id(made.run_id)
     planned, judged = 0, 0
     for record in instance.get_records_for_run(made.run_id, of_type=set(kinds)).records:
         event = record.event_log_entry.get_dagster_event()
@@ -83,7 +85,6 @@ def _is_fit(instance: dg.DagsterInstance, made: _Made) -> bool | None:
                 return False
     if judged >= planned:
         return True
-    run = instance.get_run_by_id(made.run_id)
     return None if run is not None and not run.is_finished else False
 
 

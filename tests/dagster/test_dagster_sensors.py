@@ -239,6 +239,36 @@ def test_what_is_being_judged_is_published_once_it_is(instance: dg.DagsterInstan
     assert ticker.tick() == []
 
 
+def test_a_run_that_ends_while_the_sensor_looks_is_published_all_the_same(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its events were read before its last check was written; its state, if read afterwards, says that it ended."""
+    register_programs(instance, ["01345"])
+    ticker = Ticker(instance, "publish_new_sensor")
+    read_events, read_run = instance.get_records_for_run, instance.get_run_by_id
+    meanwhile: list[dg.RunRequest] = []
+
+    def ends_meanwhile() -> bool:
+        seen: list[str] = []
+
+        def events(run_id: str, *more: Any, **named: Any) -> Any:
+            seen.append(run_id)
+            return read_events(run_id, *more, **named)
+
+        def run(run_id: str) -> dg.DagsterRun | None:
+            found = read_run(run_id)
+            return found.with_status(dg.DagsterRunStatus.SUCCESS) if found and run_id in seen else found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(instance, "get_records_for_run", events)
+            patched.setattr(instance, "get_run_by_id", run)
+            meanwhile.extend(ticker.tick())
+        return True
+
+    _run_with_check(instance, "v1", ends_meanwhile)
+    assert len(meanwhile + ticker.tick()) == 1
+
+
 def test_a_failed_publication_is_tried_again(instance: dg.DagsterInstance) -> None:
     ticker = Ticker(instance, "publish_new_sensor")
     _materialized(instance, "clean", "01345", "v1")
