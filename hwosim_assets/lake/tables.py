@@ -372,7 +372,7 @@ class Tables:
         """
         from pyiceberg.exceptions import CommitFailedException
 
-        from hwosim_assets.lake.upkeep import expire
+        from hwosim_assets.lake.upkeep import expire, expired_by_another
 
         def once() -> Expired:
             try:
@@ -380,10 +380,9 @@ class Tables:
             except CommitFailedException as error:
                 raise BehindError from error
             except ValueError as error:
-                # PyIceberg's words where another process expired the same snapshots meanwhile
-                if "does not exist" not in str(error):
-                    raise
-                raise BehindError from error
+                if expired_by_another(error):
+                    raise BehindError from error
+                raise
 
         return self._beside_others(name, once)
 

@@ -56,7 +56,7 @@ def tend(table: Table) -> None:
     Both hourly at most, but files that crowd a table are merged at once. A commit that another writer overtakes is
     given up: the other one tends the table.
     """
-    from pyiceberg.exceptions import CommitFailedException
+    from pyiceberg.exceptions import CommitFailedException, ValidationException
 
     snapshots = sorted(table.metadata.snapshots, key=lambda snapshot: snapshot.timestamp_ms)
     if len(snapshots) < 2 * KEEP_SNAPSHOTS:
@@ -70,10 +70,22 @@ def tend(table: Table) -> None:
                 transaction.set_properties({SWEPT: str(time.time())})
         if due or _crowded(table):
             compact(table, SMALL_FILES if due else FEW_FILES)
-    except (CommitFailedException, FileNotFoundError):
+    except (CommitFailedException, ValidationException, FileNotFoundError):
         return
+    except ValueError as error:
+        if expired_by_another(error):
+            return
+        raise
     if due:
         sweep(table)
+
+
+def expired_by_another(error: ValueError) -> bool:
+    """Say whether this is PyIceberg's error where another writer expired the same snapshots meanwhile.
+
+    Its expiry states no requirement to the catalog, so that this is no failed commit.
+    """
+    return "does not exist" in str(error)
 
 
 def _crowded(table: Table) -> bool:

@@ -175,6 +175,23 @@ def test_old_snapshots_and_their_files_go(tables: Tables, monkeypatch: pytest.Mo
     assert tables.scan(SPEC, scope("02282")).num_rows == 1
 
 
+def test_two_writers_may_tend_a_table_at_once(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one finds the snapshots gone that it was about to expire: its rows are committed all the same."""
+    monkeypatch.setattr(upkeep, "KEEP_SNAPSHOTS", 2)
+    tables.replace(SPEC, scope(), things(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(upkeep, "tend", lambda table: None)
+        for number in range(4):
+            tables.replace(SPEC, scope(), things(number + 1))
+    first, second = tables._load(SPEC), tables._load(SPEC)
+    assert first is not None
+    assert second is not None
+    upkeep.tend(first)
+    assert len(first.metadata.snapshots) < len(second.metadata.snapshots), "the first one expired some"
+    upkeep.tend(second)
+    assert tables.scan(SPEC, scope()).num_rows == 4
+
+
 def test_young_files_are_not_swept(tables: Tables) -> None:
     tables.replace(SPEC, scope(), things(1))
     table = tables._load(SPEC)
