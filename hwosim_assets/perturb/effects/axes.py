@@ -35,8 +35,8 @@ __all__ = [
     "detector_normal",
     "detector_stream",
     "detector_xy",
+    "exposure_shares",
     "frame_bits",
-    "frame_times",
     "noise_level",
     "on_detector",
     "wavelengths",
@@ -178,8 +178,8 @@ def wavelengths(product: Product, measurement: Measurement) -> Floats:
     raise NotApplicableError("the product tells no wavelengths: no column, no WAVELENGTH plane, no third axis")
 
 
-def frame_times(product: Product, measurement: Measurement) -> Floats:
-    """Return the mid time of each frame as a share of the exposure (0 start, 1 end).
+def exposure_shares(product: Product, measurement: Measurement) -> Floats:
+    """Return the mid time of each frame as a share of the exposure (0 start, 1 end); its MJD is in ``perturb.times``.
 
     From INT_TIMES where its rows are those of the frames, else evenly. Frames of a cube are wavelengths
     and share one time; so is the one frame of an image; a spectrum in an HDU of its own has the time of its

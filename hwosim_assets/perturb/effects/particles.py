@@ -16,7 +16,7 @@ import numpy as np
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.axes import frame_times, on_detector
+from hwosim_assets.perturb.effects.axes import exposure_shares, on_detector
 from hwosim_assets.perturb.exact import exp, log, power
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
@@ -386,7 +386,7 @@ class SolarParticleEvent(_Particles):
     """A storm that rises and decays; an honest header calls the engineering data suspect."""
 
     def _flux(self, measurement: Measurement, frame: int) -> float:
-        since = float(frame_times(self.task.product, measurement)[frame]) - self.task.number("onset")
+        since = float(exposure_shares(self.task.product, measurement)[frame]) - self.task.number("onset")
         if since <= 0:
             return 0.0
         ratio = since / self.task.number("tau")

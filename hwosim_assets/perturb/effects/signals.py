@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.axes import frame_times, noise_level, wavelengths
+from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level, wavelengths
 from hwosim_assets.perturb.effects.calibration import lose_light
 from hwosim_assets.perturb.effects.shapes import box, flare_curve, gaussian, limb_darkened, trapezoid
 from hwosim_assets.perturb.parameters import Parameter, rounded
@@ -84,7 +84,7 @@ class _Dip(Effect):
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find what each frame loses; refuse what has no course in time."""
-        times = frame_times(self.task.product, measurement)
+        times = exposure_shares(self.task.product, measurement)
         _require_time(measurement, times, self.task)
         if measurement.ramp and measurement.groups < 2:
             raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
@@ -225,7 +225,7 @@ class Flare(Effect):
             raise NotApplicableError("electrons per science unit are not known")
         if measurement.ramp:
             raise NotApplicableError("in a raw ramp the star's light cannot be told from bias")
-        times = frame_times(self.task.product, measurement)
+        times = exposure_shares(self.task.product, measurement)
         _require_time(measurement, times, self.task)
         numbers = [self.task.number(name) for name in ("peak", "rise", "decay")]
         curve = self.task.number("amplitude") * flare_curve(times, *numbers)

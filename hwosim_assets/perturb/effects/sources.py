@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.axes import frame_times, noise_level
+from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level
 from hwosim_assets.perturb.effects.shapes import stamp
 from hwosim_assets.perturb.effects.signals import add_light
 from hwosim_assets.perturb.parameters import Parameter, rounded
@@ -121,7 +121,7 @@ class PointSource(_Placed):
         y, x = place_of(self.task.stream("place"), measurement.frame)
         flux = _flux(self.task, measurement, budget)
         places, shape = stamp(measurement.frame, y, x, self.task.number("fwhm"))
-        weights = self._weights(frame_times(self.task.product, measurement))
+        weights = self._weights(exposure_shares(self.task.product, measurement))
         found = {"y": y, "x": x, "flux": flux, "weights": [rounded(float(w)) for w in weights[:64]]}
         return [(places, shape * flux * weight) for weight in weights], found
 
@@ -172,7 +172,7 @@ class MovingObject(_Placed):
         y, x = place_of(stream, measurement.frame)
         dy, dx = direction(stream)
         flux = _flux(self.task, measurement, budget)
-        times = frame_times(self.task.product, measurement)
+        times = exposure_shares(self.task.product, measurement)
         span = 1.0 if times.size == 1 or times[0] == times[-1] else float(times[1] - times[0])
         steps = max(1, math.ceil(2 * length * span))
         frames = []
