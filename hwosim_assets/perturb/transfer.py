@@ -39,9 +39,9 @@ class Views:
         shape = (measurement.frames, measurement.groups, measurement.pixels)
         self._arrays = {plane.offset: plane.raw(content).reshape(shape) for plane in measurement.planes()}
 
-    def put(self, plane: Plane, frame: int, part: slice, values: NDArray[Any]) -> None:
-        """Write native numbers (groups, pixels) of a part of a frame."""
-        plane.put(values, self._arrays[plane.offset][frame, :, part])
+    def put(self, plane: Plane, frame: int, part: slice, stored: NDArray[Any]) -> None:
+        """Write stored elements (groups, pixels) of a part of a frame."""
+        self._arrays[plane.offset][frame, :, part] = stored
 
     def __getitem__(self, plane: Plane) -> NDArray[Any]:
         """Return the array of a plane."""
@@ -172,10 +172,10 @@ def store(block: Block, views: Views, original: Views) -> None:
     part = slice(block.start, block.start + block.size)
 
     def write(plane: Plane, values: NDArray[Any]) -> None:
-        kept = None if block.inert is None else original[plane][block.frame, :, part][:, block.inert]
-        views.put(plane, block.frame, part, _as_stored(values, plane))
-        if kept is not None:
-            views[plane][block.frame, :, part][:, block.inert] = kept
+        stored = plane.encode(_as_stored(values, plane))
+        if block.inert is not None:
+            stored[:, block.inert] = original[plane][block.frame, :, part][:, block.inert]
+        views.put(plane, block.frame, part, stored)
 
     write(measurement.sci, block.sci)
     if block.dirty & {"variance", "invalid"}:
