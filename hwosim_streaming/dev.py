@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from hwosim_streaming.dagster_services import DagsterServices
     from hwosim_streaming.news import News
 
-__all__ = ["dev"]
+__all__ = ["dev", "endings_as_interrupt"]
 
 #: What ends a server: Ctrl-C, a service manager, a terminal that was closed.
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -62,7 +61,7 @@ def dev(root: Path | None, port: int) -> None:
 
     settings = Settings()
     _refuse_taken(port)
-    with _endings_as_interrupt(), instance_at(settings.home) as instance, _alone(settings.home):
+    with endings_as_interrupt(), instance_at(settings.home) as instance, _alone(settings.home):
         try:
             with ExitStack() as services:
                 _run(services, instance, settings, root, port)
@@ -76,11 +75,10 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.perturb.scenario import find_scenarios
-    from hwosim_assets.runner import code_locations
+    from hwosim_assets.settings import redacted
     from hwosim_streaming.dagster_services import DagsterServices, settle_lost_runs
     from hwosim_streaming.news import News
-    from hwosim_streaming.operations import operations
-    from hwosim_streaming.report_server import ReportServer
+    from hwosim_streaming.reports_service import report_pages
 
     folder = _archive_folder(root, settings.home)
     served: Folder | None = None
@@ -90,11 +88,9 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
         say(f"archive   {archive.url}  (drop FITS files into {folder})")
         say(f"          for commands in another terminal: export HWOSIM_ARCHIVE_URL={archive.url}")
     else:
-        say(f"archive   {settings.archive_url}")
+        say(f"archive   {redacted(settings.archive_url)}")
     say(f"broker    {services.enter_context(_broker(settings))}")
-    tables, locations, scenarios = Tables.from_settings(settings), code_locations(), settings.automated()
-    how_it_runs = partial(operations, instance, locations, scenarios, tables)
-    reports = services.enter_context(ReportServer.from_settings(settings, operations=how_it_runs))
+    reports = services.enter_context(report_pages(settings, instance))
     say(f"reports   {reports.url}, the live stream at {reports.url}/live")
     for broken in find_scenarios(settings.scenario_folders()).broken:
         say(f"left out  scenario {broken.name}: {broken.reason}")
@@ -110,7 +106,7 @@ def _run(services: ExitStack, instance: dg.DagsterInstance, settings: Settings, 
     for name, trouble in dagster.locations().items():
         say(f"          code location {name} {'did not load: ' + trouble if trouble else 'is loaded'}")
     say(f"ready     open {dagster.url}/asset-groups; Ctrl-C stops everything")
-    _tell(dagster, instance, News(Lake.from_settings(settings), tables, served))
+    _tell(dagster, instance, News(Lake.from_settings(settings), Tables.from_settings(settings), served))
 
 
 def _tell(dagster: DagsterServices, instance: dg.DagsterInstance, news: News) -> None:
@@ -131,7 +127,7 @@ def _tell(dagster: DagsterServices, instance: dg.DagsterInstance, news: News) ->
 
 
 @contextmanager
-def _endings_as_interrupt() -> Iterator[None]:
+def endings_as_interrupt() -> Iterator[None]:
     """Raise KeyboardInterrupt at the first signal that ends a server; the shutdown itself is not interrupted."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -19,6 +19,8 @@ from hwosim_assets.archive.client import ArchiveClient
 from hwosim_assets.archive.download import ByteStream, Facts
 from hwosim_assets.archive.errors import ArchiveUnreachableError
 from hwosim_assets.errors import BadInputError
+from hwosim_assets.lake.place import client_options
+from hwosim_assets.settings import redacted
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -129,7 +131,9 @@ def _opened(mirror: str) -> S3Store:
     bucket = parts.netloc if parts.scheme == "s3" else parts.path.strip("/")
     if parts.scheme not in ("s3", "http", "https") or not bucket or "/" in bucket or parts.username:
         raise BadInputError(
-            "HWOSIM_ARCHIVE_MIRROR", f"cannot be {mirror[:100]!r}", "give s3://stpubdata, or https://host/bucket"
+            "HWOSIM_ARCHIVE_MIRROR",
+            f"cannot be {redacted(mirror)[:100]!r}",
+            "give s3://stpubdata, or https://host/bucket",
         )
     amazon = f"https://s3.{HOME_REGION}.amazonaws.com"
     return S3Store(
@@ -138,7 +142,7 @@ def _opened(mirror: str) -> S3Store:
         region=HOME_REGION,
         skip_signature=True,
         virtual_hosted_style_request=False,
-        client_options={"allow_http": parts.scheme == "http", "connect_timeout": timedelta(seconds=5)},
+        client_options=client_options(plain_http=parts.scheme == "http"),
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=30)},
     )
 

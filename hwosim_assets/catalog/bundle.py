@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from hwosim_assets.errors import HwosimError
 from hwosim_assets.fits.names import safe_file_name
@@ -125,8 +125,10 @@ def curl_script(bundle: Iterable[Entry], archive_url: str) -> str:
     bundle : iterable of Entry
         What to download.
     archive_url : str
-        The archive.
+        The archive; a user and password in it stay here, since the script is handed out.
     """
+    parts = urlsplit(archive_url)
+    archive_url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     lines = [
         "#!/bin/sh",
         "# Downloads JWST products. Run it again to go on where it stopped; MAST_API_TOKEN is used where it is set.",

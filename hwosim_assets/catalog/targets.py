@@ -147,7 +147,8 @@ class Webhook:
         """Post events until the receiver takes them or has refused five times."""
         import httpx
 
-        key = hashlib.sha256("".join(event["id"] for event in events).encode()).hexdigest()
+        # Of the ids in their own order: after a kill the events come in the order of the table.
+        key = hashlib.sha256("".join(sorted(event["id"] for event in events)).encode()).hexdigest()
         headers = {"Content-Type": "application/cloudevents-batch+json", "Idempotency-Key": key}
         name, pause = f"webhook {redacted(self._url)}", PAUSE
         here = urlsplit(self._url).hostname in ("localhost", "127.0.0.1", "::1")  # no proxy leads there

@@ -18,8 +18,9 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
+from hwosim_assets.settings import redacted
 
-__all__ = ["Place", "store_errors"]
+__all__ = ["Place", "client_options", "store_errors"]
 
 #: What S3 takes where nothing names a region.
 DEFAULT_REGION = "us-east-1"
@@ -112,12 +113,7 @@ class Place:
         return S3Store(
             self.bucket,
             prefix=self.prefix or None,
-            client_options={
-                "allow_http": self.endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=5),
-                "read_timeout": timedelta(seconds=60),
-                "timeout": timedelta(hours=1),  # of a whole object, some gigabytes on a slow line
-            },
+            client_options=client_options(plain_http=self.endpoint.startswith("http://")),
             retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
             **options,
         )
@@ -146,6 +142,27 @@ class Place:
         return properties
 
 
+def client_options(*, plain_http: bool) -> Any:
+    """Return how obstore's S3 client waits; its own limit of a whole request, body included, is 30 s.
+
+    Parameters
+    ----------
+    plain_http : bool
+        Whether the endpoint may be spoken to without TLS.
+
+    Returns
+    -------
+    obstore.store.ClientConfig
+        The options.
+    """
+    return {
+        "allow_http": plain_http,
+        "connect_timeout": timedelta(seconds=5),
+        "read_timeout": timedelta(seconds=60),
+        "timeout": timedelta(hours=1),  # of a whole object, some gigabytes on a slow line
+    }
+
+
 def _profile_credentials(place: Place) -> Any:
     """Return the credentials of the AWS profile, for obstore, which itself reads the environment only."""
     from obstore.auth.boto3 import Boto3CredentialProvider
@@ -160,7 +177,7 @@ def _profile_credentials(place: Place) -> Any:
 
 def _bad_uri(uri: str) -> BadInputError:
     return BadInputError(
-        f"lake {uri!r}", "is not a place the lake can lie in", "set HWOSIM_LAKE_URI to file:///folder or s3://bucket"
+        f"lake {redacted(uri)!r}", "is not a place the lake can lie in", "set HWOSIM_LAKE_URI to file:///folder or s3://bucket"
     )
 
 

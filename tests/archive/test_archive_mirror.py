@@ -123,6 +123,13 @@ def test_an_object_replaced_while_it_is_read_is_told(client: ArchiveClient, buck
             b"".join(stream.chunks)
 
 
+def test_a_file_may_come_for_longer_than_half_a_minute(client: ArchiveClient) -> None:
+    """The default of the library under it breaks a whole request off after 30 s, however well it comes."""
+    options = MirroredArchive(client, "s3://stpubdata")._store.client_options
+    assert options is not None
+    assert (options["timeout"], options["read_timeout"]) == ("1h", "1m"), "of a whole file; of a line that stalls"
+
+
 def test_a_mirror_that_is_down_is_told(client: ArchiveClient, state: Path) -> None:
     source = MirroredArchive(client, "http://127.0.0.1:1/stpubdata")
     with pytest.raises(ArchiveUnreachableError, match=r"mirror http://127\.0\.0\.1:1/stpubdata") as caught:

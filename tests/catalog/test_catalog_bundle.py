@@ -116,6 +116,12 @@ def test_the_script_is_safe_with_any_name(tmp_path: Path) -> None:
     assert not (tmp_path / "hacked").exists()
 
 
+def test_the_script_keeps_no_password_of_who_made_it() -> None:
+    script = curl_script([Entry("01093/x.fits", "0" * 64, 1, "k", "mast:x", "PUBLIC", {})], "https://me:s3cr3t@a.b:8/m")
+    assert "s3cr3t" not in script
+    assert " https://a.b:8/m/api/v0.1/Download/file?uri=mast:x" in script.replace("'", "")
+
+
 def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     tables = Tables(f"sqlite:///{tmp_path}/catalog.db", (tmp_path / "tables").as_uri())
     row = {

@@ -273,6 +273,14 @@ def test_a_webhook_that_stumbles_gets_the_same_batch_again(shelf: Shelf, receive
     assert len(receiver.posts) == 4
 
 
+def test_a_batch_has_one_key_in_any_order(receiver: Receiver) -> None:
+    """After a kill the events come in the order of the table, not in that in which they were found."""
+    events = [{"id": name} for name in "cab"]
+    Webhook(receiver.url).send(events)
+    Webhook(receiver.url).send(sorted(events, key=lambda event: event["id"]))
+    assert len({key for key, _ in receiver.posts}) == 1
+
+
 @pytest.mark.parametrize(("answers", "calls"), [([500] * 5, 5), ([403], 1)])
 def test_what_a_webhook_refuses_comes_the_next_time_under_its_id(
     shelf: Shelf, receiver: Receiver, answers: list[int], calls: int

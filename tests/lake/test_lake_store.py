@@ -155,6 +155,12 @@ def test_a_root_that_cannot_be_used_is_refused(uri: str) -> None:
         Lake(uri)
 
 
+def test_a_secret_in_a_wrong_root_is_not_shown() -> None:
+    with pytest.raises(BadInputError, match="HWOSIM_LAKE_URI") as refused:
+        Lake("s3://AKIA:s3cr3t@bucket")
+    assert "s3cr3t" not in str(refused.value)
+
+
 def test_a_foreign_uri_has_no_key(lake: Lake) -> None:
     with pytest.raises(BadInputError, match="does not lie in the lake"):
         lake.key_of("s3://another-bucket/lake/raw/a")
