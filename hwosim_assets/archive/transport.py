@@ -89,7 +89,7 @@ class Transport:
     Raises
     ------
     BadInputError
-        When the URL is not an HTTP URL.
+        When the URL is not an HTTP URL, or a token would cross the network in the clear.
     """
 
     def __init__(
@@ -113,6 +113,12 @@ class Transport:
         self._pace = Pace(per_second if per_second is not None else 0.0 if here else POLITE_RATE)
         headers = {"User-Agent": f"hwosim/{version('hwosim-platform')}"}
         if token:
+            if self.root.scheme == "http" and not here:
+                raise BadInputError(
+                    f"archive {redacted(url)!r}",
+                    "would be sent the token MAST_API_TOKEN in the clear",
+                    "use https:// in HWOSIM_ARCHIVE_URL, or unset MAST_API_TOKEN",
+                )
             headers["Authorization"] = f"token {token}"
         self._http = httpx.Client(
             headers=headers,

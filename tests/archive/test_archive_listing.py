@@ -19,6 +19,7 @@ from hwosim_assets.archive.errors import ArchiveAnswerError
 from hwosim_assets.archive.listing import PRODUCT_LISTS, Listed, Notes, program_products
 from hwosim_assets.archive.products import unique_products
 from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS, product_rows
+from hwosim_assets.errors import BadInputError
 from hwosim_assets.lake.tables import Tables
 
 PROGRAM = "01979"
@@ -224,6 +225,14 @@ def test_files_listed_under_what_was_not_asked_for_are_not_believed(client: Arch
     client._product_batch = lambda obsids: [{"parent_obsid": "4711", "productFilename": "x.fits"}]  # type: ignore[method-assign]
     with pytest.raises(ArchiveAnswerError, match="not asked for"):
         client.product_lists(["1"])
+
+
+def test_the_token_does_not_cross_the_network_in_the_clear() -> None:
+    with pytest.raises(BadInputError, match="https://") as refused:
+        ArchiveClient("http://archive.example.org", token="s3cr3t-token")
+    assert "s3cr3t-token" not in str(refused.value)
+    ArchiveClient("https://archive.example.org", token="s3cr3t-token").close()
+    ArchiveClient("http://archive.example.org").close()
 
 
 def test_the_token_is_never_shown(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
