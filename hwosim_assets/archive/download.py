@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from hwosim_assets.archive.body import raw_bytes
 from hwosim_assets.archive.errors import ArchiveAnswerError, ArchiveError
 from hwosim_assets.archive.transport import SERVE_HINT, Transport, shown
 
@@ -148,7 +149,7 @@ def _continued(
         if response.status_code == 416:
             return
         try:
-            for chunk in transport.paced(response.iter_raw(), response):
+            for chunk in transport.paced(raw_bytes(response), response):
                 position += len(chunk)
                 yield chunk
         except ArchiveError as failure:
