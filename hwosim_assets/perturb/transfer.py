@@ -213,5 +213,8 @@ def _as_stored(values: NDArray[Any], plane: Plane) -> NDArray[Any]:
     if native.kind == "f" or values.dtype.kind != "f":
         return values
     limits = np.iinfo(native)
+    highest = values.dtype.type(limits.max)
+    if int(highest) > limits.max:  # 2^63 - 1 is no floating number, and the one above it would come round
+        highest = np.nextafter(highest, values.dtype.type(0))
     whole = np.rint(np.nan_to_num(values, nan=0.0))
-    return np.asarray(np.clip(whole, limits.min, limits.max).astype(native))
+    return np.asarray(np.clip(whole, limits.min, highest).astype(native))

@@ -50,8 +50,8 @@ _MOST = 0.2
                 "relative change a of a pixel's area for each electron more in a neighbour",
                 severities=(1e-7, 2.87e-7, 6e-7, 1.2e-6, 3e-6),
                 high=1e-4,
-                source="assumption, of the order of what arXiv:2003.05978 gives for an H4RG of Roman; 2.87e-7 was not verified "
-                "against the paper; other levels are a proposal",
+                source="assumption, of the order of what arXiv:2003.05978 gives for an H4RG of Roman; 2.87e-7 was not "
+                "verified against the paper; other levels are a proposal",
             ),
             Parameter(
                 "threshold",
