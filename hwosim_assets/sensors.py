@@ -224,7 +224,7 @@ def _watch_objects(settings: Settings) -> dg.SensorDefinition:
         listed = float(context.cursor or 0)
         outcomes = []
         if settings.watch_queue_url:
-            outcomes.append(watcher.drain(Queue(settings.watch_queue_url)))
+            outcomes.append(watcher.drain(Queue(settings.watch_queue_url), limit=WATCH_LIMIT))
         if not settings.watch_queue_url or time.time() - listed > RECONCILE_SECONDS:
             outcomes.append(watcher.reconcile(limit=WATCH_LIMIT))
             listed = time.time() if outcomes[-1].complete else 0.0

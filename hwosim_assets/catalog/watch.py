@@ -120,8 +120,15 @@ class Watcher:
             self._take([], gone, known, outcome)
             return outcome
 
-    def drain(self, queue: Queue) -> Outcome:
+    def drain(self, queue: Queue, *, limit: int | None = None) -> Outcome:
         """Bring up to date what the messages of a queue name, then delete them.
+
+        Parameters
+        ----------
+        queue : Queue
+            Where the messages lie.
+        limit : int, optional
+            Messages after which the rest is left for the next pass; the last batch of the queue goes beyond it.
 
         Raises
         ------
@@ -132,7 +139,7 @@ class Watcher:
 
         outcome = Outcome()
         with self._alone():
-            while messages := queue.receive():
+            while (limit is None or outcome.messages < limit) and (messages := queue.receive()):
                 keys: set[str] = set()
                 understood: list[Message] = []
                 for message in messages:
@@ -225,7 +232,18 @@ class Watcher:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Wait until no other watcher of this installation works."""
+        """Wait until no other watcher of this installation works.
+
+        Raises
+        ------
+        BackendAbsentError
+            If the watched folder is not there: not mounted, say. Its objects would all seem deleted.
+        """
+        folder = self.lake.place.folder
+        if folder is not None and not folder.is_dir():
+            raise BackendAbsentError(
+                f"watched place {self.lake.uri}", "is not there", "mount it, or mend HWOSIM_WATCH_URI"
+            )
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "watch.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

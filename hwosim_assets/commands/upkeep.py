@@ -11,8 +11,6 @@ from hwosim_assets.console import json_option, print_json, print_table, progress
 from hwosim_assets.errors import BadInputError, HwosimError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from hwosim_assets.lake.store import Lake, Stored
     from hwosim_assets.lake.tables import Tables
 
@@ -66,7 +64,7 @@ def reconcile(remove: bool, as_json: bool) -> None:
     from hwosim_assets.settings import Settings
 
     lake, tables = Lake.from_settings(Settings()), _tables()
-    found = list(_unnamed(lake, tables))
+    found = _unnamed(lake, tables)
     if remove:
         for stored in found:
             lake.delete(stored.key)
@@ -97,22 +95,23 @@ def moved(mend: bool, as_json: bool) -> None:
         raise HwosimError("the lake", "was moved", "hwosim lake moved --mend")
 
 
-def _unnamed(lake: Lake, tables: Tables) -> Iterator[Stored]:
-    """Yield old objects of the folders that rows own, and that no row names."""
+def _unnamed(lake: Lake, tables: Tables) -> list[Stored]:
+    """Return old objects of the folders that rows own, and that no row names.
+
+    The rows are read after the objects: one that a run takes up meanwhile is named by then.
+    """
     from hwosim_assets.lake.ingest import RAW_FILES
     from hwosim_assets.lake.versions import RAW_VERSIONS
     from hwosim_assets.perturb.dataset import PERTURBED
     from hwosim_assets.promotion import Side, kept_objects
     from hwosim_assets.settings import Settings
 
+    before = datetime.now(UTC) - _YOUNG
+    old = [stored for folder in _OWNED for stored in lake.list(folder) if stored.modified < before]
     specs = (RAW_FILES, RAW_VERSIONS, PERTURBED)
     named = {key for spec in specs for key in tables.scan(spec, columns=["key"]).column("key").to_pylist()}
     named |= kept_objects(Side(Settings().environment, lake, tables))
-    before = datetime.now(UTC) - _YOUNG
-    for folder in _OWNED:
-        for stored in lake.list(folder):
-            if stored.key not in named and stored.modified < before:
-                yield stored
+    return [stored for stored in old if stored.key not in named]
 
 
 def _tables() -> Tables:

@@ -18,7 +18,7 @@ from hwosim_assets.catalog import watch
 from hwosim_assets.catalog.queue import Queue, event_keys, subscribe
 from hwosim_assets.catalog.sources import SOURCE_CARDS, SOURCE_OBJECTS, path_facts
 from hwosim_assets.catalog.watch import Watcher
-from hwosim_assets.errors import BadInputError
+from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_assets.fits.cards import header_bytes
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
@@ -235,6 +235,30 @@ def test_a_killed_back_fill_goes_on_where_it_was(
     assert (rest.catalogued, rest.kept, rest.complete) == (3, 3, True)
     shutil.rmtree(folder / "1")
     assert watcher.reconcile().deleted == 3
+
+
+def test_a_pass_over_a_long_queue_ends_at_its_limit(bucket: Bucket) -> None:
+    bucket.send(*(event(f"incoming/x{number}.fits") for number in range(25)))
+    done = bucket.watcher.drain(Queue(bucket.url), limit=5)
+    assert 5 <= done.messages < 25
+    assert bucket.drain().messages == 25 - done.messages
+
+
+def test_a_place_that_is_not_mounted_is_told_and_nothing_taken_for_deleted(
+    tmp_path: Path, tables: Tables, content: bytes
+) -> None:
+    place, away = tmp_path / "place", tmp_path / "away"
+    place.mkdir()
+    (place / NAME).write_bytes(content)
+    watcher = Watcher(Lake(place.as_uri()), tables, tmp_path / "home")
+    watcher.reconcile()
+    place.rename(away)
+    for again in (watcher, Watcher(Lake(place.as_uri()), tables, tmp_path / "home")):
+        with pytest.raises(BackendAbsentError, match="HWOSIM_WATCH_URI"):
+            again.reconcile()
+    assert not place.exists(), "nor is it made"
+    away.rename(place)
+    assert (watcher.reconcile().kept, watcher.reconcile().deleted) == (1, 0)
 
 
 def test_an_object_that_changes_program_leaves_the_old_one(
