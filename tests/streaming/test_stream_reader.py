@@ -49,6 +49,7 @@ def test_gaps_are_what_lies_between_and_has_not_come(numbers: list[int]) -> None
         gaps.note("run", "NIS", number)
     expected = set(range(numbers[0], max(numbers))) - set(numbers)
     assert {number for _run, _key, number in gaps.missing()} == expected
+    assert gaps.count == len(expected)
 
 
 def test_keys_and_runs_count_for_themselves_and_a_leap_takes_bounded_memory() -> None:
@@ -58,6 +59,19 @@ def test_keys_and_runs_count_for_themselves_and_a_leap_takes_bounded_memory() ->
     assert gaps.missing() == [("a", "NIS", 1), ("a", "NIS", 2)]
     assert gaps.note("b", "NIS", 10**12) == 10**12 - 1
     assert gaps.forgotten == 10**12 - 1 - REMEMBERED
+
+
+def test_runs_long_over_are_forgotten_and_what_they_missed_stays_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwosim_streaming.gaps.PLACES", 3)
+    gaps = Gaps()
+    for number in range(10):
+        gaps.note(f"run {number}", "NIS", 0)
+        gaps.note(f"run {number}", "NIS", 3)
+    assert gaps.count == 20
+    assert len(gaps.missing()) == 6
+    gaps.note("run 9", "NIS", 2)
+    gaps.note("run 9", "NIS", 2)
+    assert gaps.count == 19
 
 
 def test_a_reader_sees_just_the_lost_frames_as_gaps(stream_settings: Settings, lake: Lake) -> None:
