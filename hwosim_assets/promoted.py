@@ -1,11 +1,14 @@
 """What the graph of an environment makes of a program that was promoted to it, or taken back.
 
 Holds: :func:`adopt`, which records the archive's part as materialized and has the rest judged by this environment's
-own checks. Keep out rows and objects (``hwosim_assets.promotion``).
+own checks; who has to wait. Keep out rows and objects (``hwosim_assets.promotion``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.promotion import Promotion
 
-__all__ = ["adopt", "refuse_busy"]
+__all__ = ["adopt", "only_promotion", "refuse_busy"]
 
 #: What the archive gave, in the order of the graph: asset, its table, and what its data version leaves out.
 _GIVEN = (
@@ -44,6 +47,38 @@ def refuse_busy(instance: dg.DagsterInstance, program: str) -> None:
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags={"dagster/partition": program}), limit=1)
     if runs:
         raise HwosimError(f"program {program}", f"run {runs[0].run_id} is under way", "wait until it has ended")
+
+
+@contextmanager
+def only_promotion(home: Path, program: str) -> Iterator[None]:
+    """Let one process of this installation promote a program, or take it back, at a time.
+
+    Parameters
+    ----------
+    home : pathlib.Path
+        The state folder of the environment that is promoted to.
+    program : str
+        Five digits.
+
+    Raises
+    ------
+    HwosimError
+        If another process does so now: two would take each other's rows for those of before.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = home / "promoting"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{program}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        reason = "is being promoted or taken back by another process"
+        raise HwosimError(f"program {program}", reason, "wait until it has ended") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def adopt(instance: dg.DagsterInstance, definitions: dg.Definitions, tables: Tables, promotion: Promotion) -> Outcome:

@@ -38,6 +38,7 @@ from hwosim_assets.lake.spec import TableSpec
 from hwosim_assets.lake.store import AlreadyStoredError, Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.perturb.dataset import PERTURBED, TRUTH
+from hwosim_assets.quality.history import CHECK_RESULTS
 from hwosim_assets.quality.report import QUALITY_REPORTS
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def take_back(program: str, target: Side) -> Promotion:
         raise HwosimError(f"program {program}", f"was not promoted to {target.name}", "see the table promotions")
     last = max(row["promotion"] for row in standing)
     rows = [row for row in standing if row["promotion"] == last]
-    specs = {spec.name: spec for spec in (*_WHOLE, PERTURBED, TRUTH, QUARANTINE, QUALITY_REPORTS)}
+    specs = {spec.name: spec for spec in (*_WHOLE, PERTURBED, TRUTH, QUARANTINE, QUALITY_REPORTS, CHECK_RESULTS)}
     for row in rows:
         _replace(target.tables, specs[row["table_name"]], json.loads(row["scopes_json"]), _before(target.lake, row))
     record_reprocessing(program, target.lake, target.tables)
@@ -217,7 +218,8 @@ def _parts(program: str, source: Side) -> list[_Part]:
     parts.append(_by(QUARANTINE, "stage", stages, program, tables))
     judged = tables.scan(QUALITY_REPORTS, whole, ["asset"])["asset"].to_pylist()
     assets = tuple(sorted(name for name in set(judged) if name.split("/", 1)[0] in _STAGES and "--" not in name))
-    parts.append(_by(QUALITY_REPORTS, "asset", assets, program, tables))
+    reports = _by(QUALITY_REPORTS, "asset", assets, program, tables)
+    parts += [reports, _results_of(reports, program, tables)]
     _refuse_torn(program, source, parts)
     return parts
 
@@ -226,6 +228,18 @@ def _by(spec: TableSpec, column: str, values: tuple[str, ...], program: str, tab
     rows = tables.scan(spec, {"program": program})
     chosen = rows.filter(pc.is_in(rows[column], pa.array(values, pa.string())))
     return _Part(spec, tuple({"program": program, column: value} for value in values), chosen)
+
+
+def _results_of(reports: _Part, program: str, tables: Tables) -> _Part:
+    """Return what the rules said in the runs that made these reports, of each the last: one run of each asset."""
+    rows = tables.scan(CHECK_RESULTS, {"program": program})
+    made = {(row["asset"], row["html_key"]) for row in reports.rows.to_pylist()}
+    told = ["asset", "report_key", "evaluated_at", "run_id"]
+    runs = {row["asset"]: row["run_id"] for row in rows.select(told).sort_by("evaluated_at").to_pylist()
+            if (row["asset"], row["report_key"]) in made}  # fmt: skip
+    chosen = pa.array([runs.get(row["asset"]) == row["run_id"] for row in rows.select(told).to_pylist()], pa.bool_())
+    scopes = tuple({"program": program, "asset": asset, "run_id": run} for asset, run in sorted(runs.items()))
+    return _Part(CHECK_RESULTS, scopes, rows.filter(chosen))
 
 
 def _refuse_torn(program: str, source: Side, parts: list[_Part]) -> None:

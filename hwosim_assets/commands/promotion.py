@@ -60,7 +60,7 @@ def _each(programs: tuple[str, ...], work: Callable[[str, Side], Promotion], as_
     """Do it for each program, have the graph adopt it, say what became of it."""
     from hwosim_assets.definitions import build_defs
     from hwosim_assets.fits.names import program_key
-    from hwosim_assets.promoted import adopt, refuse_busy
+    from hwosim_assets.promoted import adopt, only_promotion, refuse_busy
     from hwosim_assets.promotion import Side
     from hwosim_assets.runner import instance_at
     from hwosim_assets.settings import Settings
@@ -69,9 +69,10 @@ def _each(programs: tuple[str, ...], work: Callable[[str, Side], Promotion], as_
     target, definitions, rows = Side.of(settings), build_defs(), []
     with instance_at(settings.home) as instance:
         for program in [program_key(one) for one in programs]:
-            refuse_busy(instance, program)
-            done = work(program, target)
-            rows.append(_row(done, adopt(instance, definitions, target.tables, done)))
+            with only_promotion(settings.home, program):
+                refuse_busy(instance, program)
+                done = work(program, target)
+                rows.append(_row(done, adopt(instance, definitions, target.tables, done)))
     if as_json:
         print_json(rows)
     else:

@@ -22,7 +22,9 @@ from hwosim_assets.lake.ingest import RAW_FILES
 from hwosim_assets.lake.spec import TableSpec
 from hwosim_assets.lake.versions import RAW_VERSIONS
 from hwosim_assets.perturb.dataset import PERTURBED, TRUTH
+from hwosim_assets.promoted import only_promotion
 from hwosim_assets.promotion import PROMOTIONS, Side, kept_objects, promote, take_back
+from hwosim_assets.quality.history import CHECK_RESULTS
 from hwosim_assets.quality.report import QUALITY_REPORTS
 from hwosim_assets.settings import Settings
 
@@ -96,15 +98,36 @@ def test_what_was_promoted_is_judged_published_and_taken_back(both: tuple[Instal
     assert {one["state"] for one in notes.values()} == {"done"}
     assert notes["products"]["snapshot_before"] not in (None, notes["products"]["snapshot_after"])
     assert kept_objects(side(ops)) == set(old), "what the way back needs is nobody's orphan"
+    judged = {(one["asset"], one["run_id"]) for one in there.scan(CHECK_RESULTS, SCOPE).to_pylist()}
+    assert "perturbed/clean" in {asset for asset, _ in judged}
+    history = {(one["asset"], one["run_id"]) for one in here.scan(CHECK_RESULTS, SCOPE).to_pylist()}
+    assert judged < history, "the history of ops says what shadow found, and then what ops did"
 
     (row,) = said(ops, "take-back", SPECTRUM)
     assert (row["judged"], row["promotion"]) == ("passed", notes["products"]["promotion"])
     assert contents(side(ops)) == before
+    left = {(one["asset"], one["run_id"]) for one in here.scan(CHECK_RESULTS, SCOPE).to_pylist()}
+    assert not left & judged
     assert ops.versions(SPECTRUM) == events
     assert sound(ops)
     assert contents(side(shadow)) == theirs
     assert kept_objects(side(ops)) == set()
     assert "was not promoted to ops" in said(ops, "take-back", SPECTRUM, status=1)
+
+
+def test_a_second_promotion_of_a_program_is_refused_while_one_is_under_way(
+    both: tuple[Installation, Installation],
+) -> None:
+    _, ops = both
+    with ops.here() as settings:
+        home = settings.home
+    before = contents(side(ops))
+    with only_promotion(home, SPECTRUM):
+        for words in (("promote", SPECTRUM), ("take-back", SPECTRUM)):
+            assert f"program {SPECTRUM}: is being promoted" in said(ops, *words, status=1)
+        with only_promotion(home, "99999"):
+            pass
+    assert contents(side(ops)) == before
 
 
 def test_a_promotion_that_was_killed_leaves_the_way_back(
