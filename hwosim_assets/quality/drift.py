@@ -19,10 +19,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hwosim_assets.quality.history import CHECK_RESULTS
 
@@ -46,6 +50,9 @@ _PRODUCT_COLUMNS = (
     "warnings",
     "kw_photmjsr",
 )
+
+#: How the checks of one rule lie in time.
+_ORDER = ("evaluated_at", "program", "run_id")
 
 #: Slack and decision interval in standard deviations: a step of one deviation is found after about 16 values,
 #: and normal values that do not change raise an alarm once in some 7000 (counted over 200 000 of them; with a
@@ -327,18 +334,27 @@ def series_of_checks(tables: Tables, program: str | None = None) -> list[Series]
         One value for each program and data version: checking the same data again says nothing new.
     """
     columns = ["program", "asset", "run_id", "rule", "share", "data_version", "evaluated_at"]
-    rows = sorted(tables.scan(CHECK_RESULTS, columns=columns).to_pylist(), key=lambda row: row["evaluated_at"])
-    used = {(row["asset"], row["rule"]) for row in rows if program in (None, row["program"])}
-    seen: set[tuple[str, ...]] = set()
-    gathered: dict[str, list[_Point]] = defaultdict(list)
-    for row in rows:
-        what = row["program"], row["asset"], row["rule"], row["data_version"] or row["run_id"]
-        if row["share"] is None or what in seen or (row["asset"], row["rule"]) not in used:
-            continue
-        seen.add(what)
-        point = _mjd(row["evaluated_at"].timestamp()), row["program"], row["run_id"], row["share"]
-        gathered[f"{row['asset']} {row['rule']}"].append(point)
-    return [_series("share that breaks the rule", group, "check", points) for group, points in sorted(gathered.items())]
+    rows = tables.scan(CHECK_RESULTS, columns=columns)
+    names = pc.binary_join_element_wise(rows["asset"], rows["rule"], " ")
+    rows = rows.append_column("group", names).filter(pc.is_valid(rows["share"]))
+    if program is not None:
+        used = rows.filter(pc.equal(rows["program"], program))["group"].unique()
+        rows = rows.filter(pc.is_in(rows["group"], used))
+    # Hundreds of thousands of rows: in columns, since as Python objects they would take seconds.
+    version = pc.coalesce(rows["data_version"], rows["run_id"])
+    rows = rows.append_column("version", version).sort_by([(name, "ascending") for name in ("group", *_ORDER)])
+    rows = rows.append_column("number", pa.array(range(rows.num_rows), pa.int64()))
+    first = rows.group_by(["group", "program", "version"]).aggregate([("number", "min")])["number_min"]
+    rows = rows.take(first.take(pc.sort_indices(first)))
+    times = _mjd(rows["evaluated_at"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy() / 1e6)
+    values, programs, runs = rows["share"].to_numpy(), rows["program"].to_pylist(), rows["run_id"].to_pylist()
+    found = []
+    for group, places in groupby(enumerate(rows["group"].to_pylist()), key=itemgetter(1)):
+        numbers = [number for number, _ in places]
+        of = slice(numbers[0], numbers[-1] + 1)
+        drawn = (times[of], values[of], tuple(programs[of]), tuple(runs[of]))
+        found.append(Series("share that breaks the rule", group, "check", *drawn))
+    return found
 
 
 def _series(measure: str, group: str, clock: str, points: Sequence[_Point]) -> Series:
@@ -348,6 +364,6 @@ def _series(measure: str, group: str, clock: str, points: Sequence[_Point]) -> S
     return Series(measure, group, clock, times, values, programs, names)
 
 
-def _mjd(seconds: float) -> float:
-    """Return a Unix time (s) as Modified Julian Date (d); 1970-01-01 is MJD 40587."""
+def _mjd(seconds: Floats) -> Floats:
+    """Return Unix times (s) as Modified Julian Dates (d); 1970-01-01 is MJD 40587."""
     return 40587.0 + seconds / 86400.0

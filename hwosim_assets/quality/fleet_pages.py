@@ -16,10 +16,12 @@ from hwosim_assets.quality.markup import Markup, block, document, joined, link, 
 from hwosim_assets.quality.pages import Paths, navigation, when, worst
 from hwosim_assets.quality.plots import series_plot
 
-__all__ = ["VERDICTS", "drift_page", "programs_page", "programs_rows"]
+__all__ = ["REPORT_COLUMNS", "VERDICTS", "drift_page", "programs_page", "programs_rows"]
 
 #: What the list of programs can be narrowed to, the worst first.
 VERDICTS = ("failed", "warned", "passed")
+#: Columns of the table ``quality_reports`` that the page over all programs is made of.
+REPORT_COLUMNS = ("program", "asset", "verdict", "broken_critical", "broken_warning", "broken_rules", "written_at")
 #: Rules that are counted above the list, and series that are drawn: those with the most to say.
 _MOST_RULES, _MOST_SERIES = 15, 60
 #: Modified Julian Date of 1970-01-01, and seconds of a day.

@@ -29,6 +29,7 @@ th { color: var(--soft); font-weight: 600; } td { overflow-wrap: anywhere; } td.
 .passed, .warned, .failed, .remark { font-weight: 600; white-space: nowrap; } .remark { color: var(--soft); }
 svg { display: block; max-width: 100%; } svg .line { fill: none; stroke: var(--soft); stroke-width: 1.25; }
 svg .dot { fill: var(--soft); } svg .off { fill: var(--bad); } svg .mark { stroke: var(--bad); stroke-dasharray: 3 2; }
+svg .dots { fill: none; stroke: var(--soft); stroke-width: 3; stroke-linecap: round; }
 svg .level { fill: none; stroke: var(--good); stroke-width: 1; }
 nav a { margin-right: 1.25rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.25rem; margin: .5rem 0 1rem; }

@@ -67,7 +67,8 @@ def series_plot(values: Sequence[float], level: Sequence[float], marks: Sequence
         width,
         height,
         title,
-        *(block("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="1.5", class_="dot") for x, y in places),
+        # one stroke of no length with round ends for each: a page of 60 series has 36 000 dots
+        block("path", d="".join(f"M{x:.1f} {y:.1f}h0" for x, y in places), class_="dots"),
         _line(means, "level"),
         *(block("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1="0", y2=f"{height:g}", class_="mark") for x in off.values()),
     )

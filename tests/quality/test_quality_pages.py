@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from typing import Any
@@ -18,6 +19,7 @@ from hwosim_assets.quality.pages import Paths, asset_page, program_page
 from hwosim_assets.quality.plots import series_plot, trend
 
 EVIL = "\"><script>alert('x')</script><img src=x onerror=alert(1)>"
+DOT = re.compile(r"M([0-9.-]+) ([0-9.-]+)h0")
 START = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 
 
@@ -224,4 +226,8 @@ def test_plots_are_small_valid_and_inside_their_frame(values: list[float]) -> No
         for circle in tree.iter("circle"):
             assert 0 <= float(circle.get("cx") or -1) <= width
             assert 0 <= float(circle.get("cy") or -1) <= height
+        for x, y in DOT.findall("".join(path.get("d", "") for path in tree.iter("path"))):
+            assert 0 <= float(x) <= width
+            assert 0 <= float(y) <= height
+    assert len(DOT.findall(series_plot(values[:500], level[:500], marks[:0], "x"))) == min(len(values), 500)
     assert len(series_plot(values, level, marks, "x")) < 80_000
