@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from hwosim_assets import backlog
 from hwosim_assets.console import json_option, print_json, print_table
 from hwosim_assets.lake.spec import TableSpec
+from hwosim_streaming.freshness import freshness
 
 if TYPE_CHECKING:
     from hwosim_assets.lake.tables import Tables
@@ -37,6 +38,8 @@ LIMITS: Mapping[str, tuple[float, str]] = {
     "share of programs out of date": (0.05, "see that follow_changes_sensor and reconcile_inputs_sensor run"),
     "seconds that the oldest queued run waits": (900, "raise max_concurrent_runs, or look for runs that hang"),
     "seconds from the archive's answer to the topic, p95": (3600, "see which stage takes them, in the table below"),
+    "seconds since the archive was last asked": (3600, "see that refresh_changed_sensor runs and the archive answers"),
+    "seconds that a change waits to be published, the longest": (7200, "see what it waits for, in the table below"),
     "failed ticks of sensors in a day": (5, "open the sensor in the UI: Deployment, Automation"),
     "daemons without a heartbeat": (0, "start dagster-daemon run"),
     "publications not proved": (0, "hwosim sql 'select * from publications where not verified'"),
@@ -51,8 +54,10 @@ class Alert:
     ----------
     name : str
         One of :data:`LIMITS`.
-    value, limit : float
-        What is, and what it may be at most.
+    value : float or None
+        What is; ``None`` of something that never happened, which fires.
+    limit : float
+        What it may be at most.
     firing : bool
         Whether it is above.
     mend : str
@@ -60,15 +65,18 @@ class Alert:
     """
 
     name: str
-    value: float
+    value: float | None
     limit: float
     firing: bool
     mend: str
 
 
-def alerts(values: Mapping[str, float]) -> list[Alert]:
+def alerts(values: Mapping[str, float | None]) -> list[Alert]:
     """Return every alert with its value, those that fire first."""
-    found = [Alert(name, values[name], limit, values[name] > limit, mend) for name, (limit, mend) in LIMITS.items()]
+    found = []
+    for name, (limit, mend) in LIMITS.items():
+        value = values[name]
+        found.append(Alert(name, value, limit, value is None or value > limit, mend))
     return sorted(found, key=lambda alert: not alert.firing)
 
 
@@ -92,19 +100,23 @@ def operations(
     -------
     dict
         ``as_of``, ``programs`` (count), ``alerts``, ``backlog`` (by asset), ``latency`` (by stage, s), ``failures``
-        (failed programs with their reasons), ``runs``, ``ticks``, ``daemons``, ``volume`` (by table).
+        (failed programs with their reasons), ``freshness``, ``runs``, ``ticks``, ``daemons``, ``volume`` (by table).
     """
     where = backlog.standing(instance, locations, scenarios)
     failed = [one for one in backlog.left(instance, where) if one.state == "failed"]
     stale = {program for found in where.states.values() for program, state in found.items() if state == "stale"}
     latency, runs, ticks, daemons = _latency(instance, where), _runs(instance), _ticks(instance), _daemons(instance)
-    volume = _volume(tables)
-    values = {
+    volume, fresh = _volume(tables), freshness(instance, where)
+    values: dict[str, float | None] = {
         "programs that failed": len(failed),
         "share of programs out of date": len(stale) / max(len(where.programs), 1),
         "seconds that the oldest queued run waits": runs["oldest queued, s"],
         "seconds from the archive's answer to the topic, p95": next(
             (row["p95"] for row in latency if row["stage"] == "stream"), 0.0
+        ),
+        "seconds since the archive was last asked": fresh["archive asked, s ago"],
+        "seconds that a change waits to be published, the longest": max(
+            (row["for, s"] for row in fresh["waiting"]), default=0.0
         ),
         "failed ticks of sensors in a day": sum(row["failed in a day"] for row in ticks),
         "daemons without a heartbeat": sum(1 for row in daemons if not row["healthy"]),
@@ -117,6 +129,7 @@ def operations(
         "backlog": _backlog(where),
         "latency": latency,
         "failures": [{"program": one.program, "runs": one.run_ids, "reasons": one.reasons} for one in failed],
+        "freshness": fresh,
         "runs": runs,
         "ticks": ticks,
         "daemons": daemons,
@@ -233,7 +246,7 @@ def _volume(tables: Tables) -> list[dict[str, Any]]:
 def operations_command(as_json: bool) -> None:
     """Say how the platform runs: alerts, what is left, how long stages take, what failed, how much there is.
 
-    The same as a page, while `hwosim dev` runs: /operations of the report server.
+    The same as a page, while `hwosim dev` or `hwosim reports` runs: /operations of the report server.
     """
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.runner import code_locations, instance_at
@@ -245,7 +258,8 @@ def operations_command(as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    for title in ("alerts", "backlog", "latency", "failures", "ticks", "daemons", "volume"):
+    found["waiting"] = found["freshness"]["waiting"]
+    for title in ("alerts", "backlog", "latency", "failures", "waiting", "ticks", "daemons", "volume"):
         if found[title]:
             columns = list(dict.fromkeys(name for row in found[title] for name in row))
             print_table(title, columns, [[_cell(row.get(name)) for name in columns] for row in found[title]])

@@ -13,7 +13,7 @@ from hwosim_assets.quality.pages import Paths, navigation
 
 __all__ = ["operations_page"]
 
-#: Most failed programs that the page lists; the JSON has all.
+#: Most programs that a table of the page lists; the JSON has all.
 _MOST = 200
 _TABLES = (
     ("Backlog, programs by asset", "backlog"),
@@ -37,7 +37,7 @@ def operations_page(found: Mapping[str, Any]) -> str:
         (
             verdict("failed" if alert["firing"] else "passed"),
             alert["name"],
-            _cell(alert["value"]),
+            "never" if alert["value"] is None else _cell(alert["value"]),
             _cell(alert["limit"]),
             alert["mend"] if alert["firing"] else "",
         )
@@ -58,8 +58,21 @@ def operations_page(found: Mapping[str, Any]) -> str:
         facts({name: _cell(value) for name, value in found["runs"].items()}),
         block("h2", f"Programs that failed: {len(found['failures'])}"),
         table(("program", "because"), failures) if failures else block("p", "None."),
+        *_waiting(found["freshness"]["waiting"], paths),
         *(part for title, name in _TABLES for part in _table(title, found[name])),
     )
+
+
+def _waiting(rows: Sequence[Mapping[str, Any]], paths: Paths) -> tuple[Markup, Markup]:
+    """Return the programs whose last change is not published yet."""
+    head = block("h2", f"Programs whose last change is not published: {len(rows)}")
+    if not rows:
+        return head, block("p", "None.")
+    lines = [
+        (link(paths.program(row["program"]), row["program"]), _cell(row["for, s"]), ", ".join(row["assets"]))
+        for row in rows[:_MOST]
+    ]
+    return head, table(("program", "for, s", "waits for"), lines)
 
 
 def _json() -> Markup:

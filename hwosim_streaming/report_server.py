@@ -4,7 +4,7 @@ Holds: a small web server. Dagster's pages neutralise ``file:`` and ``s3:`` link
 here; the path of a report is its key in the lake. Keep out what a report says
 (``hwosim_assets.quality.report``) and what the stream does (``hwosim_streaming.live``).
 
-It listens on 127.0.0.1 only, answers only to names of this machine (so that a foreign web page
+It listens on 127.0.0.1 unless told otherwise, answers only to names of this machine (so that a foreign web page
 cannot read it by rebinding a name), reads only keys of reports, and sends nothing that runs a
 script except the live page's own.
 """
@@ -19,7 +19,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -30,12 +30,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from hwosim_assets.catalog.products import PRODUCTS
 from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
 from hwosim_assets.lake.store import Lake, NotStoredError
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.quality import fleet_pages, markup
-from hwosim_assets.quality.drift import followed
-from hwosim_assets.quality.history import history
+from hwosim_assets.quality.drift import Followed, followed
+from hwosim_assets.quality.history import CHECK_RESULTS, history
 from hwosim_assets.quality.lineage import lineage
 from hwosim_assets.quality.lineage_page import lineage_page
 from hwosim_assets.quality.report import QUALITY_REPORTS, refused_files, report_page, summary, summary_page
@@ -57,6 +58,9 @@ __all__ = ["ReportServer"]
 _REPORT = re.compile(r"reports/(?:[A-Za-z0-9][A-Za-z0-9._=-]*/)+jw[0-9]{5}/[0-9a-f]{64}\.(html|json)")
 _PROGRAM = re.compile(r"[0-9]{5}")
 _DEFAULT_PORT = 3080
+#: The tables that a page rests on which is kept until one of them changes.
+_RESTS_ON = {"/": (QUALITY_REPORTS,), "/drift": (CHECK_RESULTS, PRODUCTS)}
+T = TypeVar("T")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data: 'self'; "
     "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -82,6 +86,8 @@ class ReportServer:
         Says how far readers are behind, for the metrics.
     names : sequence of str, optional
         Further host names that requests may use (a proxy's in front of this server).
+    host : str
+        Address to listen at; 127.0.0.1 but in a container, whose port is published on loopback.
 
     Raises
     ------
@@ -98,20 +104,25 @@ class ReportServer:
         names: tuple[str, ...] = (),
         lags: Callable[[], list[Lag]] = list,
         operations: Callable[[], dict[str, Any]] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self._lake, self._tables, self._lags, self._operations = lake, tables, lags, operations
-        self._kept: tuple[int | None, list[dict[str, Any]]] = (None, [])
+        self._kept: dict[str, tuple[tuple[int | None, ...], Any]] = {}
         self._live = LiveStream(feed, lag=lambda: behind(self._lags()))
-        self._socket = _listen(port)
+        self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = self._start(("127.0.0.1", "localhost", *names))
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, feed: Feed | None = None, operations: Callable[[], dict[str, Any]] | None = None
+        cls,
+        settings: Settings,
+        feed: Feed | None = None,
+        operations: Callable[[], dict[str, Any]] | None = None,
+        host: str = "127.0.0.1",
     ) -> ReportServer:
-        """Serve at the port of ``HWOSIM_REPORT_URL``, on this machine alone.
+        """Serve at the port of ``HWOSIM_REPORT_URL``, on this machine alone unless another ``host`` is named.
 
         ``operations`` tells how the platform runs; without it there is no such page.
 
@@ -125,7 +136,7 @@ class ReportServer:
         port = named.port if named.port is not None else _DEFAULT_PORT
         lake, tables = Lake.from_settings(settings), Tables.from_settings(settings)
         lags = partial(group_lags, settings)
-        return cls(lake, tables, feed or kafka_feed(settings), port, names, lags, operations)
+        return cls(lake, tables, feed or kafka_feed(settings), port, names, lags, operations, host)
 
     def __enter__(self) -> ReportServer:
         return self
@@ -181,13 +192,23 @@ class ReportServer:
         return server
 
     def _reports(self) -> list[dict[str, Any]]:
-        """Return the latest reports of all programs, read anew when the table has changed."""
-        now = self._tables.look(QUALITY_REPORTS.name, lambda table: table.metadata.current_snapshot_id)
-        read, rows = self._kept
-        if now is None or now != read:
-            rows = self._tables.scan(QUALITY_REPORTS).to_pylist()
-            self._kept = now, rows  # read after it was asked for: never older than it says
-        return rows
+        """Return what the page of all programs says of the latest reports."""
+        columns = list(fleet_pages.REPORT_COLUMNS)
+        return self._unchanged("/", lambda: self._tables.scan(QUALITY_REPORTS, columns=columns).to_pylist())
+
+    def _followed(self) -> list[Followed]:
+        """Return every series that is followed and how it went."""
+        return self._unchanged("/drift", lambda: followed(self._tables))
+
+    def _unchanged(self, page: str, read: Callable[[], T]) -> T:
+        """Return what a page rests on, read anew when one of its tables has changed."""
+        now = tuple(
+            self._tables.look(spec.name, lambda table: table.metadata.current_snapshot_id) for spec in _RESTS_ON[page]
+        )
+        kept = self._kept.get(page)
+        if kept is None or kept[0] != now:
+            kept = self._kept[page] = now, read()  # read after it was asked for: never older than it says
+        return cast("T", kept[1])
 
     def _programs(self, request: Request) -> Response:
         only = request.query_params.get("verdict", "")
@@ -222,17 +243,17 @@ class ReportServer:
 
     def _how_it_runs(self, request: Request) -> Response:
         if self._operations is None:
-            raise HTTPException(404, "Operations are shown where Dagster runs: hwosim dev.")
+            raise HTTPException(404, "Operations are shown where Dagster runs: hwosim dev, hwosim reports.")
         found = self._operations()
         if request.url.path.endswith(".json"):
             return _json(found)
         return HTMLResponse(operations_page(found), headers=_HEADERS)
 
     def _drift(self, _request: Request) -> Response:
-        return HTMLResponse(fleet_pages.drift_page(followed(self._tables)), headers=_HEADERS)
+        return HTMLResponse(fleet_pages.drift_page(self._followed()), headers=_HEADERS)
 
     def _drift_json(self, _request: Request) -> Response:
-        return _json({"series": [one.as_document() for one in followed(self._tables)]})
+        return _json({"series": [one.as_document() for one in self._followed()]})
 
     def _report(self, request: Request) -> Response:
         key = request.path_params["key"]
@@ -270,16 +291,16 @@ class ReportServer:
         )
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
         listener.listen()  # from here on requests wait, so that nobody finds the door closed
     except OSError as error:
         listener.close()
         raise BackendAbsentError(
-            f"report server 127.0.0.1:{port}",
+            f"report server {host}:{port}",
             f"cannot listen ({error.strerror})",
             "set HWOSIM_REPORT_URL to a free port",
         ) from error

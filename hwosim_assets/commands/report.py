@@ -88,7 +88,7 @@ def _open(url: str) -> None:
         httpx.get(url, timeout=5).raise_for_status()
     except httpx.HTTPError as error:
         raise BackendAbsentError(
-            f"report server {url}", f"does not answer ({error})", "start it with: hwosim dev"
+            f"report server {url}", f"does not answer ({error})", "start it with: hwosim reports"
         ) from error
     if not webbrowser.open(url):
         raise BackendAbsentError("browser", "none was found on this machine", f"open {url} where there is one")

@@ -25,7 +25,7 @@ from hwosim_assets.lake.tables import Tables
 from hwosim_assets.settings import Settings
 from hwosim_streaming import news
 from hwosim_streaming.dagster_services import LAUNCHED_TAG, settle_lost_runs
-from hwosim_streaming.dev import _alone, _endings_as_interrupt, _refuse_taken
+from hwosim_streaming.dev import _alone, _refuse_taken, endings_as_interrupt
 from hwosim_streaming.publication import PUBLICATIONS
 
 
@@ -112,7 +112,7 @@ def test_news_tell_each_publication_once_and_how_long_a_new_file_took(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_ends_a_session_and_the_next_do_not_disturb_it(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with _endings_as_interrupt():
+    with endings_as_interrupt():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)

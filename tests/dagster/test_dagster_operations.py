@@ -10,11 +10,24 @@ import dagster as dg
 import httpx
 import pyarrow as pa
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster_shared.error import SerializableErrorInfo
 
+from hwosim_assets import backlog
+from hwosim_assets.definitions import build_defs
 from hwosim_assets.lake.ingest import RAW_FILES
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.partitions import jwst_program, register_programs
 from hwosim_assets.settings import Settings
+from hwosim_streaming.freshness import ASKS, freshness
 from hwosim_streaming.operations import LIMITS, alerts, operations
 from hwosim_streaming.report_server import ReportServer
 
@@ -75,8 +88,55 @@ def test_what_is_left_failed_and_held_is_counted(found: dict[str, Any]) -> None:
     latency = {row["stage"]: row for row in found["latency"]}
     assert set(latency) == {"catalog", "perturbed"}
     assert 0 < latency["catalog"]["p50"] < latency["perturbed"]["p50"] <= latency["perturbed"]["longest"]
-    # no daemon beats in a test: that is said too
-    assert _firing(found) == {"programs that failed", "daemons without a heartbeat"}
+    # no daemon beats in a test, and no sensor asks: that is said too
+    asked = "seconds since the archive was last asked"
+    assert _firing(found) == {"programs that failed", "daemons without a heartbeat", asked}
+    assert {alert["value"] for alert in found["alerts"] if alert["name"] == asked} == {None}
+
+
+def _tick(instance: dg.DagsterInstance, name: str, status: TickStatus, seconds_ago: float) -> None:
+    """Record a tick of a sensor as the daemon does."""
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "all"), name)
+    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData())
+    if name not in {one.instigator_name for one in instance.all_instigator_state()}:
+        instance.add_instigator_state(state)
+    when = time.time() - seconds_ago
+    of = state.instigator_origin_id, name, InstigatorType.SENSOR
+    more: dict[TickStatus, dict[str, Any]] = {
+        TickStatus.SUCCESS: {"run_ids": ["a"]},
+        TickStatus.FAILURE: {"error": SerializableErrorInfo("no answer", [], "OSError")},
+    }
+    instance.create_tick(TickData(*of, status, when, selector_id=state.selector_id, **more.get(status, {})))
+
+
+def test_the_age_of_the_last_look_at_the_archive_is_that_of_the_tick_that_came_through(state: Path) -> None:
+    where = backlog.Standing((), (), {}, {})
+    with dg.instance_for_test(temp_dir=str(state)) as instance:
+        _tick(instance, "discover_programs_sensor", TickStatus.SUCCESS, 10)
+        assert freshness(instance, where)["archive asked, s ago"] is None, "that one asks for programs only"
+        _tick(instance, ASKS, TickStatus.SUCCESS, 7000)
+        _tick(instance, ASKS, TickStatus.SKIPPED, 5000)
+        _tick(instance, ASKS, TickStatus.FAILURE, 20)
+        asked = freshness(instance, where)["archive asked, s ago"]
+        assert asked == pytest.approx(5000, abs=60)
+        assert ASKS in {sensor.name for sensor in build_defs().sensors or []}, "the sensor that asks has this name"
+
+
+def test_a_change_waits_from_when_the_archive_told_it_until_all_is_made_of_it(state: Path) -> None:
+    names = ("mast/products", "catalog/products", "perturbed/clean")
+    waits = {"catalog/products": {GOOD: "missing", BAD: "failed"}, "perturbed/clean": {GOOD: "missing", NEW: "missing"}}
+    where = backlog.Standing((GOOD, BAD, NEW), names, {"mast/products": {NEW: "missing"}, **waits}, {})
+    with dg.instance_for_test(temp_dir=str(state)) as instance:
+        register_programs(instance, [GOOD, BAD, NEW])
+        for program in (GOOD, BAD, GOOD):
+            instance.report_runless_asset_event(dg.AssetMaterialization(["mast", "products"], partition=program))
+        since = time.time()
+        time.sleep(0.2)
+        (waiting,) = freshness(instance, where)["waiting"]
+        assert (waiting["program"], waiting["assets"]) == (GOOD, ["catalog/products", "perturbed/clean"])
+        assert 0.2 <= waiting["for, s"] <= time.time() - since + 5
+        done = backlog.Standing((GOOD, BAD, NEW), names, {name: {} for name in names}, {})
+        assert freshness(instance, done)["waiting"] == []
 
 
 def test_an_alert_fires_above_its_limit_and_not_at_it() -> None:
@@ -102,7 +162,8 @@ def test_the_page_says_it_and_escapes_what_steps_said(found: dict[str, Any]) -> 
         assert page.status_code == 200
         assert "&lt;b&gt;no space&lt;/b&gt;" in page.text
         assert REASON not in page.text
-        assert "2 alerts" in page.text
+        assert "3 alerts" in page.text
+        assert "never" in page.text
         assert client.get("/operations.json").json()["backlog"] == found["backlog"]
         assert 'href="/operations"' in client.get("/").text
     with ReportServer.from_settings(settings, nothing) as server:

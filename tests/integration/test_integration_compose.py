@@ -14,7 +14,7 @@ from dev_session import CHECKOUT
 pytestmark = pytest.mark.integration
 
 NEEDED = {"POSTGRES_PASSWORD": "not-a-secret", "S3_ACCESS_KEY": "not-a-name", "S3_SECRET_KEY": "not-a-secret-either"}
-OURS = {"hwosim-assets", "hwosim-streaming", "webserver", "daemon", "migrate"}
+OURS = {"hwosim-assets", "hwosim-streaming", "webserver", "daemon", "reports", "migrate"}
 
 
 def _config(**settings: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +34,7 @@ def services() -> dict[str, dict[str, Any]]:
 def test_every_service_of_a_deployment_is_there_and_only_loopback_is_published(services: dict[str, Any]) -> None:
     assert set(services) == OURS | {"postgres", "kafka", "objectstore", "bucket"}
     opened = {name: port for name, service in services.items() for port in service.get("ports", [])}
-    assert set(opened) == {"webserver"}
+    assert set(opened) == {"webserver", "reports"}
     for port in opened.values():
         assert (port["host_ip"] if isinstance(port, dict) else port.split(":")[0]) == "127.0.0.1"
 
