@@ -7,6 +7,7 @@ snapshot, the same for however many look. Keep out reading Kafka (``hwosim_strea
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -19,6 +20,7 @@ from hwosim_streaming.tally import DAMAGED, DUPLICATE
 
 __all__ = ["Feed", "LiveMessage", "LivePicture", "LiveStream"]
 
+_LOG = logging.getLogger(__name__)
 #: Seconds over which the rate is counted.
 WINDOW_S = 10.0
 #: Seconds until a feed that failed is tried again.
@@ -169,9 +171,15 @@ class LiveStream:
                     else:
                         self._draw(found)
             except HwosimError as error:
-                with self._lock:
-                    self._trouble = str(error)
+                self._tell(str(error))
+            except Exception:  # what one message does must not end the page for all that follow
+                _LOG.exception("the live stream stumbled and goes on after it")
+                self._tell("the live stream stumbled over a message; the server's log says how")
             self._stop.wait(PAUSE_S)
+
+    def _tell(self, trouble: str) -> None:
+        with self._lock:
+            self._trouble = trouble
 
     def _follow_lag(self) -> None:
         while not self._stop.is_set():

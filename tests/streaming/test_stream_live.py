@@ -87,6 +87,27 @@ def test_the_stream_is_shown_with_its_faults_and_its_newest_frame(stream_setting
     assert "tile" in seen["caption"]
 
 
+def test_a_feed_that_stumbles_is_told_and_taken_up_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("hwosim_streaming.live.PAUSE_S", 0.01)
+    turns = []
+
+    def feed(stop: threading.Event) -> Iterator[LiveMessage | LivePicture]:
+        turns.append(1)
+        if len(turns) == 1:
+            raise ZeroDivisionError("on a poisoned message")
+        yield LiveMessage("frames", "NRCA1", "m1", "a.fits", 5)
+        stop.wait()
+
+    live = LiveStream(feed)
+    live.start()
+    wait_until(lambda: live.snapshot()["messages"] == 1)
+    assert live.snapshot()["trouble"] == ""
+    assert "poisoned message" in caplog.text
+    live.close()
+
+
 def drawn(stop: threading.Event) -> Iterator[LiveMessage | LivePicture]:
     yield LiveMessage("hwosim.frames.v1", "NRCA1", "id", "<i>x_cal.fits", 10, fault=DUPLICATE, missing=3)
     yield LivePicture(b"first", "one")
