@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,22 +10,8 @@ from typing import Any
 import click
 import pytest
 import screens
-from dev_session import DevSession
-
-#: The files that lie in the archive when the session begins: two programs.
-FIRST = (
-    "jw97001001001_02101_00001_nrcb1_cal.fits",
-    "jw97001-o001_t001_nircam_clear-f200w-sub64p_i2d.fits",
-    "jw97003001001_02101_00001_mirimage_cal.fits",
-)
-
-
-def tool(name: str) -> str:
-    """Return the path of a program, or skip and name it."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed (tests/integration/install)")
-    return found
+from dev_session import FIRST, DevSession
+from programs import tool
 
 
 @pytest.fixture

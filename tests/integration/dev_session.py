@@ -20,6 +20,12 @@ T = TypeVar("T")
 CHECKOUT = Path(__file__).parents[2]
 #: What the tests wait for takes about a minute; a machine may be slow, so this only ends what hangs.
 PATIENCE_S = 900.0
+#: The files that lie in the archive when the session begins: two programs.
+FIRST = (
+    "jw97001001001_02101_00001_nrcb1_cal.fits",
+    "jw97001-o001_t001_nircam_clear-f200w-sub64p_i2d.fits",
+    "jw97003001001_02101_00001_mirimage_cal.fits",
+)
 #: From <sys/prctl.h>.
 PR_SET_PDEATHSIG = 1
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import tool
 from dev_session import CHECKOUT
+from programs import tool
 
 pytestmark = pytest.mark.integration
 

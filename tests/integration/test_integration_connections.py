@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import tool
 from dev_session import clean_environment, command
+from programs import tool
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

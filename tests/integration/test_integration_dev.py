@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FIRST
-from dev_session import CHECKOUT, DevSession, command, free_port, until
+from dev_session import CHECKOUT, FIRST, DevSession, command, free_port, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 

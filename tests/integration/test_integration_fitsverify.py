@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import tool
+from programs import tool
 
 from hwosim_assets.perturb.scenario import find_scenarios
 

@@ -11,8 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conftest import FIRST
-from dev_session import DevSession, until
+from dev_session import FIRST, DevSession, until
 from flawed import displaced, ended_early, flawed_copy
 from screens import keep
 
@@ -221,6 +220,28 @@ def test_the_page_over_all_programs_puts_the_worst_first(published: DevSession, 
     assert flawed in rows.first.inner_text()
     assert rows.count() >= 3
     keep(page, "programs")
+
+
+def test_the_page_of_operations_says_what_is_left_and_how_fresh_it_is(published: DevSession, page: Any) -> None:
+    page.set_viewport_size({"width": WIDTH, "height": TALL})
+    _open(page, f"{published.report_url}/operations")
+    shown = page.locator("body").inner_text()
+    alerts = page.locator("table").first.locator("tbody tr")
+    lines = {row.locator("td").nth(1).inner_text(): row.locator("td").nth(0).inner_text() for row in alerts.all()}
+    for quiet in ("seconds since the archive was last asked", "daemons without a heartbeat", "publications not proved"):
+        assert "quiet" in lines[quiet], (quiet, shown)
+    backlog = page.locator("h2:has-text('Backlog') + div tbody tr")
+    made = {row.locator("td").nth(0).inner_text(): int(row.locator("td").nth(1).inner_text()) for row in backlog.all()}
+    assert made["stream/clean"] >= 1
+    assert set(made) >= {"mast/observations", "catalog/products", "perturbed/nominal_l2", "report/data_quality"}
+    for said in ("refresh_changed_sensor", "SENSOR", "raw_files", "p95"):
+        assert said in shown, said
+    # what is a number stands below the name of its column
+    heads, cells = (page.locator(f"h2:has-text('Backlog') + div {cell}") for cell in ("th", "tbody tr:first-child td"))
+    ends = [[box["x"] + box["width"] for box in (each.bounding_box() for each in row.all())] for row in (heads, cells)]
+    assert ends[0] == ends[1]
+    assert heads.nth(1).evaluate("cell => getComputedStyle(cell).textAlign") == "right"
+    keep(page, "operations")
 
 
 GOOD = "version: 1\ndescription: A quiet day.\nseed: 3\neffects:\n  - read_noise: {severity: 1}\n"

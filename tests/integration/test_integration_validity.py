@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from conftest import tool
+from programs import tool
 
 from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.product import RefusedProductError
