@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hwosim_assets.perturb import Product, Scenario, apply, replay
 from hwosim_assets.perturb.effect import Effect
 from hwosim_assets.perturb.proof import diff
-from hwosim_assets.perturb.registry import effect_specs, spec_of
+from hwosim_assets.perturb.registry import effect_class, effect_specs, spec_of
 from hwosim_assets.perturb.scenario import find_scenarios
 
 KINDS = ("cal", "calints", "multislit", "uncal", "s3d", "i2d", "x1d", "x1dints", "bare")
@@ -97,6 +97,12 @@ def test_clean_does_not_even_look_into_a_file() -> None:
 
 #: Effects that change the structure of a file on purpose: columns, units, numbers of rows.
 RESHAPING = {spec.name for spec in effect_specs() if spec.stage in ("file", "schema")}
+#: Effects that look at neighbours a known way off.
+IN_BANDS = [
+    spec.name
+    for spec in effect_specs()
+    if effect_class(spec.name).reach is not Effect.reach and spec.name not in ("cosmic_rays", "solar_particle_event")
+]
 #: Effects that come before pixels are lost.
 BEFORE_LOSS = [spec.name for spec in effect_specs() if spec.stage not in ("loss", "header", "file", "schema")]
 
@@ -261,6 +267,35 @@ def test_the_cut_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch, ch
     monkeypatch.setattr(run, "CHUNK", chunk)
     monkeypatch.setattr(run, "BAND", chunk)
     assert apply(product, scenario_name, severity=5)[0].content == out
+
+
+@pytest.mark.parametrize("severity", [2, 5])
+@pytest.mark.parametrize("name", IN_BANDS)
+def test_bands_of_rows_give_what_the_whole_frame_gives(
+    make: Make, monkeypatch: pytest.MonkeyPatch, name: str, severity: float
+) -> None:
+    """Of effects that look at neighbours, with others before and behind them, in bands of two rows and more."""
+    from hwosim_assets.perturb import run
+
+    cut: list[int] = []
+    work = run._parts
+
+    def seen(*given: object) -> object:
+        parts = work(*given)  # type: ignore[arg-type]
+        cut.append(len(parts))
+        return parts
+
+    monkeypatch.setattr(run, "_parts", seen)
+    used = scenario({"background": {}}, {name: {"severity": severity}}, {"ipc": {"label": "behind"}})
+    monkeypatch.setattr(run, "BAND", 10**7)
+    out, truth = apply(make("big"), used)
+    monkeypatch.setattr(run, "BAND", 1024)
+    again, truth_again = apply(make("big"), used)
+    assert cut[0] == 1 < cut[1]
+    assert all("not_applicable" not in note for effect in truth.record["effects"] for note in effect["measurements"])
+    assert again.content == out.content
+    assert truth_again.line() == truth.line()
+    assert truth_again.side == truth.side
 
 
 def test_order_of_blocks_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

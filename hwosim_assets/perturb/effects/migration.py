@@ -77,6 +77,10 @@ class ChargeMigration(Effect):
         k = electrons_per_unit(budget)
         return {"electrons_per_unit": k / integrations(self.task.product, measurement), "noise_from": budget.k_method}
 
+    def reach(self, measurement: Measurement) -> int:
+        """Look at the neighbours."""
+        return 1
+
     def on_frame(self, block: Block) -> None:
         """Let the charge migrate; in a ramp, what has gathered since the first group."""
         per_unit = electrons_per_unit(block.budget) / integrations(self.task.product, block.measurement)
@@ -87,7 +91,7 @@ class ChargeMigration(Effect):
             charge[~np.isfinite(charge)] = np.nan
             if block.inert is not None:
                 charge[block.inert] = np.nan
-            self._migrate(block, group, charge.reshape(block.measurement.frame), per_unit)
+            self._migrate(block, group, charge.reshape(-1, block.measurement.frame[1]), per_unit)
             full = np.flatnonzero(charge > self.task.number("threshold"))
             block.flag(self.use, group, full, DQ.CHARGELOSS, self.task.dq_honest)
 

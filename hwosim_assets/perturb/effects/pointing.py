@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb.convolve import rows_reached
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.kernels import gaussian_taps, require_image, shift_kernel, spread
 from hwosim_assets.perturb.effects.references import card_number, scale, set_card
@@ -194,22 +195,33 @@ class PointingDrift(Effect):
             degrees = 360.0 * float(self.task.stream_of("", "direction").uniform(0, 0, 1)[0])
         return rounded(math.sin(math.radians(degrees))), rounded(math.cos(math.radians(degrees)))
 
+    def _way(self, length: float) -> tuple[int, int, NDArray[np.float64]]:
+        """Return (whole pixels along y and x, kernel of the rest) of a shift in pixels."""
+        dy, dx = (length * part for part in self._direction())
+        down, across = math.floor(dy + 0.5), math.floor(dx + 0.5)
+        smear = self.task.number("smear")
+        return down, across, shift_kernel(dy - down, dx - across, smear * dy, smear * dx)
+
+    def reach(self, measurement: Measurement) -> int:
+        """Return the rows of the longest shift and its kernel."""
+        lengths = {length / self._scales[id(measurement)] for length in self.task.numbers("shift", measurement)}
+        ways = [self._way(length) for length in lengths if length]
+        return max((abs(down) + rows_reached(kernel) for down, _, kernel in ways), default=0)
+
     def on_frame(self, block: Block) -> None:
         """Move the scene."""
         length = self.task.number("shift", block) / self._scales[id(block.measurement)]
         if length == 0:
             return
-        dy, dx = (length * part for part in self._direction())
-        down, across = math.floor(dy + 0.5), math.floor(dx + 0.5)
-        smear = self.task.number("smear")
+        down, across, kernel = self._way(length)
         if down or across:
             self._move(block, down, across)
-        kernel = shift_kernel(dy - down, dx - across, smear * dy, smear * dx)
         spread(block, kernel, self.task.stream(block.measurement.key), self.task.err_honest)
 
     def _move(self, block: Block, down: int, across: int) -> None:
         """Move by whole pixels; lose what is not known."""
-        rows, columns = block.measurement.frame
+        columns = block.measurement.frame[1]
+        rows = block.size // columns
         to = tuple(slice(max(step, 0), n + min(step, 0)) for step, n in ((down, rows), (across, columns)))
         source = tuple(slice(max(-step, 0), n + min(-step, 0)) for step, n in ((down, rows), (across, columns)))
         base = block.sci[0].copy() if block.measurement.ramp else np.zeros_like(block.sci[0])

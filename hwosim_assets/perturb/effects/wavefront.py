@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwosim_assets.perturb.convolve import rows_reached
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import cosine_of_turns, wavelengths
 from hwosim_assets.perturb.effects.kernels import require_image, spread
@@ -151,13 +152,19 @@ class WavefrontDrift(Effect):
                 return [rounded(value) for value in values[:, 0].tolist()], "cube"
         raise NotApplicableError("no one wavelength belongs to a frame: no FILTER that names it, no cube")
 
+    def _kernel(self, measurement: Measurement, wave: float, sigma: float) -> NDArray[np.float64]:
+        radius = rounded(wave * 1e-6 / _DIAMETER * _MAS_PER_RADIAN / self._optics[id(measurement)][1])
+        turns = float(self.task.stream_of("", "direction").uniform(0, 0, 1)[0])
+        return halo_kernel(strehl(sigma, wave), radius, self.task.number("asymmetry"), turns)
+
+    def reach(self, measurement: Measurement) -> int:
+        """Return the rows of the rings at the longest wavelength; how much light they get does not matter."""
+        return rows_reached(self._kernel(measurement, max(self._optics[id(measurement)][0]), 1.0))
+
     def on_frame(self, block: Block) -> None:
         """Spread light into the wings."""
-        waves, mas = self._optics[id(block.measurement)]
-        wave, sigma = waves[block.frame], self.task.number("sigma", block)
+        wave, sigma = self._optics[id(block.measurement)][0][block.frame], self.task.number("sigma", block)
         if sigma == 0:
             return
-        radius = rounded(wave * 1e-6 / _DIAMETER * _MAS_PER_RADIAN / mas)
-        turns = float(self.task.stream_of("", "direction").uniform(0, 0, 1)[0])
-        kernel = halo_kernel(strehl(sigma, wave), radius, self.task.number("asymmetry"), turns)
+        kernel = self._kernel(block.measurement, wave, sigma)
         spread(block, kernel, self.task.stream(block.measurement.key), self.task.err_honest)
