@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.lake.spec import TableSpec
@@ -305,11 +306,12 @@ def _row(plan: StreamPlan, broker: str, topics: Topics, delivered: Delivered) ->
 
 def _record(row: dict[str, Any], tables: Tables) -> None:
     """Put the row among those of its program and scenario; other plans keep theirs."""
-    scope = {"program": row["program"], "scenario": row["scenario"]}
-    others = [
-        each for each in tables.scan(PUBLICATIONS, scope).to_pylist() if each["plan_sha256"] != row["plan_sha256"]
-    ]
-    tables.replace(PUBLICATIONS, scope, pa.Table.from_pylist([*others, row], schema=PUBLICATIONS.schema))
+
+    def beside_others(stored: pa.Table) -> pa.Table:
+        others = stored.filter(pc.not_equal(stored["plan_sha256"], row["plan_sha256"]))
+        return pa.concat_tables([others, pa.Table.from_pylist([row], schema=PUBLICATIONS.schema)])
+
+    tables.update(PUBLICATIONS, {"program": row["program"], "scenario": row["scenario"]}, beside_others)
 
 
 def prove_again(

@@ -74,7 +74,8 @@ def compact(table: Table, min_files: int = 2, on_group: Callable[[int, int], Non
     pyiceberg.exceptions.CommitFailedException
         If another writer was faster; nothing was changed, and the files written are swept later.
     FileNotFoundError
-        If a planned file was swept meanwhile.
+        If a planned file was swept meanwhile, or one just written: a sweep takes what no snapshot names after an
+        hour, and merging a large table can take longer.
     """
     files = list(table.scan().plan_files())
     program = table.schema().find_field("program").field_id
@@ -89,6 +90,9 @@ def compact(table: Table, min_files: int = 2, on_group: Callable[[int, int], Non
         gone += [task.file for task in group]
         if on_group:
             on_group(number, len(groups))
+    for file in written:
+        if not table.io.new_input(file.file_path).exists():
+            raise FileNotFoundError(file.file_path)
     if gone:
         with (
             table.transaction() as transaction,

@@ -177,7 +177,9 @@ def _profile_credentials(place: Place) -> Any:
 
 def _bad_uri(uri: str) -> BadInputError:
     return BadInputError(
-        f"lake {redacted(uri)!r}", "is not a place the lake can lie in", "set HWOSIM_LAKE_URI to file:///folder or s3://bucket"
+        f"lake {redacted(uri)!r}",
+        "is not a place the lake can lie in",
+        "set HWOSIM_LAKE_URI to file:///folder or s3://bucket",
     )
 
 

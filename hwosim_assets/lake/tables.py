@@ -235,24 +235,60 @@ class Tables:
         """
         new = fitted(spec, rows)
         _check_scope(spec, scope, new)
-        digest = content_sha256(spec, new)
-        changed = self._beside_others(spec.name, lambda: self._replace_once(spec, scope, new, digest))
-        return Replaced(new.num_rows, changed, digest)
+        return self._beside_others(spec.name, lambda: self._replace_once(spec, scope, lambda _stored: new))
 
-    def _replace_once(self, spec: TableSpec, scope: dict[str, str], new: pa.Table, digest: str) -> bool:
+    def update(self, spec: TableSpec, scope: dict[str, str], change: Callable[[pa.Table], pa.Table]) -> Replaced:
+        """Replace the rows of a scope by what a function makes of them, with nothing lost that others write meanwhile.
+
+        Parameters
+        ----------
+        spec : TableSpec
+            The table; made at first use, and given the columns of the spec that it lacks.
+        scope : dict of str to str
+            A value for each scope column.
+        change : callable
+            Given the rows that are stored, returns those that shall be; called anew where another writer was faster.
+
+        Returns
+        -------
+        Replaced
+            What happened.
+
+        Raises
+        ------
+        ValueError
+            If the rows do not fit the table or lie outside the scope.
+        HwosimError
+            If the disk is full, or other writers win for two minutes on end.
+        BackendAbsentError
+            If catalog or store cannot be reached.
+        """
+
+        def made(stored: pa.Table) -> pa.Table:
+            new = fitted(spec, change(stored))
+            _check_scope(spec, scope, new)
+            return new
+
+        return self._beside_others(spec.name, lambda: self._replace_once(spec, scope, made))
+
+    def _replace_once(self, spec: TableSpec, scope: dict[str, str], make: Callable[[pa.Table], pa.Table]) -> Replaced:
         from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 
         from hwosim_assets.lake.upkeep import tend
 
         table = self._load(spec)
-        if table is None and not new.num_rows:
-            return False
+        if table is None:
+            new = make(spec.schema.empty_table())
+            if not new.num_rows:
+                return Replaced(0, False, content_sha256(spec, new))
         try:
             table = self._create(spec) if table is None else self._with_columns(table, spec)
             files = self._plan(table, scope)
             stored = self._read(table, spec, files, scope, list(spec.schema.names))
+            new = make(stored)
+            digest = content_sha256(spec, new)
             if stored.num_rows == new.num_rows and content_sha256(spec, stored) == digest:
-                return False
+                return Replaced(new.num_rows, False, digest)
             kept = with_stored_volatile(spec, new, stored)
             if sum(task.file.record_count for task in files) == stored.num_rows:
                 self._commit(table, scope, files, kept)
@@ -261,7 +297,7 @@ class Tables:
         except (CommitFailedException, ValidationException, NoSuchTableError) as error:
             raise BehindError from error
         tend(table)
-        return True
+        return Replaced(new.num_rows, True, digest)
 
     @staticmethod
     def _commit(table: Table, scope: dict[str, str], files: list[FileScanTask], rows: pa.Table) -> None:

@@ -105,6 +105,30 @@ def test_a_scope_leaves_the_others_alone(tables: Tables) -> None:
     assert tables.scan(SPEC, {"program": "01093"}, ["name", "scenario"]).num_rows == 4
 
 
+def test_an_update_loses_nothing_that_another_writes_meanwhile(tables: Tables) -> None:
+    tables.replace(SPEC, scope(), things(1))
+    seen: list[int] = []
+
+    def one_more(stored: pa.Table) -> pa.Table:
+        if not seen:
+            tables.replace(SPEC, scope(), things(2))
+        seen.append(stored.num_rows)
+        return pa.concat_tables([stored, things(5).slice(4)])
+
+    assert tables.update(SPEC, scope(), one_more).rows == 3
+    assert seen == [1, 2], "begun anew on what the other one wrote"
+    assert tables.scan(SPEC, scope())["groups"].to_pylist() == [0, 1, 4]
+
+
+def test_an_update_begins_with_nothing_and_may_leave_it_so(tables: Tables) -> None:
+    assert not tables.update(SPEC, scope(), lambda stored: stored).changed
+    assert tables.names() == []
+    assert tables.update(SPEC, scope(), lambda stored: pa.concat_tables([stored, things(2)])).changed
+    assert not tables.update(SPEC, scope(), lambda stored: stored).changed
+    with pytest.raises(ValueError, match="outside the scope"):
+        tables.update(SPEC, scope(), lambda _stored: things(1, "02282"))
+
+
 def test_the_predicate_skips_files(tables: Tables) -> None:
     for number in range(4):
         tables.replace(SPEC, scope(f"{number:05d}"), things(1, f"{number:05d}"))
@@ -221,6 +245,28 @@ def test_compaction_keeps_every_row_and_scopes_are_replaced_as_before(tables: Ta
     for (program, scenario), count in counts.items():
         found = tables.scan(SPEC, scope(program, scenario))
         assert content_sha256(SPEC, found) == content_sha256(SPEC, things(count, program, scenario))
+
+
+def test_what_a_sweep_takes_from_a_long_compaction_costs_no_row(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Merging may take longer than the time for which files that no snapshot names are left alone."""
+    for number in range(4):
+        tables.replace(SPEC, scope(scenario=f"s{number}"), things(2, scenario=f"s{number}"))
+    swept: list[int] = []
+
+    def sweep_once(*_progress: int) -> None:
+        if not swept:
+            monkeypatch.setattr(upkeep, "GRACE", timedelta(seconds=-5))
+            table = tables._load(SPEC)
+            assert table is not None
+            swept.append(upkeep.sweep(table))
+            monkeypatch.undo()
+
+    done = tables.compact("things", on_group=sweep_once)
+    assert swept[0] > 0
+    assert done.files_after < done.files_before
+    assert tables.scan(SPEC).num_rows == 8
 
 
 def test_files_that_crowd_a_table_are_merged_by_the_commits_themselves(
