@@ -21,6 +21,7 @@ from typing import Any
 
 from hwosim_streaming.envelope import encode, headers, own_numbers, packed_arrays
 from hwosim_streaming.faults import damaged
+from hwosim_streaming.frame_values import OF_PRODUCT, FrameWriter
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, instrument, mid_time
 
@@ -34,9 +35,9 @@ RECORD_CHARACTERS = 100_000
 IDS = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Composed:
-    """A message ready to go.
+    """A message ready to go; not frozen, which would make it four times as slow to make.
 
     Attributes
     ----------
@@ -75,6 +76,8 @@ class Composer:
         self._plan = plan
         self._files = files
         self._numbers = numbers or own_numbers()
+        self._writer = FrameWriter(plan.run_id, self._numbers["frame"])
+        self._products = {name: (product, _own(plan.program, product)) for name, product in plan.products.items()}
         self._frames: dict[tuple[str, int], int] = defaultdict(int)
         for row in plan.rows:
             if row["family"] == "frame":
@@ -91,48 +94,22 @@ class Composer:
             If the message comes out larger than one may be.
         """
         row = self._plan.rows[index]
-        product = self._plan.products[row["product_name"]]
-        record = {
-            **self._common(row, product),
-            **(self._frame(row) if row["family"] == "frame" else self._product(product)),
-        }
+        product, own = self._products[row["product_name"]]
+        if row["family"] == "frame":
+            exposed = _on_its_clock(row, row["exposed_mjd"])
+            value = self._writer.value(row, own, exposed, packed_arrays(*self._files.read(row)))
+        else:
+            exposed = _on_its_clock(row, mid_time(product))
+            ids = {"run_id": self._plan.run_id, "message_id": row["message_id"], "exposed_mjd": exposed}
+            record = {**ids, **dict(zip(OF_PRODUCT, own, strict=True)), **self._product(product)}
+            value = encode("product", record, self._numbers["product"])
         told = (row["family"], row["message_id"], row["key"], row["sequence"])
-        made = _composed(self._plan, *told, record, self._numbers)
+        made = _composed(self._plan, *told, row["product_name"], exposed, value)
         if row["damage"] is None:
             return made
         bits = self._plan.scenario_content.transport.corruption.bits
         value = damaged(made.value, row["damage"], self._plan.seed, row["message_id"], bits)
         return replace(made, value=value, crc=zlib.crc32(value))
-
-    def _common(self, row: Mapping[str, Any], product: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "run_id": self._plan.run_id,
-            "message_id": row["message_id"],
-            "program": self._plan.program,
-            "product": row["product_name"],
-            "obs_id": product["obs_id"] or "",
-            "product_type": product["product_type"] or "",
-            "instrument": instrument(product),
-            "detector": product["detector"] or None,
-            "exposed_mjd": _on_its_clock(row, row["exposed_mjd"] if row["family"] == "frame" else mid_time(product)),
-        }
-
-    def _frame(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        arrays, units = self._files.read(row)
-        same = (
-            "sequence",
-            "kind",
-            "hdu",
-            "extname",
-            "extver",
-            "integration",
-            "group",
-            "tile",
-            "tiles",
-            "hdu_shape",
-            "origin",
-        )
-        return {**{name: row[name] for name in same}, "arrays": packed_arrays(arrays, units)}
 
     def _product(self, product: Mapping[str, Any]) -> dict[str, Any]:
         hdus = [
@@ -202,7 +179,9 @@ def truth_messages(
                 "message_ids": [row["message_id"] for row, _overtaken, _left_out in carried],
                 "faults": [fault for message in carried for fault in _faults(*message)],
             }
-            yield _composed(plan, "truth", message_id, label["product_name"], part, record, numbers or own_numbers())
+            value = encode("truth", record, (numbers or own_numbers())["truth"])
+            key = label["product_name"]
+            yield _composed(plan, "truth", message_id, key, part, key, None, value)
 
 
 def _faults(message: Mapping[str, Any], overtaken: int, left_out: int) -> Iterator[dict[str, Any]]:
@@ -228,24 +207,30 @@ def _on_its_clock(row: Mapping[str, Any], exposed: float | None) -> float | None
     return None if exposed is None else float(exposed + row["clock_skew_s"] / DAY_SECONDS)
 
 
+def _own(program: str, product: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what every message of a product says of it, in the order of ``OF_PRODUCT``."""
+    kind, detector = product["product_type"] or "", product["detector"] or None
+    return (program, product["product_name"], product["obs_id"] or "", kind, instrument(product), detector)
+
+
 def _composed(
     plan: StreamPlan,
     family: str,
     message_id: str,
     key: str,
     sequence: int,
-    record: Mapping[str, Any],
-    numbers: Mapping[str, int],
+    subject: str,
+    exposed: float | None,
+    value: bytes,
 ) -> Composed:
-    value = encode(family, record, numbers[family])
     crc = zlib.crc32(value)
-    milliseconds = _milliseconds(record.get("exposed_mjd"))
+    milliseconds = _milliseconds(exposed)
     said = headers(
         family,
         message_id=message_id,
         run_id=plan.run_id,
         program=plan.program,
-        subject=record["product"],
+        subject=subject,
         time=None if milliseconds is None else _rfc3339(milliseconds),
         sequence=sequence,
         crc=crc,

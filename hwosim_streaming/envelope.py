@@ -17,7 +17,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,10 @@ __all__ = [
     "decode",
     "encode",
     "headers",
+    "inline",
     "own_numbers",
     "packed_arrays",
+    "preamble",
     "schema_number",
     "schemas",
 ]
@@ -170,9 +172,24 @@ def encode(family: str, record: Mapping[str, Any], wire_number: int | None = Non
 
     number = _newest(family, 1)
     body = io.BytesIO()
-    body.write(_WIRE.pack(0, number if wire_number is None else wire_number))
+    body.write(preamble(number if wire_number is None else wire_number))
     schemaless_writer(body, _parsed(number), record)
-    value = body.getvalue()
+    return inline(family, body.getvalue())
+
+
+def preamble(number: int) -> bytes:
+    """Return what stands before the Avro body of a value of this schema."""
+    return _WIRE.pack(0, number)
+
+
+def inline(family: str, value: bytes) -> bytes:
+    """Return a value that is small enough to go inline.
+
+    Raises
+    ------
+    BadInputError
+        If it is not.
+    """
     if len(value) > LARGEST_VALUE:
         raise BadInputError(
             f"{family} message of {len(value)} bytes",
@@ -248,14 +265,15 @@ def headers(
     crc : int
         CRC-32 of the value.
     """
+    content_type, source, kind, schema = _of_all(family, program)
     found = {
-        Header.CONTENT_TYPE: f"application/vnd.hwosim.{family}+avro",
+        Header.CONTENT_TYPE: content_type,
         Header.SPECVERSION: "1.0",
         Header.ID: message_id,
-        Header.SOURCE: f"/hwosim/programs/{program}",
-        Header.TYPE: f"hwosim.{family}.v1",
+        Header.SOURCE: source,
+        Header.TYPE: kind,
         Header.SUBJECT: subject,
-        Header.DATASCHEMA: f"urn:hwosim:schema:{_newest(family, 1)}",
+        Header.DATASCHEMA: schema,
         Header.RUN: run_id,
         Header.SEQUENCE: str(sequence),
         Header.CRC: f"{crc:08x}",
@@ -263,6 +281,17 @@ def headers(
     if time is not None:
         found[Header.TIME] = time
     return found
+
+
+@lru_cache(maxsize=256)
+def _of_all(family: str, program: str) -> tuple[str, str, str, str]:
+    """Return the headers that all messages of a family and program have the same."""
+    return (
+        f"application/vnd.hwosim.{family}+avro",
+        f"/hwosim/programs/{program}",
+        f"hwosim.{family}.v1",
+        f"urn:hwosim:schema:{_newest(family, 1)}",
+    )
 
 
 def packed_arrays(arrays: Mapping[str, npt.NDArray[Any]], units: Mapping[str, str]) -> list[dict[str, Any]]:

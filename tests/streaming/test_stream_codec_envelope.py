@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hwosim_streaming import envelope
 from hwosim_streaming.codec import LARGEST_ARRAY, pack, unpack
 from hwosim_streaming.envelope import Frame, Header, UnreadableMessageError, decode, encode, headers, packed_arrays
 from hwosim_streaming.faults import damaged
+from hwosim_streaming.frame_values import OF_PRODUCT, FrameWriter
 
 DTYPES = st.one_of(
     hnp.boolean_dtypes(),
@@ -164,6 +166,40 @@ def test_a_message_too_large_is_refused() -> None:
     noise = np.random.default_rng(1).integers(0, 256, 2**20, dtype=np.uint8)
     with pytest.raises(BadInputError, match="smaller tiles"):
         encode("frame", frame_record({"SCI": noise}))
+
+
+NUMBERS = st.integers(0, 2**40)
+#: Of the schema's type int.
+SMALL = st.integers(0, 2**31 - 1)
+AXES = st.lists(NUMBERS, max_size=4)
+ARRAY = st.fixed_dictionaries(
+    {"name": st.text(max_size=9), "unit": st.none() | st.text(max_size=9), "dtype": st.text(max_size=5)}
+    | {"shape": AXES, "codec": st.sampled_from(["raw", "shuffle-zstd"]), "data": st.binary(max_size=300)}
+)
+MAYBE = st.none() | SMALL
+ROW = st.fixed_dictionaries(
+    {"message_id": st.uuids().map(str), "sequence": NUMBERS, "kind": st.sampled_from(["image", "table"])}
+    | {"extname": st.text(max_size=70), "hdu": SMALL, "extver": SMALL, "tile": SMALL, "tiles": SMALL}
+    | {"integration": MAYBE, "group": MAYBE, "hdu_shape": AXES, "origin": AXES}
+)
+TIMES = st.none() | st.floats(allow_nan=False)
+
+
+@given(ROW, st.tuples(*[st.text(max_size=70)] * 4, *[st.none() | st.text(max_size=9)] * 2), TIMES, st.lists(ARRAY))
+def test_a_frame_written_fast_is_the_frame(row: Any, product: tuple[Any, ...], time: float | None, arrays: Any) -> None:
+    number = 70_000
+    record = {"run_id": "1b4e28ba-2fa1-11d2-883f-0016d3cca427", **row, "exposed_mjd": time, "arrays": arrays}
+    record |= dict(zip(OF_PRODUCT, product, strict=True))
+    assert set(record) == {field["name"] for field in envelope.bundled("frame")[-1]["fields"]}
+    fast = FrameWriter(record["run_id"], number).value(row, product, time, arrays)
+    assert fast == encode("frame", record, number)
+
+
+def test_a_frame_written_fast_is_refused_where_it_is_too_large() -> None:
+    record = frame_record({"SCI": np.random.default_rng(1).integers(0, 256, 2**20, dtype=np.uint8)})
+    product = tuple(record[name] for name in OF_PRODUCT)
+    with pytest.raises(BadInputError, match="smaller tiles"):
+        FrameWriter(str(record["run_id"]), 100).value(record, product, None, record["arrays"])
 
 
 def test_headers_are_cloudevents() -> None:
