@@ -24,7 +24,7 @@ p { color: var(--soft); margin: .25rem 0 1rem; max-width: 60rem; }
 a { color: inherit; } code, td.number { font-family: ui-monospace, monospace; font-size: .9em; }
 td > code { white-space: nowrap; } .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 600; } td { overflow-wrap: anywhere; } td.number { text-align: right; }
+th { color: var(--soft); font-weight: 600; } td { overflow-wrap: anywhere; } td.number, th.number { text-align: right; }
 .passed { color: var(--good); } .warned { color: var(--warn); } .failed { color: var(--bad); }
 .passed, .warned, .failed, .remark { font-weight: 600; white-space: nowrap; } .remark { color: var(--soft); }
 svg { display: block; max-width: 100%; } svg .line { fill: none; stroke: var(--soft); stroke-width: 1.25; }
@@ -54,11 +54,13 @@ def _html(value: object) -> str:
 def document(title: str, *blocks: Markup, script: str = "") -> str:
     """Return a whole HTML document; ``script`` is a path for the live page, never for a stored report."""
     tail = f'<script src="{escape(script)}"></script>' if script else ""
+    # A live page has no picture of its own for the browser's tab, and says so, or the browser asks for one in vain.
+    icon = '<link rel="icon" href="data:,">' if script else ""
     return (
         "<!doctype html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body>{''.join(blocks)}{tail}</body></html>\n"
+        f"{icon}<style>{_STYLE}</style></head><body>{''.join(blocks)}{tail}</body></html>\n"
     )
 
 
@@ -79,8 +81,13 @@ def verdict(word: str) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
-    """Return a table; numbers stand to the right."""
-    head = Markup("".join(block("th", column, scope="col") for column in columns))
+    """Return a table; numbers stand to the right, and so do the names of their columns."""
+    rows = list(rows)
+    numbers = {place for row in rows for place, cell in enumerate(row) if _is_number(cell)}
+    kinds = [{"class_": "number"} if place in numbers else {} for place in range(len(columns))]
+    head = Markup(
+        "".join(block("th", column, scope="col", **kind) for column, kind in zip(columns, kinds, strict=True))
+    )
     lines = []
     for row in rows:
         cells = (block("td", cell, class_="number") if _is_number(cell) else block("td", cell) for cell in row)
