@@ -1,10 +1,18 @@
-"""Bytes from an archive into the lake, beside a plain concurrent copy of the same bytes.
+"""Bytes from an archive into the lake, beside plain concurrent copies of the same bytes.
 
-Holds: the run. It prints and asserts nothing. The archive is a process of its own on loopback. "Copy" asks
-for each file with httpx, as many at once as an ingest does, and writes it to the same disk: no checksum, no
-part file that could be continued, no rows. "Ingest" does all of it, rows included. Both are run in turn, the
-best of some rounds counts; seconds of this process's own processor time are printed beside, since the wall clock of
-a busy machine says little.
+Holds: the run. It prints and asserts nothing. The archive is a process of its own on loopback, so its processor time
+is taken from all three alike. Each begins with the list of the files and ends when all of them are there:
+
+* "copy" asks for each file with httpx, as many at once as an ingest does, and writes it to the same disk under its
+  name: no checksum, nothing that tells a whole file from a part of one;
+* "checked" is the copy that one could rely on: the SHA-256 is taken on the way, and a file gets its name when it is
+  complete;
+* "ingest" does what the pipeline does: a lake and a catalog that are new, part files that could be continued, SHA-256,
+  a journal, each file in two folders of its own, rows in a table that is made for them ("tables s" of its time).
+
+None of the three waits until the disk has what was written (no fsync, but SQLite's own for the catalog). They run
+in turn, the best of some rounds counts for each; seconds of this process's own processor time are printed beside, since
+the wall clock of a busy machine says little.
 
     python -m benchmarks.ingest [--rounds N] [--archive DIR]
 """
@@ -12,6 +20,7 @@ a busy machine says little.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -25,11 +34,13 @@ from random import Random
 from typing import Any
 
 import httpx
+import pyarrow as pa
 
 from hwosim_assets.archive.client import ArchiveClient
 from hwosim_assets.lake.ingest import THREADS, ingest_program
+from hwosim_assets.lake.spec import TableSpec
 from hwosim_assets.lake.store import Lake
-from hwosim_assets.lake.tables import Tables
+from hwosim_assets.lake.tables import Replaced, Tables
 
 PROGRAM = "01093"
 #: Files and their size in bytes; the sizes of a guide star's, a spectrum's and an exposure's product.
@@ -63,14 +74,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--archive", type=Path, help="a folder of files in place of those written here")
     options = parser.parse_args()
-    head = (
-        f"{'copy s':>9}{'MB/s':>8}{'ingest s':>10}{'MB/s':>8}{'ratio':>8}{'cpu s: copy':>13}{'ingest':>8}{'ratio':>8}"
-    )
-    print(f"{'files':>6}{'MB':>8}{head}")
+    walls = f"{'copy s':>8}{'MB/s':>6}{'checked s':>11}{'ingest s':>10}{'MB/s':>6}{'tables s':>10}"
+    ratios = f"{'of copy':>9}{'of checked':>12}"
+    print(f"{'files':>6}{'MB':>6}{walls}{ratios}  cpu s: copy, checked, ingest")
     with tempfile.TemporaryDirectory(prefix="hwosim-bench-") as scratch:
-        for count, size in (None,) if options.archive else SHAPES:
-            folder = options.archive or _written(Path(scratch) / "archive", count, size)
-            _compare(folder, Path(scratch), options.rounds)
+        if options.archive:
+            _compare(options.archive, Path(scratch), options.rounds)
+        for count, size in () if options.archive else SHAPES:
+            _compare(_written(Path(scratch) / "archive", count, size), Path(scratch), options.rounds)
             shutil.rmtree(Path(scratch) / "archive", ignore_errors=True)
     return 0
 
@@ -90,23 +101,27 @@ def _written(folder: Path, count: int, size: int) -> Path:
 def _compare(folder: Path, scratch: Path, rounds: int) -> None:
     """Time both over the same files, in turn."""
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    took: dict[str, list[tuple[float, float, float]]] = {}
     with _served(folder) as url:
-        took = {"copy": (0.0, 0.0), "ingest": (0.0, 0.0)}
         for number in range(rounds):
-            for name, bring in (("copy", _copy), ("ingest", _ingest)):
+            for name, bring in (("copy", _copy), ("checked", _checked_copy), ("ingest", _ingest)):
                 place = scratch / f"{name}{number}"
                 begun = time.perf_counter(), time.process_time()
-                bring(url, sizes, place)
-                spent = time.perf_counter() - begun[0], time.process_time() - begun[1]
-                took[name] = spent if number == 0 else (min(took[name][0], spent[0]), min(took[name][1], spent[1]))
+                tables = bring(url, sizes, place)
+                spent = time.perf_counter() - begun[0], time.process_time() - begun[1], tables
+                took.setdefault(name, []).append(spent)
                 shutil.rmtree(place)
-    _print(len(sizes), sum(sizes.values()) / 1e6, took["copy"], took["ingest"])
+    best = {name: [min(column) for column in zip(*rounds, strict=True)] for name, rounds in took.items()}
+    _print(len(sizes), sum(sizes.values()) / 1e6, best["copy"], best["checked"], best["ingest"])
 
 
-def _print(count: int, megabytes: float, copy: tuple[float, float], ingest: tuple[float, float]) -> None:
-    wall = f"{copy[0]:>9.2f}{megabytes / copy[0]:>8.0f}{ingest[0]:>10.2f}{megabytes / ingest[0]:>8.0f}"
-    processor = f"{copy[1]:>13.2f}{ingest[1]:>8.2f}{copy[1] / ingest[1]:>8.2f}"
-    print(f"{count:>6}{megabytes:>8.0f}{wall}{copy[0] / ingest[0]:>8.2f}{processor}", flush=True)
+def _print(count: int, megabytes: float, copy: list[float], checked: list[float], ingest: list[float]) -> None:
+    walls = (
+        f"{copy[0]:>8.2f}{megabytes / copy[0]:>6.0f}{checked[0]:>11.2f}{ingest[0]:>10.2f}{megabytes / ingest[0]:>6.0f}"
+    )
+    ratios = f"{copy[0] / ingest[0]:>9.2f}{checked[0] / ingest[0]:>12.2f}"
+    processor = f"{copy[1]:.2f}, {checked[1]:.2f}, {ingest[1]:.2f}"
+    print(f"{count:>6}{megabytes:>6.0f}{walls}{ingest[2]:>10.2f}{ratios}  {processor}", flush=True)
 
 
 @contextmanager
@@ -122,24 +137,62 @@ def _served(folder: Path) -> Iterator[str]:
         server.wait()
 
 
-def _copy(url: str, sizes: dict[str, int], place: Path) -> None:
+def _copy(url: str, sizes: dict[str, int], place: Path) -> float:
     """Download every file, as many at once as an ingest does."""
     place.mkdir()
     with httpx.Client(trust_env=False) as http, ThreadPoolExecutor(THREADS) as pool:
 
         def one(name: str) -> None:
-            address = f"{url}/api/v0.1/Download/file?uri={_uri(name)}"
-            with http.stream("GET", address) as reply, (place / name).open("wb") as file:
+            with http.stream("GET", _address(url, name)) as reply, (place / name).open("wb") as file:
                 for chunk in reply.iter_raw():
                     file.write(chunk)
 
         list(pool.map(one, sizes))
+    return 0.0
 
 
-def _ingest(url: str, sizes: dict[str, int], place: Path) -> None:
-    """Bring every file into a new lake."""
+def _checked_copy(url: str, sizes: dict[str, int], place: Path) -> float:
+    """Download every file with its SHA-256; it gets its name when it is complete."""
+    place.mkdir()
+    with httpx.Client(trust_env=False) as http, ThreadPoolExecutor(THREADS) as pool:
+
+        def one(name: str) -> str:
+            part, digest = place / f"{name}.part", hashlib.sha256()
+            with http.stream("GET", _address(url, name)) as reply, part.open("wb") as file:
+                for chunk in reply.iter_raw():
+                    digest.update(chunk)
+                    file.write(chunk)
+            part.rename(place / name)
+            return digest.hexdigest()
+
+        list(pool.map(one, sizes))
+    return 0.0
+
+
+class _TimedTables(Tables):
+    """Tables that add up the seconds spent in them."""
+
+    seconds = 0.0
+
+    def scan(self, spec: TableSpec, where: dict[str, str] | None = None, columns: list[str] | None = None) -> pa.Table:
+        begun = time.perf_counter()
+        try:
+            return super().scan(spec, where, columns)
+        finally:
+            self.seconds += time.perf_counter() - begun
+
+    def replace(self, spec: TableSpec, scope: dict[str, str], rows: pa.Table) -> Replaced:
+        begun = time.perf_counter()
+        try:
+            return super().replace(spec, scope, rows)
+        finally:
+            self.seconds += time.perf_counter() - begun
+
+
+def _ingest(url: str, sizes: dict[str, int], place: Path) -> float:
+    """Bring every file into a new lake; return the seconds spent on its tables."""
     lake = Lake((place / "lake").as_uri())
-    tables = Tables(f"sqlite:///{place / 'catalog.db'}", (place / "lake" / "tables").as_uri())
+    tables = _TimedTables(f"sqlite:///{place / 'catalog.db'}", (place / "lake" / "tables").as_uri())
     listed: list[dict[str, Any]] = [
         {"productFilename": name, "dataURI": _uri(name), "size": size, "obs_id": name[:25]}
         for name, size in sizes.items()
@@ -148,6 +201,11 @@ def _ingest(url: str, sizes: dict[str, int], place: Path) -> None:
         result = ingest_program(PROGRAM, listed, client, lake, tables, home=place)
     if result.rows.num_rows != len(sizes):
         raise RuntimeError(f"{len(result.rejections)} files were refused, the first: {result.rejections[:1]}")
+    return tables.seconds
+
+
+def _address(url: str, name: str) -> str:
+    return f"{url}/api/v0.1/Download/file?uri={_uri(name)}"
 
 
 def _uri(name: str) -> str:

@@ -22,7 +22,7 @@ __all__ = ["raw_bytes"]
 #: So much is read through httpx before the line is judged, and so much must be left to be worth a connection (bytes).
 TRIAL_BYTES = 8 * 1024 * 1024
 #: From this rate on the processor is what limits a connection (bytes per second).
-QUICK = 100e6
+QUICK = 50e6
 #: The most that is read at once (bytes).
 READ_BYTES = 256 * 1024
 
