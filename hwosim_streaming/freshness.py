@@ -23,6 +23,8 @@ __all__ = ["ASKS", "freshness"]
 ASKS = "refresh_changed_sensor"
 #: Stage that says what the archive has.
 _TOLD = "mast/"
+#: Stage that only tells of the others: what is published does not wait for it.
+_TELLS = "report/"
 
 
 def freshness(instance: dg.DagsterInstance, where: Standing) -> dict[str, Any]:
@@ -38,13 +40,13 @@ def freshness(instance: dg.DagsterInstance, where: Standing) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``archive asked, s ago`` (None where the sensor never came through) and ``waiting``: program, the assets that
-        are not made of what the archive last said, and for how long (s), the longest first. A program that failed is
-        no matter of time and left out, as is one of which the archive has said nothing yet.
+        ``archive asked, s ago`` (None where the sensor never came through) and ``waiting``: program, the assets up to
+        its streams that are not made of what the archive last said, and for how long (s), the longest first. A program
+        that failed is no matter of time and left out, as is one of which the archive has said nothing yet.
     """
     late: dict[str, list[str]] = {}
     failed = {program for found in where.states.values() for program, state in found.items() if state == "failed"}
-    for name in where.assets:
+    for name in (name for name in where.assets if not name.startswith(_TELLS)):
         for program in where.states[name].keys() - failed:
             late.setdefault(program, []).append(name)
     said = _last_said(instance, [name for name in where.assets if name.startswith(_TOLD)], late)

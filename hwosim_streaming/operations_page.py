@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwosim_assets.quality.markup import Markup, block, document, facts, link, table, verdict
+from hwosim_assets.quality.markup import Markup, block, document, facts, link, table
 from hwosim_assets.quality.pages import Paths, navigation
 
 __all__ = ["operations_page"]
 
 #: Most programs that a table of the page lists; the JSON has all.
 _MOST = 200
+_FIRING, _QUIET = block("span", "✗ firing", class_="failed"), block("span", "✓ quiet", class_="passed")
 _TABLES = (
     ("Backlog, programs by asset", "backlog"),
     ("Seconds after the archive's answer, by stage", "latency"),
@@ -35,7 +36,7 @@ def operations_page(found: Mapping[str, Any]) -> str:
     firing = sum(1 for alert in found["alerts"] if alert["firing"])
     lines = [
         (
-            verdict("failed" if alert["firing"] else "passed"),
+            _FIRING if alert["firing"] else _QUIET,
             alert["name"],
             "never" if alert["value"] is None else _cell(alert["value"]),
             _cell(alert["limit"]),
@@ -51,8 +52,8 @@ def operations_page(found: Mapping[str, Any]) -> str:
     return document(
         "Operations",
         navigation(paths),
-        block("h1", "Operations · ", verdict("failed" if firing else "passed")),
-        block("p", f"{found['programs']} programs, as of {found['as_of']}; {firing} alerts. ", _json()),
+        block("h1", "Operations · ", block("span", f"{firing} alerts", class_="failed" if firing else "passed")),
+        block("p", f"{found['programs']} programs, as of {found['as_of']}. ", _json()),
         table(("", "alert", "is", "at most", "mend"), lines),
         block("h2", "Runs"),
         facts({name: _cell(value) for name, value in found["runs"].items()}),
@@ -91,4 +92,7 @@ def _cell(value: Any) -> Any:
     """Return a value as the page writes it: three digits of what was measured."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return float(f"{value:.3g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        value = float(f"{value:.3g}")
+        return int(value) if value.is_integer() else value
+    return value
