@@ -308,8 +308,27 @@ def test_a_lost_file_is_named(tables: Tables) -> None:
         tables.replace(SPEC, scope(), things(2))
 
 
-def test_check(tables: Tables) -> None:
+def test_a_check_makes_the_catalog_and_leaves_no_probe(state: Path) -> None:
+    tables = Tables(f"sqlite:///{state / 'catalog.db'}", (state / "tables").as_uri())
     tables.check()
+    assert (state / "catalog.db").stat().st_size > 0
+    assert [path for path in (state / "tables").rglob("*") if path.is_file()] == []
+    assert tables.names() == []
+
+
+@pytest.mark.parametrize(
+    ("catalog", "warehouse", "told"),
+    [
+        ("catalog.db", "file/tables", "lake .*Not a directory"),
+        ("file", "tables", "catalog .*file is not a database"),
+        ("file/catalog.db", "tables", "catalog .*cannot be made"),
+    ],
+)
+def test_a_check_tells_what_cannot_be_used(state: Path, catalog: str, warehouse: str, told: str) -> None:
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "file").write_text("neither a folder nor a database" * 100)
+    with pytest.raises(BackendAbsentError, match=told):
+        Tables(f"sqlite:///{state / catalog}", (state / warehouse).as_uri()).check()
 
 
 def test_a_catalog_that_another_process_makes_at_the_same_moment(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
