@@ -1,7 +1,7 @@
 """The services of `docker/docker-compose.yml` as processes: told by the environment where the others are, as there.
 
-PostgreSQL, Apache Kafka, an S3-compatible store, two gRPC code servers, web server and daemon, each started when what
-it waits for is healthy. What cannot be started here is the images.
+PostgreSQL, Apache Kafka, an S3-compatible store, two gRPC code servers, web server, daemon and report pages, each
+started when what it waits for is healthy. What cannot be started here is the images.
 """
 
 from __future__ import annotations
@@ -91,6 +91,16 @@ class Deployment:
         assert "errors" not in reply, reply["errors"]
         return reply["data"]
 
+    def page(self, path: str) -> str | None:
+        """Return a report page; None while nobody answers."""
+        self.alive()
+        try:
+            reply = httpx.get(self.environment["HWOSIM_REPORT_URL"] + path, timeout=120, trust_env=False)
+        except httpx.TransportError:
+            return None
+        assert reply.status_code == httpx.codes.OK, reply.text
+        return reply.text
+
     def database_bytes(self) -> int:
         """Return how much Dagster's database holds."""
         told = self.environment
@@ -119,7 +129,7 @@ def deployed(folder: Path) -> Iterator[Deployment]:
         archive = stack.enter_context(LocalArchive(folder / "archive"))
         store = stack.enter_context(object_store())
         _make_bucket(store)
-        assets_port, streaming_port, ui_port = servers.free_ports(3)
+        assets_port, streaming_port, ui_port, report_port = servers.free_ports(4)
         made = Deployment(
             folder,
             clean_environment(
@@ -134,6 +144,7 @@ def deployed(folder: Path) -> Iterator[Deployment]:
                 HWOSIM_STREAMING_HOST="127.0.0.1",
                 HWOSIM_STREAMING_PORT=str(streaming_port),
                 UI_PORT=str(ui_port),
+                HWOSIM_REPORT_URL=f"http://127.0.0.1:{report_port}",
                 HWOSIM_CATALOG_URI=database.uri(database.create("tables")),
                 HWOSIM_LAKE_URI=f"s3://{BUCKET}/lake",
                 HWOSIM_ARCHIVE_URL=archive.url,
@@ -174,4 +185,6 @@ def _bring_up(made: Deployment) -> None:
     workspace = str(CHECKOUT / "docker" / "workspace.yaml")
     made.start("webserver", "dagster-webserver", "-h", "127.0.0.1", "-p", made.environment["UI_PORT"], "-w", workspace)
     made.start("daemon", "dagster-daemon", "run", "-w", workspace)
+    made.start("reports", "hwosim", "reports")
     until("the web server to answer", lambda: made.ask("{ version }"))
+    until("the report pages to be healthy", lambda: made.page("/health"))
