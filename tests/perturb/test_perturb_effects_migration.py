@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scenes import K, perturbed, ramp, scene, values
 
 from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb import Scenario, apply
 
 A = 2.87e-7
 
@@ -114,3 +116,18 @@ def test_bands_of_rows_are_seen_nowhere(monkeypatch: pytest.MonkeyPatch) -> None
     whole = perturbed(product, charge_migration={"severity": 4})[0].content
     monkeypatch.setattr(migration, "_BAND", 100)
     assert perturbed(product, charge_migration={"severity": 4})[0].content == whole
+
+
+@pytest.mark.parametrize("lossy", [{"hot_pixels": {"severity": 3}}, {"pointing_drift": {"shift": 300.0}}])
+def test_only_pixels_that_the_truth_calls_lost_become_nan(lossy: dict[str, object]) -> None:
+    """What was lost before charge migrates has no variance, and its neighbours still have theirs."""
+    product = scene(np.full((96, 96), 50.0), noise=True, read=1e-4)
+    effects = [lossy, {"charge_migration": {"severity": 3}}, {"dropped_groups": {"severity": 2}}]
+    out, truth = apply(product, Scenario.from_mapping("test", {"version": 1, "seed": 11, "effects": effects}))
+    lost = np.zeros(96 * 96, bool)
+    for run in (truth.runs() or pa.table({})).to_pylist():
+        if run["kind"] == "lost":
+            lost[run["start"] : run["start"] + run["length"]] = True
+    assert lost.any()
+    for name in ("SCI", "ERR", "VAR_POISSON"):
+        np.testing.assert_array_equal(np.isnan(out.plane(name)).reshape(-1), lost, err_msg=name)

@@ -147,7 +147,9 @@ class _Deflection:
         half = self.share * self.charge.dtype.type(0.5)
         kept = 1.0 - self.sides * half
         squares = half * half
-        after = kept * kept * shot + _around(squares * shot) * self.valid
+        # What was lost earlier has no variance, not even a share of it to give to neighbours.
+        given = np.where(np.isfinite(shot), squares * shot, shot.dtype.type(0))
+        after = kept * kept * shot + _around(given) * self.valid
         weights = kept * kept + _around(squares) * self.valid
         return after[inner].reshape(-1), weights[inner].reshape(-1)
 
