@@ -68,6 +68,16 @@ def test_a_wrong_checksum_is_wrong_and_nothing_else_is(make: Make) -> None:
     assert "no CHECKSUM" in event["not_applicable"]
 
 
+def test_a_sum_that_is_not_defined_cannot_be_made_wrong(make: Make) -> None:
+    """FITS 4.0, 4.4.2.7: sixteen zeros say that the sum of the HDU is not defined."""
+    product = make("cal", checksum=True)
+    place = product.content.index(b"CHECKSUM= '") + len("CHECKSUM= '")
+    content = product.content[:place] + b"0" * 16 + product.content[place + 16 :]
+    same, (event,) = broken(Product(product.name, content), "file_damage", kind="checksum")
+    assert same.content == content
+    assert "not defined" in event["not_applicable"]
+
+
 def test_a_scenario_must_allow_invalid_files() -> None:
     with pytest.raises(BadInputError, match="valid_only: false"):
         Scenario.from_mapping("broken", {"version": 1, "effects": [{"file_damage": {"severity": 1}}]})

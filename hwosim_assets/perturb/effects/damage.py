@@ -75,7 +75,10 @@ class FileDamage(Effect):
             return content, [{"kind": "checksum", "not_applicable": "the file has no CHECKSUM"}]
         at = place + len(_SUM)
         # Two letters change places where they differ; the sum of the file then is another.
-        first = next(at + step for step in range(15) if content[at + step] != content[at + step + 1])
+        unlike = (at + step for step in range(15) if content[at + step] != content[at + step + 1])
+        first = next(unlike, None)
+        if first is None:
+            return content, [{"kind": "checksum", "not_applicable": "the sum of its first HDU is not defined"}]
         pair = content[first : first + 2]
         event = {"kind": "checksum", "offset": first, "was": pair.decode("latin-1")}
         return content[:first] + pair[::-1] + content[first + 2 :], [event]
