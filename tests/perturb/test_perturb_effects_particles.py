@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scenes import scene
 from scipy import stats
 
 from hwosim_assets.fits.dq import DQ
@@ -111,6 +112,25 @@ def test_found_hits_raise_the_read_noise_and_are_flagged_where_that_is_honest(ma
     bit = np.uint32(int(DQ.JUMP_DET))
     new = ((out.plane("DQ") & bit) != 0) & ((product.plane("DQ") & bit) == 0)
     assert new[struck].all() if dq == "flagged" else not new.any()
+
+
+@pytest.mark.parametrize(("effect", "options"), [
+    ("cosmic_rays", {"flux": 300.0, "residual": 0.0}),
+    ("solar_particle_event", {"peak": 3000.0, "onset": 0.0, "tau": 0.5, "residual": 0.0}),
+])  # fmt: skip
+def test_a_found_hit_cuts_one_integration_of_those_that_a_frame_is_the_mean_of(
+    effect: str, options: dict[str, float]
+) -> None:
+    """The others stay whole: of n, the share (n - 1 + cut) / n of what the read noise is found from is left."""
+
+    def cuts(number: int) -> np.ndarray:
+        product = scene(np.full((256, 256), 50.0), read=0.01, NINTS=number)
+        out, _ = perturbed(product, effect, **options)
+        return np.asarray(product.plane("VAR_RNOISE").astype(float) / out.plane("VAR_RNOISE"))
+
+    one, ten = cuts(1), cuts(10)
+    assert (one < 0.9).sum() > 100
+    np.testing.assert_allclose(ten, (9.0 + one) / 10.0, rtol=1e-5)
 
 
 def test_in_a_ramp_a_hit_stays_from_its_group_on(make: Make) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -447,6 +449,31 @@ def test_err_grows_where_a_variance_is_not_known(make: Make, missing: str) -> No
     assert truth.record["budgets"][0]["sums"]
     known = np.isfinite(product.plane("ERR"))
     np.testing.assert_allclose(grown[known], found["added"] / truth.record["budgets"][0]["k"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(spec.name for spec in effect_specs()))
+def test_who_reads_a_parameter_frame_by_frame_says_so(name: str) -> None:
+    """Else a profile that leaves out the mid time of a product leaves out all of its frames."""
+    kinds = effect_class(name).__mro__
+    source = "".join(inspect.getsource(kind) for kind in kinds[: kinds.index(Effect)])
+    reads = re.search(r"task\.numbers\(|task\.number\([^()]*,\s*\w+\)", source) is not None
+    assert effect_class(name).per_frame == reads
+
+
+@pytest.mark.parametrize("effect", [
+    {"cosmic_rays": {"flux": 1000.0, "residual": 1.0}}, {"dark_current": {"factor": 1e4}},
+    {"emccd_noise": {"cic": 1.0}}, {"photom_step": {"step": 0.1}},
+    {"solar_particle_event": {"peak": 10000.0, "onset": -0.1, "tau": 0.3, "residual": 1.0}},
+])  # fmt: skip
+def test_a_step_late_in_an_exposure_changes_its_last_integrations_only(
+    make: Make, effect: dict[str, dict[str, object]]
+) -> None:
+    product = make("calints")
+    ((name, options),) = effect.items()
+    out = apply(product, scenario({name: {**options, "when": {"profile": "step", "start": 60000.7}}}))[0]
+    before, after = product.plane("SCI"), out.plane("SCI")
+    changed = [bool((one != other)[np.isfinite(one)].any()) for one, other in zip(before, after, strict=True)]
+    assert changed == [False, False, True]
 
 
 @pytest.mark.parametrize("kind", ["cal", "calints", "s3d"])

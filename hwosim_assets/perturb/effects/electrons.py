@@ -181,6 +181,8 @@ def _pattern(spread: float, mean: float) -> _Pattern:
 class DarkCurrent(Effect):
     """A warmer detector: more electrons without light, unevenly."""
 
+    per_frame = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._mean: dict[int, float] = {}
@@ -346,6 +348,8 @@ def multiplied(stream: Stream, plane: int, start: int, electrons: Floats) -> Flo
 )  # fmt: skip
 class EmccdNoise(Effect):
     """The frame as the sum of short readouts of an EMCCD."""
+
+    per_frame = True
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)

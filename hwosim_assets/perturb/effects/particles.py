@@ -17,6 +17,7 @@ import numpy as np
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import exposure_shares, on_detector
+from hwosim_assets.perturb.effects.state import integrations
 from hwosim_assets.perturb.exact import exp, log, power
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
@@ -232,7 +233,9 @@ def settle(
     worst = np.ones(struck.size)
     np.minimum.at(worst, which[~missed], cut[~missed])
     struck, worst = struck[worst < 1.0], worst[worst < 1.0]
-    factor = 1.0 / worst
+    # A hit falls into one of the integrations that a slope is the mean of; by its read noise, n - 1 of n stay whole.
+    several = integrations(effect.task.product, block.measurement)
+    factor = several / (several - 1.0 + worst)
     read = block.true["read"][0, struck].astype(np.float64)
     stream = effect.task.stream(block.measurement.key)
     noise = np.sqrt(read * (factor - 1.0)) * normal(stream.bits_at(block.plane(0), struck + block.start, 1))
@@ -243,6 +246,8 @@ def settle(
 
 class _Particles(Effect):
     """Hits in the frames of a detector; who comes after says the flux of each frame."""
+
+    per_frame = True
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -317,7 +322,7 @@ _PLANES = ("SCI", "ERR", "VAR_RNOISE", "DQ")
 _MODEL = (
     "tracks in random directions, lengths from 10 to 2000 um with index -4.33, energy loss Moyal(120, 50 eV/um); "
     "of a hit at the share u of the ramp 6u(1-u) Q/k stays in the slope where it is missed, and where it is found the "
-    "ramp is cut: VAR_RNOISE / (u^3 + (1-u)^3) and JUMP_DET"
+    "ramp of its integration, one of n, is cut: VAR_RNOISE n / (n - 1 + u^3 + (1-u)^3) and JUMP_DET"
 )
 
 
@@ -390,7 +395,8 @@ class SolarParticleEvent(_Particles):
         if since <= 0:
             return 0.0
         ratio = since / self.task.number("tau")
-        return rounded(self.task.number("peak") * ratio * float(exp(np.array([1.0 - ratio]))[0]))
+        peak = self.task.numbers("peak", measurement)[frame]
+        return rounded(peak * ratio * float(exp(np.array([1.0 - ratio]))[0]))
 
     def on_file(self, file: Any) -> list[dict[str, Any]]:
         """Set ENG_QUAL where it is there and the header is honest."""
