@@ -57,7 +57,8 @@ MAX_AXES = 999
 #: Tile-compressed images: what a claim may exceed the stored bytes by, above a harmless size (bytes).
 MAX_TILE_RATIO = 2000
 HARMLESS_BYTES = 256 * 2**20
-_CHUNK = 2**20
+#: What is unpacked at once to get past data (bytes): a larger piece is memory that the system has to clear each time.
+_CHUNK = 2**18
 _NAME_BYTE = re.compile(rb"[A-Z0-9_-]")
 
 Source = Path | bytes
