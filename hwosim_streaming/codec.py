@@ -22,7 +22,7 @@ __all__ = ["LARGEST_ARRAY", "PackedArray", "pack", "unpack"]
 RAW = "raw"
 SHUFFLE_ZSTD = "shuffle-zstd"
 ZSTD_LEVEL = 1
-#: Bytes that an array of a message may claim once unpacked; far above what a publisher sends.
+#: Bytes that the arrays of a message may claim once unpacked, together; far above what a publisher sends.
 LARGEST_ARRAY = 64 * 1024 * 1024
 #: More axes than any version of numpy takes for granted.
 MOST_AXES = 32
@@ -81,13 +81,17 @@ def pack(array: npt.NDArray[Any]) -> PackedArray:
     return PackedArray(little.str, shape, RAW, raw)
 
 
-def unpack(dtype: str, shape: tuple[int, ...], codec: str, data: bytes) -> npt.NDArray[Any]:
+def unpack(
+    dtype: str, shape: tuple[int, ...], codec: str, data: bytes, largest: int = LARGEST_ARRAY
+) -> npt.NDArray[Any]:
     """Decode an array that came from outside; every claim is checked before memory is taken.
 
     Parameters
     ----------
     dtype, shape, codec, data
         The attributes of :class:`PackedArray`.
+    largest : int
+        Bytes that it may claim: what the other arrays of its message left.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def unpack(dtype: str, shape: tuple[int, ...], codec: str, data: bytes) -> npt.N
     Raises
     ------
     BadInputError
-        If dtype, shape, codec or data do not fit one another, or claim more than ``LARGEST_ARRAY``.
+        If dtype, shape, codec or data do not fit one another, or claim more than ``largest``.
     """
     if not _DTYPE.fullmatch(dtype):
         raise BadInputError(f"array type {dtype!r}", "is not one a message may carry", "refuse the message")
@@ -108,7 +112,7 @@ def unpack(dtype: str, shape: tuple[int, ...], codec: str, data: bytes) -> npt.N
     try:
         kind = np.dtype(dtype)
         size = math.prod(shape) * kind.itemsize
-        if size > LARGEST_ARRAY:
+        if size > largest:
             raise BadInputError(f"array shape {shape}", f"claims {size} bytes", "refuse the message")
         if not size:
             return np.zeros(shape, dtype=kind)

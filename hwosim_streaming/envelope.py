@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwosim_assets.errors import BadInputError
-from hwosim_streaming.codec import PackedArray, pack, unpack
+from hwosim_streaming.codec import LARGEST_ARRAY, pack, unpack
 
 if TYPE_CHECKING:
     from hwosim_streaming.registry import Registry
@@ -375,17 +375,18 @@ class Frame:
         Raises
         ------
         BadInputError
-            If an array's claims do not fit its bytes.
+            If an array's claims do not fit its bytes, the arrays claim more than a message may hold, or they make no
+            image and no table.
         """
         fields = dict(record)
         stored = fields.pop("arrays")
-        packed = {
-            each["name"]: PackedArray(each["dtype"], tuple(each["shape"]), each["codec"], each["data"])
-            for each in stored
-        }
-        fields["arrays"] = {
-            name: unpack(each.dtype, each.shape, each.codec, each.data) for name, each in packed.items()
-        }
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        left = LARGEST_ARRAY
+        for each in stored:
+            array = unpack(each["dtype"], tuple(each["shape"]), each["codec"], each["data"], left)
+            arrays[each["name"]], left = array, left - array.nbytes
+        _refuse_shapeless(fields["kind"], arrays)
+        fields["arrays"] = arrays
         fields["units"] = {each["name"]: each["unit"] for each in stored if each["unit"] is not None}
         fields["hdu_shape"] = tuple(fields["hdu_shape"])
         fields["origin"] = tuple(fields["origin"])
@@ -411,3 +412,11 @@ class Frame:
         for name, column in zip(names, columns, strict=True):
             rows[name] = column
         return rows
+
+
+def _refuse_shapeless(kind: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Refuse a frame whose arrays are no image and no table, as a foreign producer may send it."""
+    lengths = {array.shape[:1] for array in arrays.values()}
+    if not arrays or (kind == "table" and (() in lengths or len(lengths) > 1)):
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in list(arrays.items())[:5]) or "no arrays"
+        raise BadInputError(f"a frame of kind {kind}", f"cannot be made of {shapes}", "refuse the message")

@@ -166,19 +166,28 @@ def described(message: Any, registry: Registry | None = None) -> dict[str, Any]:
         if decoded.family != "frame":
             return {"refused": f"a {decoded.family} and no frame"}
         frame = Frame.from_record(decoded.record)
+        taken_at = _time(message)
     except BadInputError as error:
         return {"refused": str(error)}
-    _type, milliseconds = message.timestamp()
     return {
         **{name: getattr(frame, name) for name in COPIED},
         "group_number": frame.group,
-        "taken_at": datetime.fromtimestamp(milliseconds / 1000, UTC),
+        "taken_at": taken_at,
         **_statistics(frame),
         "size_bytes": len(value),
         "kafka_topic": message.topic(),
         "kafka_partition": message.partition(),
         "kafka_offset": message.offset(),
     }
+
+
+def _time(message: Any) -> datetime:
+    """Return the time of a record, which any producer may have set to anything."""
+    _type, milliseconds = message.timestamp()
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise BadInputError(f"time {milliseconds} of a record", "is no date", "refuse the message") from error
 
 
 def _statistics(frame: Frame) -> dict[str, Any]:

@@ -133,6 +133,32 @@ def test_a_table_becomes_a_structured_array() -> None:
     assert frame.data["V"].shape == (5, 3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "arrays"),
+    [
+        ("image", {}),
+        ("table", {}),
+        ("table", {"FLUX": np.ones(3), "ERROR": np.ones(4)}),
+        ("table", {"FLUX": np.ones(())}),
+    ],
+)
+def test_a_frame_of_no_image_and_no_table_is_refused(kind: str, arrays: dict[str, np.ndarray]) -> None:
+    """It fits the schema, so that any producer can send it; its readers go on after it."""
+    record = decode(encode("frame", frame_record(arrays, kind=kind))).record
+    with pytest.raises(BadInputError, match="cannot be made of"):
+        Frame.from_record(record)
+
+
+def test_arrays_that_are_too_much_together_are_refused() -> None:
+    """Zeros pack to nothing: a message of 25 kB could claim gigabytes, array by array."""
+    part = np.zeros(LARGEST_ARRAY // 16, "<f8")
+    record = decode(encode("frame", frame_record({"SCI": part, "ERR": part}))).record
+    assert sum(array.nbytes for array in Frame.from_record(record).arrays.values()) == LARGEST_ARRAY
+    record["arrays"] += packed_arrays({"DQ": np.zeros(1, "<u4")}, {})
+    with pytest.raises(BadInputError, match="claims 4 bytes"):
+        Frame.from_record(record)
+
+
 def test_wire_format_is_readable_without_hwosim() -> None:
     value = encode("frame", frame_record({"SCI": np.arange(3.0)}))
     assert value[:5] == b"\0\0\0\0\x64"  # frame 1.0: number 100

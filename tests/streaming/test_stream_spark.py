@@ -108,4 +108,8 @@ def test_a_frame_is_described_by_its_finite_pixels() -> None:
     assert (row["pixels"], row["invalid"], row.get("mean")) == (0, 4, None)
     columns = packed_arrays({"FLUX": np.arange(3.0)}, {})
     assert "pixels" not in described(message(encode("frame", {**FRAME, "kind": "table", "arrays": columns})))
+    assert "cannot be made of" in described(message(encode("frame", {**FRAME, "arrays": []})))["refused"]
+    late = message(encode("frame", {**FRAME, "arrays": arrays}))
+    late.timestamp = lambda: (1, 2**60)
+    assert "is no date" in described(late)["refused"]
     assert "Avro" in described(message(b"poison"))["refused"]
