@@ -65,10 +65,9 @@ class _Pattern:
         return self.dropped_before + (self.groups - 1) * self.group + self.averaged + self.between
 
     def group_ends(self, starts: Floats, groups: int) -> Floats:
-        """Return the end of each group of integrations that start at these times."""
-        number = np.arange(self.groups, dtype=np.float64)
-        ends = starts[:, None] + (self.dropped_before + number * self.group + self.averaged)[None, :] * self.frame
-        return ends[:, -groups:]
+        """Return the end of each of the last groups of integrations that start at these times."""
+        number = np.arange(self.groups - groups, self.groups, dtype=np.float64)
+        return starts[:, None] + (self.dropped_before + number * self.group + self.averaged)[None, :] * self.frame
 
 
 def exposed_times(product: Product, product_type: str) -> ExposedTimes | None:
@@ -132,7 +131,7 @@ def _pattern(product: Product, groups: int) -> _Pattern | None:
         first=max(0.0, count("INTSTART", 1.0) - 1.0),
         start=start,
         frame=frame / DAY_SECONDS,
-        groups=groups if groups > 1 else max(1, int(count("NGROUPS", 1.0))),
+        groups=groups if groups > 1 else product.count("NGROUPS") or 1,
         dropped_before=count("DRPFRMS1", 0.0),
         averaged=averaged,
         group=averaged + count("GROUPGAP", 0.0),
@@ -183,7 +182,7 @@ def _column(product: Product, name: str, integrations: int) -> Floats | None:
         if plane.extname == "INT_TIMES" and plane.column == name and plane.dtype.startswith("float"):
             values = plane.read(product.payload).astype(np.float64).reshape(-1)
             segment = values.size != integrations
-            first = max(int(product.number("INTSTART") or 1) - 1, 0) if segment else 0
+            first = (product.count("INTSTART") or 1) - 1 if segment else 0
             values = values[first : first + integrations]
             return values if values.size == integrations and np.isfinite(values).all() else None
     return None

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "find_facts"]
 
+#: No group of a ramp lasts longer than a day.
+_LONGEST_GROUP_S = 86400.0
+#: Areas of a pixel on the sky that can be (arcsec2): a microarcsecond to an arcminute squared and far beyond.
+_AREAS = 1e-12, 1e12
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -59,7 +64,7 @@ def find_facts(product: Product, measurement: Measurement) -> Facts:
     methods = dict.fromkeys(("pixel_mas", "pixel_cm2", "frame_s", "group_s"), "none")
     area = product.number("PIXAR_A2")
     pixel_mas = None
-    if area is not None and area > 0:
+    if area is not None and _AREAS[0] < area < _AREAS[1]:
         pixel_mas, methods["pixel_mas"] = rounded(1000.0 * math.sqrt(area)), "PIXAR_A2"
     elif detector is not None:
         pixel_mas, methods["pixel_mas"] = detector.pixel_mas, "published"
@@ -70,6 +75,8 @@ def find_facts(product: Product, measurement: Measurement) -> Facts:
     names = ("EFFINTTM",) if single or measurement.ramp else ("EFFEXPTM", "XPOSURE", "EFFINTTM")
     frame_s, methods["frame_s"] = _first(product, names)
     group_s, methods["group_s"] = _first(product, ("TGROUP",))
+    if group_s is not None and group_s > _LONGEST_GROUP_S:
+        group_s, methods["group_s"] = None, "none"
     return Facts(pixel_mas, pixel_cm2, frame_s, group_s, methods)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ _UNSIGNED = {"int16": "uint16", "int32": "uint32", "int64": "uint64"}
 _FORM = re.compile(r"(\d*)([LXBIJKAEDCMPQ])")
 _WIDTHS = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 _LETTERS = {"B": "uint8", "I": "int16", "J": "int32", "K": "int64", "E": "float32", "D": "float64"}
+
+#: More groups, integrations, columns or outputs than any exposure has.
+_MOST_COUNTED = 65536
 
 
 class RefusedProductError(BadInputError):
@@ -184,9 +188,19 @@ class Product:
         return None
 
     def number(self, name: str) -> float | None:
-        """Return a keyword that is a number, or ``None``."""
+        """Return a keyword that is a finite number, or ``None``."""
         value = self.keyword(name)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
+            return None
+        return float(value)
+
+    def count(self, name: str) -> int | None:
+        """Return a keyword that counts from 1 (groups, integrations, columns), or ``None``.
+
+        What it says becomes the length of arrays, so a number that no exposure has is taken for none.
+        """
+        value = self.number(name)
+        return int(value) if value is not None and 1 <= value <= _MOST_COUNTED else None
 
     @cached_property
     def frame_times(self) -> dict[Plane, FrameTimes | None]:

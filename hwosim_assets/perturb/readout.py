@@ -107,8 +107,8 @@ def find_readout(product: Product, measurement: Measurement) -> Readout | None:
     if not known:
         fast, slow = 1, 2
     along = columns if abs(fast) == 1 else rows
-    outputs = int(product.number("NOUTPUTS") or (_OUTPUTS if along >= _FULL else 1))
-    if outputs < 1 or along % outputs:
+    outputs = product.count("NOUTPUTS") or (_OUTPUTS if along >= _FULL else 1)
+    if along % outputs:
         outputs = 1
     interleaved = str(product.keyword("INSTRUME") or "").strip().upper() == "MIRI"
     return Readout(rows, columns, fast, slow, outputs, interleaved, "keywords" if known else "assumed")

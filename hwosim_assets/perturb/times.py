@@ -106,4 +106,4 @@ def _segment_start(product: Product, plane: Plane, rows: int, frames: int) -> in
     """Return the row of the first integration: INTSTART counts those of the whole exposure from 1."""
     if rows == frames or plane.extname != "INT_TIMES":
         return 0
-    return max(int(product.number("INTSTART") or 1) - 1, 0)
+    return (product.count("INTSTART") or 1) - 1

@@ -85,12 +85,12 @@ def detector_xy(product: Product, measurement: Measurement, start: int, count: i
     Cut-out slits carry their own corner in XSTART and YSTART, which this does not read: their patterns are
     fixed to the slit.
     """
-    x0, y0 = (int(product.number(name) or 1) - 1 for name in ("SUBSTRT1", "SUBSTRT2"))
+    x0, y0 = ((product.count(name) or 1) - 1 for name in ("SUBSTRT1", "SUBSTRT2"))
     width = measurement.frame[1]
     first, skip = divmod(start, width)
     rows = -(-(skip + count) // width)
     part = slice(skip, skip + count)
-    x, y = np.arange(width) + max(x0, 0), np.arange(first, first + rows) + max(y0, 0)
+    x, y = np.arange(width) + x0, np.arange(first, first + rows) + y0
     return np.tile(x, rows)[part], np.repeat(y, width)[part]
 
 
@@ -118,7 +118,7 @@ def frame_bits(
 ) -> NDArray[np.uint32]:
     """Return :func:`detector_bits` of consecutive pixels of a frame, row by row and without their coordinates."""
     columns = measurement.frame[1]
-    x0, y0 = (max(int(product.number(name) or 1) - 1, 0) for name in ("SUBSTRT1", "SUBSTRT2"))
+    x0, y0 = ((product.count(name) or 1) - 1 for name in ("SUBSTRT1", "SUBSTRT2"))
     width = max(DETECTOR_WIDTH, -(-(x0 + columns) // DETECTOR_WIDTH) * DETECTOR_WIDTH)
     row, column = divmod(start, columns)
     if columns == width:

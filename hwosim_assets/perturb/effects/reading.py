@@ -40,6 +40,8 @@ __all__ = ["DarkDecay", "Quantization", "Reads", "TelegraphNoise"]
 
 _DAY_S = 86400.0
 _PROPOSAL = "a proposal"
+#: Reads beyond this have a wrong NGROUPS or NINTS; their covariances alone would take gigabytes.
+_MOST_GROUPS, _MOST_READS = 2048, 1 << 23
 
 
 def _electrons(budget: Budget) -> float:
@@ -80,6 +82,8 @@ class Reads(NamedTuple):
             raise NotApplicableError("the file does not tell when its frames were exposed")
         several = int(integrations(product, measurement))
         groups, known = groups_of(product, measurement)
+        if groups > _MOST_GROUPS or seconds.size * several * groups > _MOST_READS:
+            raise NotApplicableError(f"{groups} groups in {seconds.size * several} integrations are too many reads")
         each = seconds / several
         starts = (times.start * _DAY_S)[:, None] + each[:, None] * np.arange(several)
         step = product.number("TGROUP") or 0.0

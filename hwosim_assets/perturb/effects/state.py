@@ -55,15 +55,15 @@ _LN10 = 2.302585092994046
 def integrations(product: Product, measurement: Measurement) -> float:
     """Return how many integrations one frame is the mean of (NINTS for a rate image, 1 for integrations and ramps)."""
     averaged = measurement.frames == 1 and not measurement.ramp
-    return max(product.number("NINTS") or 1.0, 1.0) if averaged else 1.0
+    return float(product.count("NINTS") or 1) if averaged else 1.0
 
 
 def groups_of(product: Product, measurement: Measurement) -> tuple[int, str]:
     """Return (groups of an integration, where that was found)."""
     if measurement.ramp:
         return measurement.groups, "groups of the ramp"
-    said = product.number("NGROUPS")
-    return (int(said), "NGROUPS") if said and said >= 1 else (_GROUPS, "assumed")
+    said = product.count("NGROUPS")
+    return (said, "NGROUPS") if said else (_GROUPS, "assumed")
 
 
 def lose_groups(

@@ -63,7 +63,7 @@ class Map(NamedTuple):
     def of(cls, task: Task, detector: str, measurement: Measurement, fraction: float) -> Map:
         """Return the pixels among those of a detector; those of a smaller fraction are among those of a larger one."""
         rows, columns = measurement.frame
-        x0, y0 = (max(int(task.product.number(name) or 1) - 1, 0) for name in ("SUBSTRT1", "SUBSTRT2"))
+        x0, y0 = ((task.product.count(name) or 1) - 1 for name in ("SUBSTRT1", "SUBSTRT2"))
         width = max(DETECTOR_WIDTH, -(-(x0 + columns) // DETECTOR_WIDTH) * DETECTOR_WIDTH)
         # So many draws with replacement hit that share of the pixels.
         draws = round(rounded(-float(log(np.array([1.0 - fraction]))[0]) * width * _BAND))

@@ -38,6 +38,8 @@ _MAS_PER_RADIAN = 206_264_806.247
 #: Where the scattered light goes: two rings (in lambda/D) of six directions, those of a hexagonal mirror's PSF.
 _RINGS = (1.6, 2.7)
 _DIRECTIONS = 6
+#: Widest rings in pixels; a pixel scale that makes them wider is wrong.
+_WIDEST = 512.0
 _FILTER = re.compile(r"F(\d{3,4})(W2?|M|N|R|C)")
 
 
@@ -56,6 +58,11 @@ def wavelength_of(product: Product) -> float | None:
             found.append(("WRCMN".index(match[2][0]), int(match[1]) / 100.0))
     # Of two filters in a row, the narrower decides.
     return max(found)[1] if found else None
+
+
+def _ring(wave_um: float, pixel_mas: float) -> float:
+    """Return lambda/D in pixels."""
+    return rounded(wave_um * 1e-6 / _DIAMETER * _MAS_PER_RADIAN / pixel_mas)
 
 
 def halo_kernel(core: float, radius_px: float, asymmetry: float, turns: float) -> NDArray[np.float64]:
@@ -135,6 +142,9 @@ class WavefrontDrift(Effect):
         require_image(measurement)
         mas, method = pixel_scale(self.task.product, measurement)
         waves, where = self._waves(measurement)
+        widest = _RINGS[-1] * _ring(max(waves), mas)
+        if widest > _WIDEST:
+            raise NotApplicableError(f"rings of {widest:.3g} pixels leave nothing of the scene (most: {_WIDEST:.0f})")
         self._optics[id(measurement)] = waves, mas
         return {"pixel_mas": mas, "pixel_mas_from": method, "wavelength_um": waves[0], "wavelength_from": where}
 
@@ -153,7 +163,7 @@ class WavefrontDrift(Effect):
         raise NotApplicableError("no one wavelength belongs to a frame: no FILTER that names it, no cube")
 
     def _kernel(self, measurement: Measurement, wave: float, sigma: float) -> NDArray[np.float64]:
-        radius = rounded(wave * 1e-6 / _DIAMETER * _MAS_PER_RADIAN / self._optics[id(measurement)][1])
+        radius = _ring(wave, self._optics[id(measurement)][1])
         turns = float(self.task.stream_of("", "direction").uniform(0, 0, 1)[0])
         return halo_kernel(strehl(sigma, wave), radius, self.task.number("asymmetry"), turns)
 
