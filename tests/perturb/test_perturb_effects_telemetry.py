@@ -124,6 +124,19 @@ def test_clock_error_is_fitted_exactly(make: Make, applied: str) -> None:
         assert fit(5.5) != pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.parametrize("untold", [np.ones(12, bool), np.arange(12) == 3])
+def test_clock_error_takes_no_zero_for_a_time(make: Make, untold: np.ndarray) -> None:
+    """A table that nobody filled in moves nothing by itself, and is no time at which the clock was right."""
+    times = np.where(untold, 0.0, 60000 + np.arange(12) * 0.5)
+    product = timed(make, times)
+    out, record = perturbed(product, clock_error={"offset": 5.0, "drift": 2.0})
+    moved = (out.plane("INT_TIMES", 1, "int_mid_MJD_UTC") - times) * 86400
+    np.testing.assert_array_equal(moved[untold], 0)
+    np.testing.assert_allclose(moved[~untold], (5.0 + 2.0 * (times - 60000.0))[~untold], atol=1e-4)
+    assert (out.number("EXPMID") - product.number("EXPMID")) * 86400 == pytest.approx(6.0, abs=1e-4)
+    assert {event["t0"] for event in record["effects"][0]["events"] if "t0" in event} == {60000.0}
+
+
 def test_undoing_schema_drift_restores_the_bytes(make: Make) -> None:
     product = make("cal")
     out, record = perturbed(product, schema_drift={"changes": 3})

@@ -86,11 +86,12 @@ class ClockError(Effect):
         events: list[dict[str, Any]] = []
         applied, columns = self.task.word("applied"), self._columns()
         offset, drift = self.task.number("offset") / _DAY, self.task.number("drift") / _DAY
-        starts = [float(np.nanmin(values)) for plane in columns if np.isfinite(values := _times(plane, file)).any()]
+        starts = [float(times.min()) for plane in columns if (times := _told(_times(plane, file))).size]
         start = min(starts, default=self.task.product.number("EXPSTART") or 0.0)
         for plane in columns if applied != "headers" else ():
             values = _times(plane, file)
-            plane.raw(file.data)[...] = plane.encode(values + offset + drift * (values - start))
+            moved = np.where(values > 0, values + offset + drift * (values - start), values)
+            plane.raw(file.data)[...] = plane.encode(moved)
             file.hdus[plane.hdu].touched = True
             events.append(
                 {"hdu": plane.hdu, "column": plane.column, "offset_s": self.task.number("offset"), "t0": start}
@@ -99,10 +100,15 @@ class ClockError(Effect):
             for word in dict.fromkeys(word for word in hdu.keywords() if _CARDS.fullmatch(word)):
                 time = card_number(hdu.find(word) or b"")
                 if time is not None:
-                    moved = float(f"{time + offset + drift * (time - start):.15g}")
-                    events.append(set_card(file, hdu.index, word, moved))
+                    later = float(f"{time + offset + drift * (time - start):.15g}")
+                    events.append(set_card(file, hdu.index, word, later))
         return events
 
 
 def _times(plane: Plane, file: FitsFile) -> Any:
     return plane.read(file.data)
+
+
+def _told(values: Any) -> Any:
+    """Return the times among the numbers of a column: tables of real files hold zeros where none was written."""
+    return values[np.isfinite(values) & (values > 0)]
