@@ -24,7 +24,8 @@ NO_PROGRAM = "00000"
 
 Stage = Literal["exposure", "visit", "guide_star", "stage3"]
 
-_ENDING = r"\.fits(?:\.gz|\.fz)?$"
+#: The end of the text and not ``$``, which a line feed may follow.
+_ENDING = r"\.fits(?:\.gz|\.fz)?\Z"
 _VISIT = r"^jw(?P<program>\d{5})(?P<observation>\d{3})(?P<visit>\d{3})"
 _PATTERNS: tuple[tuple[Stage, re.Pattern[str]], ...] = (
     (
@@ -34,28 +35,31 @@ _PATTERNS: tuple[tuple[Stage, re.Pattern[str]], ...] = (
             r"_(?P<exposure>\d{5})(?:-seg(?P<segment>\d{3}))?"
             r"_(?P<detector>[a-z0-9]+)"
             r"(?:_(?P<ac_id>[aocr]\d{3,4}))?(?:_t(?P<target_id>\d{3}))?(?:_(?P<source_id>[sbv]\d{5,9}))?"
-            r"_(?P<product_type>[a-z0-9-]+)" + _ENDING
+            r"_(?P<product_type>[a-z0-9-]+)" + _ENDING,
+            re.ASCII,
         ),
     ),
     (
         "guide_star",
         re.compile(
             _VISIT + r"_gs-(?P<activity>[a-z0-9]+)_(?P<exposure>\d+)(?:_(?P<segment>image|stacked))?"
-            r"[_-](?P<product_type>[a-z0-9-]+)" + _ENDING
+            r"[_-](?P<product_type>[a-z0-9-]+)" + _ENDING,
+            re.ASCII,
         ),
     ),
-    ("visit", re.compile(_VISIT + r"_(?P<visit_group>\d{2})_(?P<product_type>msa)" + _ENDING)),
+    ("visit", re.compile(_VISIT + r"_(?P<visit_group>\d{2})_(?P<product_type>msa)" + _ENDING, re.ASCII)),
     (
         "stage3",
         re.compile(
             r"^jw(?P<program>\d{5})-(?P<ac_id>[aocr]\d{3,4})"
             r"_(?:t(?P<target_id>\d{3})|(?P<source_id>[sbv]\d{5,9}))(?:-epoch(?P<epoch>[0-9a-z]+))?"
             r"_(?P<instrument>nircam|nirspec|miri|niriss|fgs)_(?P<optical_elements>[a-z0-9_-]+)"
-            r"_(?P<product_type>[a-z0-9-]+)" + _ENDING
+            r"_(?P<product_type>[a-z0-9-]+)" + _ENDING,
+            re.ASCII,
         ),
     ),
 )
-_LOOSE_PROGRAM = re.compile(r"^jw(\d{5})(?:\d{6}_|-[aocr]\d{3,4}_)")
+_LOOSE_PROGRAM = re.compile(r"^jw(\d{5})(?:\d{6}_|-[aocr]\d{3,4}_)", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff]")
 _INSTRUMENTS = (("nrc", "NIRCAM"), ("nrs", "NIRSPEC"), ("mir", "MIRI"), ("nis", "NIRISS"), ("guider", "FGS"))
 

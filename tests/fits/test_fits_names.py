@@ -64,6 +64,9 @@ def test_real_names_are_read(name: str, expected: dict[str, str]) -> None:
         "hlsp_glass-jwst_jwst_nirspec_abell2744_f290lp-g395h_v1_spec.fits",
         "",
         "jw" * 400,
+        "jw01093012001_03102_00001_nis_cal.fits\n",
+        "jw\u0660\u0661\u0660\u0669\u0663012001_03102_00001_nis_cal.fits",  # digits, but no ASCII ones
+        "jw\u0660\u0661\u0660\u0669\u0663-o012_t001_niriss_f090w_i2d.fits",
     ],
 )
 def test_other_names_are_not_taken_for_jwst(name: str) -> None:
