@@ -305,9 +305,9 @@ def _instrument_name(instrument: str, exp_type: str, detector: str) -> str:
 
 
 def _region(text: str) -> str:
-    """Return a footprint with single blanks; none when it spans more sky than any JWST product."""
+    """Return a footprint with single blanks; none when it spans more sky than any JWST product, or is no area."""
     radius = region_radius(text)
-    return "" if radius is None or radius > MAX_FOOTPRINT_RADIUS else " ".join(text.split())
+    return "" if radius is None or not 0 < radius <= MAX_FOOTPRINT_RADIUS else " ".join(text.split())
 
 
 def _position(region: str, keywords: dict[str, Any], science: Header) -> tuple[float | None, float | None]:

@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from hwosim_assets.fits.bands import wavelength_range
-from hwosim_assets.fits.describe import describe, iso_mjd
+from hwosim_assets.fits.describe import _region, describe, iso_mjd
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.fits.keywords import CORE_KEYWORDS, typed_value
 from hwosim_assets.fits.sky import region_centre, region_radius, separation
@@ -159,6 +159,12 @@ def test_regions_across_zero_and_at_the_pole() -> None:
     for nonsense in ("", "POLYGON", "POLYGON ICRS 1 2 3", "BOX 1 2 3 4", "POLYGON 1 95 2 95 3 95", "CIRCLE x y z"):
         assert region_centre(nonsense) is None
         assert region_radius(nonsense) is None
+
+
+@pytest.mark.parametrize("radius", ["nan", "-3", "0", "inf", "500"])
+def test_a_circle_without_an_area_of_the_sky_is_no_footprint(radius: str) -> None:
+    assert _region(f"CIRCLE ICRS 10  20 {radius}") == ""
+    assert _region("CIRCLE ICRS 10  20 0.5") == "CIRCLE ICRS 10 20 0.5"
 
 
 def test_iso_dates_become_mjd() -> None:
