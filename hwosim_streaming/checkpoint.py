@@ -49,7 +49,7 @@ class RunState:
     first : dict of (topic, partition) to int
         Offset before which nothing of the run lies.
     next : dict of (topic, partition) to int
-        Offset before which nothing of the sends from ``position`` on lies.
+        Offset behind the last send that an attempt saw confirmed: a topic that ends before it was made anew.
     """
 
     run_id: str
@@ -98,8 +98,12 @@ def still_holds(state: RunState, ends: dict[Place, int]) -> bool:
 
 
 def already_there(config: dict[str, Any], state: RunState, ends: dict[Place, int]) -> Counter[str]:
-    """Return how often each message lies on the topics beyond the sends that are certain."""
-    starts = {place: offset for place, offset in state.next.items() if place in ends}
+    """Return how often each message of a run lies on the topics.
+
+    Counted from the run's first message, not from the offsets behind its certain sends: what an attempt before the last
+    one left beyond its own last state lies beyond those too, and would be taken for a copy that is planned later.
+    """
+    starts = {place: offset for place, offset in state.first.items() if place in ends}
     return Counter(found.message_id for found in arrivals(config, state.run_id, starts, ends))
 
 

@@ -11,7 +11,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,15 @@ from hwosim_streaming.envelope import Header
 from hwosim_streaming.faults import label_delay_ns
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan
-from hwosim_streaming.publisher import LINGER_MS, Delivery, KafkaSink, MonotonicClock, Outgoing, Publisher
+from hwosim_streaming.publisher import (
+    LINGER_MS,
+    TRANSACTION_SECONDS,
+    Delivery,
+    KafkaSink,
+    MonotonicClock,
+    Outgoing,
+    Publisher,
+)
 from hwosim_streaming.refusals import BrokerRefusesError
 from hwosim_streaming.skipping import Skipping, Truths
 from hwosim_streaming.topics import Topics, partition_of
@@ -42,8 +50,9 @@ __all__ = ["Delivered", "deliver"]
 
 #: How often a run is taken up within one publication, after pauses of 1, 2, 3, … seconds.
 ATTEMPTS = 5
-#: How long a broker may take to show what it committed.
-SETTLE_SECONDS = 15.0
+#: How long a broker may take to show what it committed: where another publisher died within a transaction, readers get
+#: nothing that came behind it until the broker has given it up, which it looks for every ten seconds.
+SETTLE_SECONDS = TRANSACTION_SECONDS + 30.0
 #: Below so many messages per second each is sent at once, not after a wait for others.
 UNHURRIED_PER_S = 2000
 
@@ -249,16 +258,14 @@ def _where_to_continue(
     if state is None or not usable or not still_holds(state, ends):
         fresh = begin(ends, plan.run_id, plan.program, plan.plan_sha256, len(items))
         return fresh, list(range(len(items)))
-    if skipping.may_skip:
-        whole = already_there(config, replace(state, next=state.first), ends)
-        skipping.recall(items, whole, state.position)
     there = already_there(config, state, ends)
+    if skipping.may_skip:
+        skipping.recall(items, there, state.position)
     todo = []
-    for number in range(state.position, len(items)):
-        message_id = items[number].message_id
-        if there[message_id]:
-            there[message_id] -= 1
-        elif number not in skipping.left_out:
+    for number, item in enumerate(items):
+        if there[item.message_id]:
+            there[item.message_id] -= 1
+        elif number >= state.position and number not in skipping.left_out:
             todo.append(number)
     return state, todo
 

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from stream_data import FAULTY, files, manifest, scenario, truth
 
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.lake.store import Lake
+from hwosim_assets.perturb.schedule import Schedule
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES
 from hwosim_assets.settings import Settings
-from hwosim_streaming import connect, delivery
+from hwosim_streaming import checkpoint, connect, delivery
 from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.broker import BrokerState
+from hwosim_streaming.checkpoint import begin
 from hwosim_streaming.cli import stream as stream_command
 from hwosim_streaming.clients import client_config, end_offsets, low_offsets, read_between
 from hwosim_streaming.delivery import Delivered, deliver
@@ -35,6 +38,7 @@ from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, make_plan
 from hwosim_streaming.publisher import KafkaSink, Outgoing
 from hwosim_streaming.refusals import BrokerRefusesError
+from hwosim_streaming.skipping import Skipping
 from hwosim_streaming.topics import Topics, ensure_topics, existing_topics, topic_name
 from hwosim_streaming.watch import Watcher, picture, snapshot
 
@@ -212,6 +216,37 @@ def test_a_run_that_stopped_between_a_message_and_its_copy_sends_the_copy(
     done = bench.deliver()
     assert min(done.sent) == copy
     assert done.verification.verified, done.verification.discrepancies
+
+
+@pytest.mark.parametrize(
+    ("position", "reached", "lies", "todo"),
+    [
+        # The first attempt died behind X without a state; the second found X there, sent Y and Z, and died.
+        (3, (0, 2), ("X", "YZ"), [3, 4]),
+        # The second attempt wrote a state behind X and W, sent the copy, and died.
+        (4, (1, 3), ("XX", "YZW"), []),
+    ],
+)
+def test_a_copy_is_told_from_the_message_that_it_copies(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, position: int, reached: Any, lies: Any, todo: list[int]
+) -> None:
+    """Sends X, Y, Z, W and X again, X to one partition and the others to another."""
+    here, other = bench.topics.places("frame")[:2]
+    sends = [SimpleNamespace(message_id=name, family="frame", place=here if name == "X" else other) for name in "XYZWX"]
+    zero = dict.fromkeys(bench.topics.places(*delivery.DATA_FAMILIES), 0)
+    ahead = {**zero, here: reached[0], other: reached[1]}
+    state = replace(begin(zero, "run", "01093", "plan", len(sends)), position=position, next=ahead)
+    on_topics = {here: lies[0], other: lies[1]}
+
+    def arrivals(_config: Any, _run_id: str, starts: dict[Any, int], _ends: Any) -> list[SimpleNamespace]:
+        return [SimpleNamespace(message_id=name) for at, names in on_topics.items() for name in names[starts[at] :]]
+
+    monkeypatch.setattr(checkpoint, "arrivals", arrivals)
+    monkeypatch.setattr(delivery, "newest_state", lambda *_: state)
+    monkeypatch.setattr(delivery, "end_offsets", lambda *_: {**zero, here: len(lies[0]), other: len(lies[1])})
+    plan = SimpleNamespace(run_id="run", program="01093", plan_sha256="plan")
+    found = delivery._where_to_continue({}, bench.topics, plan, sends, Skipping(Schedule()))  # type: ignore[arg-type]
+    assert found == (state, todo)
 
 
 def test_a_file_that_is_not_the_manifests_stops_the_publication(bench: Bench) -> None:
