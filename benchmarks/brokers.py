@@ -1,7 +1,7 @@
 """A broker and messages for the benchmarks of the stream.
 
 Holds: :func:`broker`, Apache Kafka as the integration tests run it or the embedded one where there is no Java;
-:class:`Messages`, noise planned as a stream of values of one size. Keep out what is measured.
+:class:`Messages`, noise planned as a stream of values of one size; :func:`manifest_row`. Keep out what is measured.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hwosim_streaming.compose import Composer
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, make_plan
 
-__all__ = ["Broker", "Messages", "broker"]
+__all__ = ["Broker", "Messages", "broker", "manifest_row"]
 
 INTEGRATION = Path(__file__).parent.parent / "tests" / "integration"
 #: Bytes of a frame's value beside its pixels: ids, names, times.
@@ -105,7 +105,8 @@ class Messages:
     @cached_property
     def plan(self) -> StreamPlan:
         """One product of 1000 groups after the other, on four detectors."""
-        rows = [self._row(number) for number in range(-(-self.count // 1000))]
+        shape = [1, 1000, 1, self._pixels]
+        rows = [manifest_row(number, shape, 59800 + number / 1000) for number in range(-(-self.count // 1000))]
         schedule = {"mode": "constant", "rate_per_s": self.rate_per_s}
         scenario = Scenario.from_mapping("bench", {"version": 1, "schedule": schedule, "transport": {}})
         return make_plan(pa.Table.from_pylist(rows), scenario)
@@ -145,24 +146,25 @@ class Messages:
     def _pixels(self) -> int:
         return (self.size - AROUND_PIXELS) // 2
 
-    def _row(self, number: int) -> dict[str, Any]:
-        layout = [
-            {"index": 0, "extname": "PRIMARY", "extver": 1, "kind": "empty", "shape": [], "dtype": "", "columns": []},
-            {"index": 1, "extname": "SCI", "extver": 1, "kind": "image", "shape": [1, 1000, 1, self._pixels]}
-            | {"dtype": "uint16", "columns": []},
-        ]
-        return {
-            "program": PROGRAM,
-            "product_name": f"jw01093001001_03101_{number:05d}_nrca1_uncal.fits",
-            "in_sha256": "a" * 64,
-            "out_sha256": f"{number:064d}",
-            "plan_sha256": "b" * 64,
-            "layout_json": json.dumps(layout),
-            "product_type": "uncal",
-            "detector": f"NRCA{number % 4 + 1}",
-            "instrument_name": "NIRCAM/IMAGE",
-            "obs_id": "x",
-            "uri": "",
-            "size_bytes": 0,
-            "stream_time_mjd": 59800 + number / 1000,
-        }
+
+def manifest_row(number: int, shape: list[int], start: float) -> dict[str, Any]:
+    """Return the manifest row of an uncal product of this shape and time (MJD), of one of four detectors."""
+    layout = [
+        {"index": 0, "extname": "PRIMARY", "extver": 1, "kind": "empty", "shape": [], "dtype": "", "columns": []},
+        {"index": 1, "extname": "SCI", "extver": 1, "kind": "image", "shape": shape, "dtype": "uint16", "columns": []},
+    ]
+    return {
+        "program": PROGRAM,
+        "product_name": f"jw01093001001_03101_{number:05d}_nrca1_uncal.fits",
+        "in_sha256": "a" * 64,
+        "out_sha256": f"{number:064d}",
+        "plan_sha256": "b" * 64,
+        "layout_json": json.dumps(layout),
+        "product_type": "uncal",
+        "detector": f"NRCA{number % 4 + 1}",
+        "instrument_name": "NIRCAM/IMAGE",
+        "obs_id": "x",
+        "uri": "",
+        "size_bytes": 0,
+        "stream_time_mjd": start,
+    }

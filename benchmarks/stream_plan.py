@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import pyarrow as pa
 
+from benchmarks.brokers import manifest_row
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.perturb.schedule import Schedule
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES
@@ -42,27 +43,10 @@ def main() -> int:
 
 def _row(number: int) -> dict[str, Any]:
     """Return the manifest row of an uncal product of 1000 groups, each one message."""
-    layout = [
-        {"index": 0, "extname": "PRIMARY", "extver": 1, "kind": "empty", "shape": [], "dtype": "", "columns": []},
-        {"index": 1, "extname": "SCI", "extver": 1, "kind": "image", "shape": [INTEGRATIONS, GROUPS, 64, 64]}
-        | {"dtype": "uint16", "columns": []},
-    ]
     start = 59800 + number // 10 / 100
     ends = [[start + (i * GROUPS + g) / 1e6 for g in range(GROUPS)] for i in range(INTEGRATIONS)]
-    return {
-        "program": "01093",
-        "product_name": f"jw01093001001_03101_{number:05d}_nrca1_uncal.fits",
-        "in_sha256": "a" * 64,
-        "out_sha256": f"{number:064d}",
-        "plan_sha256": "b" * 64,
-        "layout_json": json.dumps(layout),
-        "product_type": "uncal",
-        "detector": f"NRCA{number % 4 + 1}",
-        "instrument_name": "NIRCAM/IMAGE",
-        "obs_id": "x",
-        "stream_time_mjd": start,
-        "exposed_json": json.dumps({"by": "GROUP", "mjd": ends}),
-    }
+    row = manifest_row(number, [INTEGRATIONS, GROUPS, 64, 64], start)
+    return {**row, "exposed_json": json.dumps({"by": "GROUP", "mjd": ends})}
 
 
 if __name__ == "__main__":
