@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -235,10 +235,19 @@ def _volume(tables: Tables) -> list[dict[str, Any]]:
         found = tables.scan(spec, columns=["program", *([column] if column else [])])
         held = int(pc.sum(found[column]).as_py() or 0) if column else None
         rows.append({"table": spec.name, "rows": found.num_rows, "bytes": held})
-    proofs = tables.scan(PUBLICATIONS, columns=["verified", "published"])
-    unproved = len([one for one in proofs["verified"].to_pylist() if not one])
-    rows[-1] |= {"messages": int(pc.sum(proofs["published"]).as_py() or 0), "not proved": unproved}
+    proofs = tables.scan(PUBLICATIONS, columns=["program", "scenario", "published_at", "verified", "published"])
+    messages = int(pc.sum(proofs["published"]).as_py() or 0)
+    rows[-1] |= {"messages": messages, "not proved": _unproved(proofs.to_pylist())}
     return rows
+
+
+def _unproved(publications: Iterable[dict[str, Any]]) -> int:
+    """Count the programs and scenarios whose latest publication was not proved; nothing mends an earlier plan's."""
+    latest = {
+        (row["program"], row["scenario"]): row["verified"]
+        for row in sorted(publications, key=lambda row: row["published_at"])
+    }
+    return sum(not verified for verified in latest.values())
 
 
 @click.command("operations", epilog="Example:  hwosim operations --json")

@@ -28,7 +28,7 @@ from hwosim_assets.lake.tables import Tables
 from hwosim_assets.partitions import jwst_program, register_programs
 from hwosim_assets.settings import Settings
 from hwosim_streaming.freshness import ASKS, freshness
-from hwosim_streaming.operations import LIMITS, alerts, operations
+from hwosim_streaming.operations import LIMITS, _unproved, alerts, operations
 from hwosim_streaming.report_server import ReportServer
 
 NAMES = (["mast", "products"], ["catalog", "products"], ["perturbed", "clean"])
@@ -146,6 +146,14 @@ def test_an_alert_fires_above_its_limit_and_not_at_it() -> None:
         first, *others = alerts(at | {name: limit + 0.01})
         assert (first.name, first.firing) == (name, True)
         assert not [alert for alert in others if alert.firing]
+
+
+def test_a_publication_that_a_later_one_made_good_is_no_alert() -> None:
+    rows = [
+        {"program": program, "scenario": "clean", "published_at": at, "verified": verified}
+        for program, at, verified in (("01093", 1, False), ("01093", 2, True), ("02282", 2, False), ("02282", 1, True))
+    ]
+    assert _unproved(rows) == 1
 
 
 def test_the_page_says_it_and_escapes_what_steps_said(found: dict[str, Any]) -> None:
