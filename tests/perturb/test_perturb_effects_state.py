@@ -256,7 +256,9 @@ def test_the_response_changes_by_alpha_for_each_decade(asked: float) -> None:
     assert bool(slope == pytest.approx(0.0065, rel=0.02)) is (asked == 0.0065)
     # At the base rate of 1 e-/s, 0.3 units, nothing changes.
     assert values(out)[0, 0] / values(product)[0, 0] == pytest.approx(1, abs=1e-4)
-    np.testing.assert_allclose(values(out, "ERR") / values(product, "ERR"), values(out) / values(product), rtol=1e-5)
+    # Noise goes through the slope of the response.
+    more = values(out) / values(product) * (1 + asked / np.log(10))
+    np.testing.assert_allclose(values(out, "ERR") / values(product, "ERR"), more, rtol=1e-5)
 
 
 # ------------------------------------------------------------------------------ C7 crosstalk
@@ -297,3 +299,18 @@ def test_what_has_no_meaning_is_refused_with_its_reason(make: Make, kind: str, n
     out, note = perturbed(product, **{name: {"severity": 3}})
     assert reason in str(note["not_applicable"])
     assert out.content == product.content
+
+
+@pytest.mark.parametrize(("effect", "severity", "by_factor"), [
+    ("reciprocity_failure", 5, 1.134), ("saturation", 3, 0.89)
+])  # fmt: skip
+def test_noise_goes_through_the_slope_of_a_bend(effect: str, severity: int, by_factor: float) -> None:
+    """The scatter of an even field is its ERR, which by the factor of the signal it would not be."""
+    flat = np.full((512, 512), 30.0)
+    product = scene(flat, noise=True, read=1e-8, NINTS=1)
+    assert values(product).var() / (values(product, "ERR") ** 2).mean() == pytest.approx(1.0, abs=0.012)
+    out, _ = perturbed(product, **{effect: {"severity": severity}})
+    ratio = values(out).var() / (values(out, "ERR") ** 2).mean()
+    # Four standard errors of a variance of 512 x 512 pixels, sqrt(2 / N) = 0.0028.
+    assert ratio == pytest.approx(1.0, abs=0.012)
+    assert ratio != pytest.approx(by_factor, abs=0.05)

@@ -49,12 +49,16 @@ _HEADER = Parameter(
 )
 
 
-def scale(block: Block, factor: NDArray[Any] | float, honest: float) -> None:
-    """Multiply by a calibration factor c: SCI and ERR by c, all variances by c^2."""
+def scale(block: Block, factor: NDArray[Any] | float, honest: float, slope: NDArray[Any] | float | None = None) -> None:
+    """Multiply by a factor c: SCI by c, ERR and the roots of all variances by d(cS)/dS.
+
+    That slope is c itself where c is a calibration factor and does not depend on the signal.
+    """
     block.sci *= factor
+    response = factor if slope is None else slope
     for kind in ("poisson", "read"):
-        block.scale_variance(kind, factor * factor, honest)
-    block.scale_flat_variance(factor * factor, honest)
+        block.scale_variance(kind, response * response, honest)
+    block.scale_flat_variance(response * response, honest)
 
 
 def _calibrated(measurement: Measurement, what: str) -> None:

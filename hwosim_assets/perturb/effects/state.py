@@ -195,9 +195,10 @@ class InterpixelCapacitance(Effect):
         title="Saturation and residual non-linearity",
         code="C5",
         stage="digitization",
-        model="S -> S (1 + strength beta S k) with S k the electrons of one integration; above well / strength, "
-        "the groups that saturate are lost: VAR_POISSON / (1-f), VAR_RNOISE / (1-f)^3 and the noise that says so; with "
-        "fewer than two groups left the pixel is lost; a ramp is clipped",
+        model="S -> S (1 + strength beta S k) with S k the electrons of one integration, variances by the square of "
+        "the slope 1 + 2 strength beta S k; above well / strength, the groups that saturate are lost: "
+        "VAR_POISSON / (1-f), VAR_RNOISE / (1-f)^3 and the noise that says so; with fewer than two "
+        "groups left the pixel is lost; a ramp is clipped",
         planes=("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "DQ"),
         parameters=(
             Parameter(
@@ -254,7 +255,8 @@ class Saturation(Effect):
             return
         electrons = np.nan_to_num(block.sci[0].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0) * per_unit
         factor = np.maximum(1.0 + bend * np.maximum(electrons, 0.0), 0.0)
-        scale(block, factor.astype(block.sci.dtype), self.task.err_honest)
+        slope = np.where(factor > 0, 1.0 + 2.0 * bend * np.maximum(electrons, 0.0), 0.0).astype(block.sci.dtype)
+        scale(block, factor.astype(block.sci.dtype), self.task.err_honest, slope)
         block.flag(self.use, 0, np.abs(factor - 1.0) > _NONLINEAR, DQ.NONLINEAR, self.task.dq_honest)
         self._cut(block, electrons)
 
@@ -284,7 +286,8 @@ class Saturation(Effect):
         title="Reciprocity failure",
         code="C6",
         stage="calibration",
-        model="S -> S (rate / base)^(alpha / ln 10), rate in e-/s: bright pixels count more by alpha for each decade",
+        model="S -> S (rate / base)^(alpha / ln 10), rate in e-/s: bright pixels count more by alpha for each decade, "
+        "and their noise by the slope, 1 + alpha / ln 10 times as much",
         planes=("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"),
         parameters=(
             Parameter(
@@ -326,8 +329,10 @@ class ReciprocityFailure(Effect):
         """Multiply by the factor of each pixel's rate."""
         per_unit = self._per_unit[id(block.measurement)] / self.task.number("base")
         rate = np.nan_to_num(block.sci.astype(np.float64), nan=1.0, posinf=1.0, neginf=1.0) * per_unit
-        factor = power(np.maximum(rate, 0.01), self.task.number("alpha") / _LN10)
-        scale(block, factor.astype(block.sci.dtype), self.task.err_honest)
+        index = self.task.number("alpha") / _LN10
+        factor = power(np.maximum(rate, 0.01), index)
+        slope = np.where(rate > 0.01, factor * (1.0 + index), factor).astype(block.sci.dtype)
+        scale(block, factor.astype(block.sci.dtype), self.task.err_honest, slope)
 
 
 @register(
