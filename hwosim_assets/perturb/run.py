@@ -146,7 +146,9 @@ def work_on(
             findings.events += find_events(item, ((frame, events) for frame, _, events in told))
             for plane in item.planes():
                 file.hdus[plane.hdu].touched = True
-    happened = [effect.on_file(file) for effect in effects]
+    happened = [
+        effect.on_file(file) if _has_meaning(effect, note) else [] for effect, note in zip(effects, notes, strict=True)
+    ]
     steps = [{"measurements": note, "events": list(events)} for note, events in zip(notes, happened, strict=True)]
     return steps, budgets, findings
 
@@ -164,6 +166,11 @@ def _prepared(effect: Effect, item: Measurement, budgets: dict[Plane, Budget], n
         return False
     notes.append({**note, "key": effect.task.stream(item.key).key})
     return True
+
+
+def _has_meaning(effect: Effect, notes: list[dict[str, Any]]) -> bool:
+    """Whether an effect may change the file: not where it refused all that the product measures."""
+    return any("not_applicable" not in note for note in notes)
 
 
 def _touches_pixels(effect: Effect) -> bool:

@@ -6,11 +6,13 @@ test of each shows so.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from scenes import scene
 from scipy import stats
 
@@ -142,7 +144,25 @@ def test_in_a_ramp_a_hit_stays_from_its_group_on(make: Make) -> None:
     assert (np.diff(added, axis=1) >= -1).all(), "rounding apart, nothing goes back"
 
 
-def test_a_storm_rises_and_decays_and_the_header_says_so(make: Make) -> None:
+@pytest.mark.parametrize(("kind", "options", "said"), [
+    ("cal", {"peak": 500.0}, "SUSPECT"), ("cal", {"peak": 500.0, "dq": "silent"}, "OK"),
+    ("cal", {"peak": 500.0, "onset": 10.0}, "OK"), ("x1d", {"peak": 500.0}, "OK"),
+])  # fmt: skip
+def test_the_header_calls_a_storm_suspect_where_there_is_one(
+    make: Make, kind: str, options: dict[str, object], said: str
+) -> None:
+    """Not where it has not begun, and not in a product whose truth calls the effect not applicable."""
+    with fits.HDUList.fromstring(make(kind).content) as hdus:
+        hdus[0].header["ENG_QUAL"] = "OK"
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    out, truth = perturbed(Product(make(kind).name, buffer.getvalue()), "solar_particle_event", **options)
+    assert str(out.keyword("ENG_QUAL")).strip() == said
+    events = [event for event in truth.record["effects"][0]["events"] if "ENG_QUAL" in event.get("before", "")]
+    assert [event["is"] for event in events] == ["SUSPECT"] * (said == "SUSPECT")
+
+
+def test_a_storm_rises_and_decays(make: Make) -> None:
     product = make("calints")
     _, truth = perturbed(product, "solar_particle_event", peak=500, onset=0.0, tau=0.3)
     (note,) = truth.record["effects"][0]["measurements"]

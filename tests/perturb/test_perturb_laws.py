@@ -451,6 +451,25 @@ def test_err_grows_where_a_variance_is_not_known(make: Make, missing: str) -> No
     np.testing.assert_allclose(grown[known], found["added"] / truth.record["budgets"][0]["k"], rtol=1e-3)
 
 
+@pytest.mark.parametrize(("effect", "options"), [
+    ("schema_drift", {"severity": 4, "kind": "names"}), ("photom_step", {"severity": 4}),
+    ("charge_migration", {"severity": 4}),
+])  # fmt: skip
+def test_what_the_truth_calls_not_applicable_leaves_the_file(effect: str, options: dict[str, object]) -> None:
+    """A ramp of float32, whose planes a drift of the schema would store wider."""
+    data = np.float32(1000) + np.arange(6 * 16 * 16, dtype=np.float32).reshape(1, 6, 16, 16)
+    primary = fits.PrimaryHDU()
+    primary.header["PHOTMJSR"] = 0.5
+    buffer = io.BytesIO()
+    fits.HDUList([primary, fits.ImageHDU(data, name="SCI")]).writeto(buffer)
+    product = Product("jw01234001001_02101_00001_nrca1_ramp.fits", buffer.getvalue())
+    out, truth = apply(product, scenario({effect: options}))
+    (step,) = truth.record["effects"]
+    assert all("not_applicable" in note for note in step["measurements"])
+    assert out.content == product.content
+    assert step["events"] == []
+
+
 @pytest.mark.parametrize("name", sorted(spec.name for spec in effect_specs()))
 def test_who_reads_a_parameter_frame_by_frame_says_so(name: str) -> None:
     """Else a profile that leaves out the mid time of a product leaves out all of its frames."""

@@ -252,6 +252,7 @@ class _Particles(Effect):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._exposure: dict[int, tuple[float, float]] = {}
+        self._strongest = 0.0
         self._charges: OrderedDict[tuple[int, int], Charge] = OrderedDict()
         self._lock = Lock()
 
@@ -269,6 +270,7 @@ class _Particles(Effect):
         if peak * exposure > MOST:
             reason = f"{peak * exposure:.3g} hits in a frame are more than the {MOST:.0e} that are drawn"
             raise NotApplicableError(reason)
+        self._strongest = max(self._strongest, peak)
         self._exposure[id(measurement)] = exposure, math.sqrt(facts.pixel_cm2) * 1e4
         return {"detector": detector, "cm2_s": rounded(exposure), "peak_flux": rounded(peak)}
 
@@ -399,9 +401,11 @@ class SolarParticleEvent(_Particles):
         return rounded(peak * ratio * float(exp(np.array([1.0 - ratio]))[0]))
 
     def on_file(self, file: Any) -> list[dict[str, Any]]:
-        """Set ENG_QUAL where it is there and the header is honest."""
+        """Set ENG_QUAL where it is there, the header is honest and there was a storm."""
         primary = file.hdus[0]
-        if not self.task.dq_honest or primary.find("ENG_QUAL") is None:
+        card = primary.find("ENG_QUAL")
+        if not self.task.dq_honest or card is None or not self._strongest:
             return []
         primary.replace_value("ENG_QUAL", "'SUSPECT'")
-        return [{"hdu": 0, "keyword": "ENG_QUAL", "is": "SUSPECT"}]
+        before = card.decode("latin-1").rstrip()
+        return [{"hdu": 0, "keyword": "ENG_QUAL", "before": before, "is": "SUSPECT"}]
