@@ -319,8 +319,11 @@ class KafkaSink:
         """Leave the producer to the next sink of this process, or let go of the broker where anything failed."""
         if self._sound and not self.atomic and not len(self._producer):
             _parked.leave(self._properties, self._producer)
-        else:
+        elif self._sound or not self.atomic:
             self._producer.close()
+        else:
+            # Closing would wait, without end, for a broker to abort what the next of this id aborts anyhow.
+            self._producer = None
 
 
 class _Parked:
