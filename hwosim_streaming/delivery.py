@@ -211,8 +211,8 @@ def _attempt(
 def _plan_not_collected() -> Iterator[None]:
     """Keep the garbage collector away from what is there already, while the block runs.
 
-    The plan's rows are hundreds of thousands of objects that stay; looking through them again and again was a third of
-    the processor time of sending small messages. What the block makes is collected as ever.
+    The plan's rows are hundreds of thousands of objects that stay; looking through them again and again was more
+    than a quarter of the processor time of sending small messages. What the block makes is collected as ever.
     """
     gc.freeze()
     try:
