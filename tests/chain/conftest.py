@@ -86,9 +86,12 @@ def proxy(archive_root: Path) -> Iterator[Proxy]:
         between.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def taken(installed: Callable[..., Installation], proxy: Proxy) -> Installation:
-    """Return an installation that took one program through a rough scenario and another through the clean one."""
+    """Return an installation that took one program through a rough scenario and another through the clean one.
+
+    Each file of tests has its own: what one publishes elsewhere would be news to the reports of the next.
+    """
     installation = installed(proxy.url)
     for program, scenario in ((FIELD, ROUGH), (SPECTRUM, "clean")):
         outcome = installation.run(program, [scenario])
