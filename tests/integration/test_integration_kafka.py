@@ -151,7 +151,10 @@ from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.perturb.scenario import load_scenario
 from hwosim_assets.settings import Settings
+from hwosim_streaming import publisher
 from hwosim_streaming.publication import publish_program
+
+publisher.CHECKPOINT_MESSAGES = 500  # a quick machine sends all of them before the first second is over
 
 def kill(number, total):
     if number == int(sys.argv[1]):
@@ -167,7 +170,7 @@ publish_program("01093", scenario, lake, tables, settings, on_message=kill)
 def test_killed_publishers_lose_nothing_and_repeat_nothing(installation: Installation) -> None:
     plan = planned_ids(installation.plan(BULK))
     lay = 0
-    for number in (2, plan.total() // 3, 1050):  # a transaction holds 1000 messages
+    for number in (2, plan.total() // 3, 1050):  # a transaction holds 500 messages
         done = subprocess.run([sys.executable, "-c", KILLED, str(number)], capture_output=True, text=True, timeout=60)
         assert done.returncode == -signal.SIGKILL, done.stderr
         lies = installation.ids()
