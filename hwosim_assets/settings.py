@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -104,6 +105,15 @@ class Settings(BaseSettings):
     @classmethod
     def _without_trailing_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+    @field_validator("report_url")
+    @classmethod
+    def _that_pages_can_have(cls, value: str) -> str:
+        parts = urlsplit(value)
+        _ = parts.port  # raises ValueError where no machine has such a port
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is not an address of pages, such as http://127.0.0.1:3080")
+        return value
 
     def model_post_init(self, _context: object) -> None:
         """Derive what is not set from the state folder, and set environments apart."""

@@ -302,7 +302,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise BackendAbsentError(
             f"report server {host}:{port}",
             f"cannot listen ({error.strerror})",
-            "set HWOSIM_REPORT_URL to a free port",
+            "set HWOSIM_REPORT_URL to a free port, and --host to an address of this machine",
         ) from error
     return listener
 

@@ -48,3 +48,10 @@ def test_a_variable_that_cannot_be_is_named(
 )
 def test_secrets_in_addresses_are_not_shown(uri: str, shown: str) -> None:
     assert redacted(uri) == shown
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "ftp://127.0.0.1", "http://", "3080"])
+def test_pages_have_an_address_that_a_browser_can_open(url: str, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWOSIM_REPORT_URL", url)
+    with pytest.raises(BadInputError, match="HWOSIM_REPORT_URL"):
+        Settings()

@@ -222,8 +222,13 @@ def test_an_aws_profile_is_read(s3_uri: str, state: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     (state / "credentials").write_text("[jwst]\naws_access_key_id = a\naws_secret_access_key = b\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(state / "credentials"))
+    with pytest.raises(BackendAbsentError, match="no AWS credentials"):
+        Lake(s3_uri).check()
     monkeypatch.setenv("AWS_PROFILE", "jwst")
-    Lake(s3_uri).check()
+    lake = Lake(s3_uri)
+    lake.check()
+    lake.write_new("raw/a", b"written with the profile's key")
+    assert lake.read("raw/a") == b"written with the profile's key"
 
 
 # moto accepts any credentials and denies nothing, so these replies are those that S3 documents.

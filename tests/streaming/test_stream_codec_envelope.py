@@ -185,7 +185,9 @@ def test_a_damaged_value_never_does_worse_than_being_refused(at: int, byte: int)
     value = bytearray(encode("frame", frame_record({"SCI": np.arange(30.0)})))
     value[at % len(value)] = byte
     with suppress(BadInputError):
-        Frame.from_record(decode(bytes(value)).record)
+        frame = Frame.from_record(decode(bytes(value)).record)
+        assert sum(array.nbytes for array in frame.arrays.values()) <= LARGEST_ARRAY
+        assert frame.data.size >= 0
 
 
 def test_a_message_too_large_is_refused() -> None:
