@@ -21,7 +21,8 @@ from hwosim_assets.archive.sample import write_sample
 
 RUNS = "{ runsOrError { ... on Runs { results { jobName status tags { key value } } } } }"
 #: Programs of the backfill; of these, BAD have no file that validates, and TORN have one bad file among good ones.
-PROGRAMS, BAD, TORN = int(os.environ.get("HWOSIM_BACKFILL_PROGRAMS", "20")), 3, 8
+PROGRAMS = int(os.environ.get("HWOSIM_BACKFILL_PROGRAMS", "20"))
+BAD, TORN = 3, PROGRAMS * 2 // 5
 #: Seconds that the backfill may take: several times what it takes on two cores that others use too.
 PATIENCE = 120 * PROGRAMS
 #: Runs that a pool lets in at once, by `docker/dagster.yaml`; without pools there would be four.
@@ -167,6 +168,10 @@ def test_a_backfill_from_the_ui_stops_the_bad_programs_and_no_other(
     files = Counter({row["program"]: row["files"] for row in refused})
     assert set(files) == archive["bad"] | archive["torn"]
     assert all(files[program] == 1 for program in archive["torn"])
+    for page in ("/", "/operations"):
+        asked_at = time.monotonic()
+        assert deployment.page(page)
+        say(f"backfill: the page {page} of {PROGRAMS} programs opened in {time.monotonic() - asked_at:.2f} s")
 
 
 def _sensor(made: Deployment, place: str, name: str) -> str:
