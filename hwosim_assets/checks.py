@@ -33,8 +33,8 @@ __all__ = ["Load", "default_checks", "gx_checks"]
 
 #: The tags in which Dagster keeps what an event's content is, and by which code it was made.
 DATA_VERSION_TAG, CODE_VERSION_TAG = "dagster/data_version", "dagster/code_version"
-#: Reads what a suite needs of one program.
-Load = Callable[[str, Lake, Tables], SuiteInput]
+#: Reads what a suite needs of one program, for the data version of its asset (none where none was recorded).
+Load = Callable[[str, Lake, Tables, str | None], SuiteInput]
 
 
 #: Which suite judges which asset.
@@ -101,11 +101,15 @@ def gx_checks(
 
         program = context.partition_key
         store, tables = lake.lake(), lake.tables()
-        read = load(program, store, tables) if load else read_input(suite, program, store, tables, scenario)
+        about = _evaluation(context, asset_key)
+        if load:
+            read = load(program, store, tables, about.data_version)
+        else:
+            read = read_input(suite, program, store, tables, scenario)
         found = run_suite(suite, read.rows, read.counts)
         name = asset_key.to_user_string()
         report = write_report(store, tables, name, program, found)
-        record_results(tables, name, program, found, _evaluation(context, asset_key), report.key)
+        record_results(tables, name, program, found, about, report.key)
         wanted = {key.name for key in context.selected_asset_check_keys}
         for result in found.rules:
             if result.name in wanted:

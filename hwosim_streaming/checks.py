@@ -32,10 +32,11 @@ def default_checks(scenarios: Iterable[Scenario]) -> list[dg.AssetChecksDefiniti
 
 
 def _stream_checks(scenario: str) -> dg.AssetChecksDefinition:
-    def publications(program: str, _lake: Lake, tables: Tables) -> SuiteInput:
+    def publications(program: str, _lake: Lake, tables: Tables, data_version: str | None) -> SuiteInput:
         from hwosim_streaming.publication import PUBLICATIONS
 
-        return stream_input(tables.scan(PUBLICATIONS, {"program": program, "scenario": scenario}))
+        # The version of the asset is the hash of the plan that it published.
+        return stream_input(tables.scan(PUBLICATIONS, {"program": program, "scenario": scenario}), data_version)
 
     return gx_checks(stream_key(scenario), "stream", jwst_program, load=publications)
 

@@ -63,14 +63,17 @@ def share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def stream_input(publications: pa.Table) -> SuiteInput:
+def stream_input(publications: pa.Table, plan_sha256: str | None = None) -> SuiteInput:
     """Return what the suite ``stream`` reads.
 
     Parameters
     ----------
     publications : pyarrow.Table
-        Rows of the table ``publications`` for one program and scenario. The latest is judged; the
-        table keeps those of earlier plans, which no new publication could mend.
+        Rows of the table ``publications`` for one program and scenario; it keeps those of other plans, which no new
+        publication could mend.
+    plan_sha256 : str, optional
+        The plan whose publication is judged; the latest where none is named. When products go back to what they were,
+        the publication that stands for them is an earlier one.
 
     Returns
     -------
@@ -78,6 +81,8 @@ def stream_input(publications: pa.Table) -> SuiteInput:
         With the columns ``expected`` (planned - lost + duplicated), ``lost_share``, ``out_of_order`` (messages
         that the proof names so) and ``longest_seconds`` (twice the planned time and half a minute).
     """
+    if plan_sha256 is not None:
+        publications = publications.filter(pc.equal(publications["plan_sha256"], plan_sha256))
     rows = publications.sort_by([("published_at", "descending")]).slice(0, 1)
     planned = pc.cast(rows["planned"], pa.float64())
     examples = [json.loads(text) if text else [] for text in rows["examples_json"].to_pylist()]

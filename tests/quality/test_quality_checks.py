@@ -60,8 +60,8 @@ def run(
 ) -> dg.ExecuteInProcessResult:
     rows = pa.Table.from_pylist([{**GOOD, **changed}])
 
-    def load(program: str, lake: Lake, tables: Tables) -> SuiteInput:
-        assert program == "01093"
+    def load(program: str, lake: Lake, tables: Tables, data_version: str | None) -> SuiteInput:
+        assert (program, data_version) == ("01093", "v1")
         read = stream_input(rows)
         return SuiteInput(read.rows.drop_columns([drop]) if drop else read.rows, read.counts)
 

@@ -199,6 +199,17 @@ def test_only_the_latest_publication_is_judged() -> None:
     assert read.counts == {"publications": 2}
 
 
+def test_the_publication_of_the_plan_that_is_named_is_judged() -> None:
+    later = publications(
+        verified=[False], plan_sha256=["b" * 64], published_at=[dt.datetime(2027, 1, 1, tzinfo=dt.UTC)]
+    )
+    both = pa.concat_tables([publications(), later])
+    read = stream_input(both, SHA)
+    assert (read.rows["plan_sha256"].to_pylist(), read.counts) == ([SHA], {"publications": 1})
+    read = stream_input(both, "c" * 64)
+    assert "publication_recorded" in broken(read.rows, read.counts, "stream")
+
+
 def test_an_empty_plan_is_not_divided_by() -> None:
     read = stream_input(publications(planned=[0], lost=[0], duplicated=[0], published=[0], consumed=[0]))
     assert "messages_planned" in broken(read.rows, read.counts, "stream")

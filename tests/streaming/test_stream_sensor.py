@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hwosim_assets.perturb.scenario import load_scenario
 from hwosim_assets.settings import Settings
 from hwosim_streaming import connect
 from hwosim_streaming.publication import PUBLICATIONS
+from hwosim_streaming.publication import _record as record_publication
 
 SENSOR = "publish_new_sensor"
 
@@ -135,6 +137,22 @@ def test_a_publication_whose_proof_failed_is_tried_again_under_a_new_attempt(
     (row,) = program.tables.scan(PUBLICATIONS).to_pylist()
     assert (row["run_id"] != intruder[0], row["verified"], row["attempt"]) == (True, True, 2)
     assert location.tick() == []
+
+
+def test_the_publication_that_stands_is_judged_and_not_a_later_one_of_other_products(
+    instance: dg.DagsterInstance, program: Program
+) -> None:
+    location = Location(instance)
+    materialized(instance, "v1")
+    (request,) = location.tick()
+    assert location.run(request).success
+    (row,) = program.tables.scan(PUBLICATIONS).to_pylist()
+    later = row["published_at"] + timedelta(hours=1)
+    record_publication({**row, "plan_sha256": "b" * 64, "verified": False, "published_at": later}, program.tables)
+    again = location.run(request)  # the products are as they were before: what was proved of them lies there
+    assert metadata(again)["published now"] is False
+    judged = {each.check_name: each.passed for each in again.get_asset_check_evaluations()}
+    assert (judged["every_message_reconciled"], again.success) == (True, True)
 
 
 def test_a_publication_that_always_fails_is_given_up_after_three_attempts(
