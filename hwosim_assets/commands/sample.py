@@ -17,7 +17,7 @@ __all__ = ["sample"]
 
 @click.command(epilog="Example:  hwosim sample ./archive --programs 3")
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--programs", default=3, show_default=True, type=click.IntRange(1, 100), help="How many programs.")
+@click.option("--programs", default=3, show_default=True, type=click.IntRange(1, 999), help="How many programs.")
 @click.option(
     "--size",
     default="small",

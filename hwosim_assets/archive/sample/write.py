@@ -20,8 +20,8 @@ from .programs import KINDS, Program, observe, program
 
 __all__ = ["SampleFile", "SampleSummary", "write_sample"]
 
-#: Programs have five digits and the sample keeps to a hundred of them.
-_MOST_PROGRAMS = 100
+#: Programs of the sample are 97001 to 97999.
+_MOST_PROGRAMS = 999
 #: The comment of CHECKSUM cards would otherwise hold the time of writing.
 _CHECKSUM_COMMENT = "HDU checksum"
 
@@ -72,7 +72,7 @@ def write_sample(
     root : Path
         Folder, made if absent; files of the same names are replaced.
     programs : int
-        How many, 1 to 100; three make up all instruments and product types.
+        How many, 1 to 999; three make up all instruments and product types.
     size : {"small", "full"}
         Subarrays (about 17 MB for three programs) or whole detectors (about 1.6 GB).
     seed : int
@@ -117,7 +117,8 @@ def write_sample(
 
 def _check(programs: int, size: str, seed: int) -> None:
     if not 1 <= programs <= _MOST_PROGRAMS:
-        raise BadInputError(f"programs={programs}", "the sample has 1 to 100 programs", "choose a number in that range")
+        reason = f"the sample has 1 to {_MOST_PROGRAMS} programs"
+        raise BadInputError(f"programs={programs}", reason, "choose a number in that range")
     if size not in ("small", "full"):
         raise BadInputError(f"size={size!r}", "there is no such size", "choose small or full")
     if seed < 0:
