@@ -200,7 +200,7 @@ def test_further_programs_get_numbers_of_their_own(tmp_path: Path) -> None:
     assert len(set(told)) == len(told)
 
 
-@pytest.mark.parametrize("arguments", [{"programs": 0}, {"programs": 101}, {"size": "huge"}, {"seed": -1}])
+@pytest.mark.parametrize("arguments", [{"programs": 0}, {"programs": 1000}, {"size": "huge"}, {"seed": -1}])
 def test_bad_arguments_are_refused(tmp_path: Path, arguments: dict[str, object]) -> None:
     with pytest.raises(BadInputError):
         write_sample(tmp_path / "x", **arguments)  # type: ignore[arg-type]
