@@ -6,13 +6,13 @@ Holds: :class:`Lag` and :func:`lags`. Keep out showing it (``cli``).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from hwosim_streaming.clients import (
     ANSWER_SECONDS,
-    READING,
     Place,
     answer_or_absent,
     end_offsets,
@@ -23,8 +23,9 @@ from hwosim_streaming.topics import Topics
 
 __all__ = ["Lag", "behind", "lags"]
 
-#: Up to so many offsets are read one by one.
-COUNTED = 100
+#: Up to so many offsets are read one by one: a message may be a frame of nearly a megabyte, and lag is asked for
+#: every few seconds.
+COUNTED = 10
 
 
 @dataclass(frozen=True)
@@ -66,29 +67,44 @@ def lags(config: dict[str, Any], topics: Topics, group: str | None = None) -> li
     BackendAbsentError
         If the broker does not answer.
     """
-    from confluent_kafka import Consumer, TopicPartition
     from confluent_kafka.admin import AdminClient
 
     places = topics.places(*topics.names)
+    if not places:
+        return []
     ends, lows = end_offsets(config, places), low_offsets(config, places)
+
+    @cache
+    def waiting(place: Place, start: int) -> int:
+        return _behind(config, place, start, ends[place])
+
     found = []
     with answer_or_absent(config["bootstrap.servers"]):
         admin = AdminClient(config)
         names = [group] if group else sorted(each.group_id for each in admin.list_consumer_groups().result().valid)
-        for name in names:
-            consumer = Consumer({**READING, **config, "group.id": name})
-            try:
-                asked = [TopicPartition(topic, partition) for topic, partition in places]
-                committed = consumer.committed(asked, timeout=ANSWER_SECONDS)
-            finally:
-                consumer.close()
-            read = {each.topic for each in committed if each.offset >= 0}
-            for each in committed:
-                place = (each.topic, each.partition)
-                if each.topic in read and ends[place] > lows[place]:
-                    start = max(each.offset, lows[place])
-                    found.append(Lag(name, *place, start, ends[place], _behind(config, place, start, ends[place])))
+        for name, committed in _committed(admin, names, places):
+            read = {topic for topic, _partition in committed}
+            for place in places:
+                if place[0] in read and ends[place] > lows[place]:
+                    start = max(committed.get(place, -1), lows[place])
+                    found.append(Lag(name, *place, start, ends[place], waiting(place, start)))
     return found
+
+
+def _committed(admin: Any, groups: Iterable[str], places: list[Place]) -> Iterator[tuple[str, dict[Place, int]]]:
+    """Yield what each group has committed on these partitions; all are asked at once, over one client."""
+    from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+
+    asked = [TopicPartition(*place) for place in places]
+    answers = {
+        group: admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, asked)], request_timeout=ANSWER_SECONDS
+        )[group]
+        for group in groups
+    }
+    for group, answer in answers.items():
+        told = answer.result().topic_partitions
+        yield group, {(each.topic, each.partition): each.offset for each in told if each.offset >= 0}
 
 
 def behind(found: Iterable[Lag]) -> dict[str, int]:
