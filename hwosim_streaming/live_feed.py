@@ -35,7 +35,7 @@ LOOK_S = 1.0
 def kafka_feed(settings: Settings) -> Feed:
     """Return a feed of the data topics, beginning with what arrives after the first look.
 
-    When the broker was restarted, or topics are new, it goes on with their first message.
+    When the broker was restarted, or topics are new or were made anew, it goes on with their first message.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ def kafka_feed(settings: Settings) -> Feed:
             reached.update(end_offsets(config, _places(config, settings)))
         elif brokers[-1] != broker:
             reached.clear()
+        else:
+            _forget_what_is_gone(reached, config, _places(config, settings))
         brokers[:] = [broker]
         while not stop.is_set():
             new = [place for place in _places(config, settings) if place not in reached]
@@ -77,6 +79,14 @@ def group_lags(settings: Settings) -> list[Lag]:
     """
     config = client_config(settings, bootstrap_servers(settings, start=False))
     return lags(config, existing_topics(config, settings.topic_prefix))
+
+
+def _forget_what_is_gone(reached: dict[Place, int], config: dict[str, Any], places: list[Place]) -> None:
+    """Drop where we were on partitions that no longer have it: deleted, made anew, or trimmed meanwhile."""
+    lows, ends = low_offsets(config, places), end_offsets(config, places)
+    for place, offset in list(reached.items()):
+        if place not in ends or not lows[place] <= offset <= ends[place]:
+            del reached[place]
 
 
 def _places(config: dict[str, Any], settings: Settings) -> list[Place]:
