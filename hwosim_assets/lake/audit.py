@@ -161,5 +161,5 @@ def refetch(kept: Kept, source: ByteSource, lake: Lake, folder: Path) -> None:
         reason = "the archive has another version of it now; the stored one is lost"
         raise HwosimError(kept.name, reason, f"ingest it: hwosim run --program {kept.program}")
     lake.delete(kept.key)
-    lake.take_in(kept.key, part.path)
+    lake.take_in(kept.key, part.content)
     part.discard()

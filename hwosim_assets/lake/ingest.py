@@ -313,7 +313,7 @@ class _Ingest:
         part.discard()
 
     def _store(self, product: _Product, received: Received, part: PartFile) -> dict[str, Any]:
-        """Move a complete part file into the lake, noted in the journal before."""
+        """Move a complete file into the lake, noted in the journal before."""
         ingest_id = received.sha256[:16]  # the same bytes get the same key, whoever ingests them
         key = raw_key(product.name, self.program, ingest_id)
         row = {
@@ -330,12 +330,13 @@ class _Ingest:
             "ingested_at": datetime.now(UTC),
         }
         self._journal.add(row)
+        content = part.content
         try:
-            self.lake.take_in(key, part.path)
+            self.lake.take_in(key, content)
         except AlreadyStoredError:
             if _sha256_of(self.lake, key) != received.sha256:
                 self.lake.delete(key)
-                self.lake.take_in(key, part.path)
+                self.lake.take_in(key, content)
         return row
 
     def tidy(self, outcomes: list[_Outcome]) -> None:

@@ -292,8 +292,10 @@ class Lake:
         except FileExistsError:
             raise self._taken(key) from None
 
-    def take_in(self, key: str, path: Path) -> None:
-        """Store a local file under a free key and remove it: moved, not copied, where lake and file share a disk.
+    def take_in(self, key: str, content: Path | bytes) -> None:
+        """Store a local file under a free key and remove it, or store bytes; in a folder nobody may write to it then.
+
+        A file is moved, not copied, where lake and file share a disk.
 
         Raises
         ------
@@ -302,9 +304,41 @@ class Lake:
         HwosimError
             If the store is full, absent or refuses; the file stays.
         """
-        if not self._linked(key, path):
-            self.write_new(key, path)
-        path.unlink()
+        if isinstance(content, bytes):
+            if not self._written(key, content):
+                self.write_new(key, content)
+            return
+        if not self._linked(key, content):
+            self.write_new(key, content)
+        content.unlink()
+
+    def _written(self, key: str, content: bytes) -> bool:
+        """Write a file without a name and give it one when it is whole; say whether the disk could.
+
+        A kill leaves nothing behind, and it takes fewer calls of the system than a name that is changed.
+        """
+        if self.place.folder is None or not hasattr(os, "O_TMPFILE"):
+            return False
+        final = self.place.folder / checked_key(key)
+        with store_errors(self.place, key):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file = os.open(final.parent, os.O_TMPFILE | os.O_WRONLY, 0o444)
+            except OSError as error:
+                if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                    return False
+                raise
+            try:
+                left = memoryview(content)
+                while left:
+                    left = left[os.write(file, left) :]
+                # with src_dir_fd Python calls linkat, which can follow /proc's link; without, link, which cannot
+                os.link(f"/proc/self/fd/{file}", final, src_dir_fd=file, follow_symlinks=True)
+            except FileExistsError:
+                raise self._taken(key) from None
+            finally:
+                os.close(file)
+        return True
 
     def _linked(self, key: str, path: Path) -> bool:
         """Give the file a second name inside the lake; say whether the disk could."""

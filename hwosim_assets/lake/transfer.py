@@ -4,7 +4,8 @@ Holds: what a source of bytes must offer (:class:`ByteSource`), :class:`PartFile
 :func:`receive`. Keep out which files are wanted and where they go in the lake (``lake.ingest``).
 
 A part file is continued only when the archive gave a strong entity tag and gives the same one now;
-otherwise bytes of two versions of a file could meet in one.
+otherwise bytes of two versions of a file could meet in one. A small file that comes quickly never touches the disk
+before it is complete: making and removing a file of its own would cost more than asking for it again.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from hwosim_assets.errors import HwosimError
 
@@ -24,6 +26,9 @@ __all__ = ["ByteSource", "ByteStream", "Facts", "Meter", "PartFile", "Received",
 
 #: How often one file is asked for, as long as each time brings bytes.
 ATTEMPTS = 3
+#: What has come of a file stays in memory up to this size (bytes) and this age (seconds); what a kill can cost.
+HELD_BYTES = 1024 * 1024
+HELD_SECONDS = 1.0
 #: Rules that mean the archive itself does not answer, whatever the file.
 _DOWN = frozenset({"unreachable", "timeout", "broken_off", "too_slow", "http_408", "http_429"})
 #: Rules that mean list, reply and bytes did not agree this time, or that nobody knows what went wrong.
@@ -167,13 +172,24 @@ class PartFile:
     def __init__(self, folder: Path, data_uri: str) -> None:
         name = hashlib.sha256(data_uri.encode()).hexdigest()[:32]
         self.path = folder / f"{name}.part"
+        self._held: list[bytes] = []
         self._note = folder / f"{name}.json"
+        self._on_disk = False
+        self._file: IO[bytes] | None = None
+        self._size = 0
+        self._until = 0.0
+
+    @property
+    def content(self) -> Path | bytes:
+        """What has come, where it is: for :meth:`~hwosim_assets.lake.store.Lake.take_in`."""
+        return self.path if self._on_disk else b"".join(self._held)
 
     def begun(self) -> tuple[int, str]:
         """Return how many bytes are here and their entity tag; ``(0, "")`` where they cannot be continued."""
         try:
-            etag = json.loads(self._note.read_text())["etag"]
             found = self.path.stat()
+            self._on_disk = True
+            etag = json.loads(self._note.read_text())["etag"]
         except (OSError, ValueError, KeyError, TypeError):
             return 0, ""
         if found.st_nlink > 1:  # an object of the lake by now: the ingest was killed before this name went
@@ -182,17 +198,54 @@ class PartFile:
 
     def begin(self) -> None:
         """Start anew."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.discard()
+        self._size, self._until = 0, time.monotonic() + HELD_SECONDS
 
-    def note(self, etag: str | None) -> None:
-        """Remember which version of the file, by its entity tag, the bytes belong to: they can be continued then."""
+    def add(self, chunk: bytes, etag: str | None) -> None:
+        """Put bytes behind what is here: in memory first, then on the disk, where a killed process leaves them."""
+        if self._file is None and not self._on_disk:
+            self._held.append(chunk)
+            self._size += len(chunk)
+            if self._size > HELD_BYTES or time.monotonic() > self._until:
+                self.keep(etag)
+            return
+        if self._file is None:
+            self._file = self.path.open("ab", buffering=0)
+        _write(self._file, chunk)
+
+    def keep(self, etag: str | None) -> None:
+        """Put what is in memory onto the disk, with the entity tag that it belongs to."""
+        if not self._held:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._on_disk = True
         self._note.write_text(json.dumps({"etag": etag}))
+        self._file = self.path.open("wb", buffering=0)
+        for chunk in self._held:
+            _write(self._file, chunk)
+        self._held = []
+
+    def close(self) -> None:
+        """Write no more for now; what is here stays."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def discard(self) -> None:
         """Remove the part file and its note."""
-        self.path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
+        self.close()
+        self._held = []
+        if self._on_disk:
+            self.path.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
+            self._on_disk = False
+
+
+def _write(file: IO[bytes], chunk: bytes) -> None:
+    """Write all of it: an unbuffered file may take less at a time."""
+    left = memoryview(chunk)
+    while left:
+        left = left[file.write(left) :]
 
 
 def receive(source: ByteSource, wanted: Wanted, part: PartFile, meter: Meter, stop: threading.Event) -> Received:
@@ -245,9 +298,14 @@ def _receive_once(source: ByteSource, wanted: Wanted, part: PartFile, meter: Met
         size = _agreed_size(wanted, stream)
         with local_disk(part.path):
             digest = _continued(part) if stream.offset else _fresh(part)
-            total = _append(part, stream, digest, size, meter, stop)
-    if size is not None and total < size:
-        raise RefusedError("incomplete", f"the archive sent {total} of {size} bytes", from_archive=True)
+            try:
+                total = _append(part, stream, digest, size, meter, stop)
+            except RefusedError:
+                if stream.etag:
+                    part.keep(stream.etag)
+                raise
+            finally:
+                part.close()
     if stream.sha256 and stream.sha256 != digest.hexdigest():
         part.discard()
         raise RefusedError("checksum_mismatch", "the bytes do not match the archive's SHA-256")
@@ -278,26 +336,22 @@ def _agreed_size(wanted: Wanted, stream: Facts) -> int | None:
 def _append(
     part: PartFile, stream: ByteStream, digest: Any, size: int | None, meter: Meter, stop: threading.Event
 ) -> int:
-    """Write the chunks behind what is there; never more than the file may have."""
+    """Put the chunks behind what is there; never more nor less than the file may have."""
     total = stream.offset
-    noted = total > 0
-    with part.path.open("ab") as file:
-        for chunk in _coming(stream.chunks):
-            total += len(chunk)
-            meter.bytes += len(chunk)
-            if stop.is_set():
-                raise RefusedError("stopped", "the ingest was stopped", from_archive=True)
-            if size is not None and total > size:
-                break
-            if not noted and total != size:  # a file that comes in one piece needs none
-                part.note(stream.etag)
-                noted = True
-            digest.update(chunk)
-            file.write(chunk)
-            file.flush()  # a killed process keeps what came
+    for chunk in _coming(stream.chunks):
+        total += len(chunk)
+        meter.bytes += len(chunk)
+        if stop.is_set():
+            raise RefusedError("stopped", "the ingest was stopped", from_archive=True)
+        if size is not None and total > size:
+            break
+        digest.update(chunk)
+        part.add(chunk, stream.etag)
     if size is not None and total > size:
         part.discard()
         raise RefusedError("size_mismatch", f"the archive sends more than the {size} bytes it announced")
+    if size is not None and total < size:
+        raise RefusedError("incomplete", f"the archive sent {total} of {size} bytes", from_archive=True)
     return total
 
 

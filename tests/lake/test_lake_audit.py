@@ -56,7 +56,7 @@ def test_the_stored_bytes_come_back_under_the_same_key(filled: Lake, tmp_path: P
         filled.delete("raw/b.fits")
     refetch(kept("b.fits"), FakeArchive(dict(CONTENT)), filled, tmp_path / "partial")
     assert filled.read("raw/b.fits") == CONTENT["b.fits"]
-    assert not list((tmp_path / "partial").iterdir())
+    assert not list((tmp_path / "partial").glob("*"))
 
 
 def test_another_version_in_the_archive_replaces_nothing(filled: Lake, tmp_path: Path) -> None:

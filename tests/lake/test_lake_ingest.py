@@ -31,6 +31,7 @@ from fake_archive import (
 
 from hwosim_assets.errors import BackendAbsentError, HwosimError
 from hwosim_assets.lake import ingest as ingest_module
+from hwosim_assets.lake import transfer
 from hwosim_assets.lake.ingest import RAW_FILES, IngestResult, ingest_program
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
@@ -419,11 +420,12 @@ KILLED = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[3])
     from fake_archive import PROGRAM, archive_of, names
-    from hwosim_assets.lake import ingest
+    from hwosim_assets.lake import ingest, transfer
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
 
     ingest.THREADS = 1
+    transfer.HELD_BYTES = int(sys.argv[4])
     chunks = 0
     def die_in_the_third_file(name):
         global chunks
@@ -437,16 +439,19 @@ KILLED = """
 """
 
 
-def test_a_killed_ingest_goes_on_where_it_was(lake: Lake, tables: Tables, state: Path) -> None:
+@pytest.mark.parametrize(("held", "came"), [(0, 5 * CHUNK), (transfer.HELD_BYTES, 0)])
+def test_a_killed_ingest_goes_on_where_it_was(lake: Lake, tables: Tables, state: Path, held: int, came: int) -> None:
+    """At the last chunk of a file that is on the disk, at the last whole file where it was small and in memory."""
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(state), lake.uri, str(Path(__file__).parent)]
+    command.append(str(held))
     killed = subprocess.run(command, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert tables.scan(RAW_FILES).num_rows == 0
     archive = archive_of(4)
     result = run(archive, (lake, tables), state)
-    missing = sum(len(archive.files[name]) for name in names(4)[2:]) - 5 * CHUNK
+    missing = sum(len(archive.files[name]) for name in names(4)[2:]) - came
     assert result.kept_files == 2
-    assert sorted(archive.opened) == [(names(4)[2], 5 * CHUNK), (names(4)[3], 0)]
+    assert sorted(archive.opened) == [(names(4)[2], came), (names(4)[3], 0)]
     assert result.moved_bytes == missing
     assert result.rows.num_rows == 4
     for row in result.rows.to_pylist():
@@ -516,7 +521,10 @@ def test_a_part_file_that_is_an_object_already_is_not_written_to(local: tuple[La
     row = run(archive, local, state).rows.to_pylist()[0]
     content, part = archive.files[names(1)[0]], PartFile(state / "partial" / f"jw{PROGRAM}", uri(names(1)[0]))
     part.begin()
-    part.note(archive.etag(names(1)[0]))
+    part.add(b"x", None)
+    part.keep(archive.etag(names(1)[0]))
+    part.close()
+    part.path.unlink()
     os.link(local[0].place.folder / row["key"], part.path)  # type: ignore[operator]
     local[1].replace(RAW_FILES, {"program": PROGRAM}, RAW_FILES.schema.empty_table())
     archive.files[names(1)[0]] = content + b"more"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -319,3 +321,34 @@ def test_a_file_size_limit_is_told_like_a_full_disk(state: Path) -> None:
     assert done.stdout.startswith("HwosimError lake file://")
     assert "free space" in done.stdout
     assert done.stdout.endswith("[]\n")
+
+
+def test_bytes_are_taken_in_whole_once_and_for_good(lake: Lake) -> None:
+    lake.take_in("raw/a/b.fits", b"content")
+    lake.take_in("raw/a/empty.fits", b"")
+    assert (lake.read("raw/a/b.fits"), lake.read("raw/a/empty.fits")) == (b"content", b"")
+    with pytest.raises(AlreadyStoredError):
+        lake.take_in("raw/a/b.fits", b"other")
+    assert lake.read("raw/a/b.fits") == b"content"
+    if lake.place.folder is not None:
+        assert (lake.place.folder / "raw/a/b.fits").stat().st_mode & 0o222 == 0
+        assert len(list((lake.place.folder / "raw/a").iterdir())) == 2
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EISDIR])
+def test_a_disk_without_nameless_files_takes_bytes_in_too(
+    state: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    real = os.open
+
+    def without(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(error, os.strerror(error))
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", without)
+    lake = Lake((state / "lake").as_uri())
+    lake.take_in("raw/a.fits", b"content")
+    assert lake.read("raw/a.fits") == b"content"
+    with pytest.raises(AlreadyStoredError):
+        lake.take_in("raw/a.fits", b"other")
