@@ -7,12 +7,14 @@ ought to differ; that is ``perturb.truth``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwosim_assets.fits.hdus import hdu_facts
 from hwosim_assets.perturb.fitsfile import FitsFile
 
 if TYPE_CHECKING:
@@ -60,7 +62,17 @@ class HeaderChange:
 
 @dataclass(frozen=True)
 class Difference:
-    """Everything that differs between two files of one structure."""
+    """Everything that differs between two files.
+
+    Attributes
+    ----------
+    planes : tuple of PlaneChange
+        Arrays that differ.
+    headers : tuple of HeaderChange
+        Headers that differ.
+    other : tuple of str
+        HDUs that were added or lost, and data that differ outside of numeric arrays.
+    """
 
     planes: tuple[PlaneChange, ...]
     headers: tuple[HeaderChange, ...]
@@ -79,23 +91,53 @@ def compare(before: Product, after: Product) -> Difference:
     before, after : Product
         Of any structure; where the structure differs, that is what is reported.
     """
-    other: list[str] = []
-    if len(before.scan.blocks) != len(after.scan.blocks):
-        other.append(f"{len(before.scan.blocks)} HDUs became {len(after.scan.blocks)}")
-        return Difference((), (), tuple(other))
+    pairs, other = _pairs(before, after)
     planes: list[PlaneChange] = []
-    for index, (old, new) in enumerate(zip(before.scan.blocks, after.scan.blocks, strict=True)):
+    for old, new in pairs:
         first, second = _data(before, old), _data(after, new)
         if first.size == second.size and _equal(first, second):
             before.release()
             after.release()
             continue
-        planes += _planes(before, after, index)
+        planes += _planes(before, after, old.index, new.index)
         if first.size != second.size:
-            other.append(f"data of HDU {index} changed their size")
-        elif not _same_rest(before, index, first, second):
-            other.append(f"data of HDU {index} differ outside the numeric arrays")
-    return Difference(tuple(planes), _headers(before, after), tuple(other))
+            other.append(f"data of HDU {old.index} changed their size")
+        elif not _same_rest(before, old.index, first, second):
+            other.append(f"data of HDU {old.index} differ outside the numeric arrays")
+    return Difference(tuple(planes), _headers(before, after, pairs), tuple(other))
+
+
+def _pairs(before: Product, after: Product) -> tuple[list[tuple[Block, Block]], list[str]]:
+    """Return which HDUs are compared, and what is to be said of those that have no partner.
+
+    Of as many HDUs each is compared with the one in its place. Where some were added or lost, an HDU's partner is the
+    first, second, … of its EXTNAME and EXTVER.
+    """
+    old, new = before.scan.blocks, after.scan.blocks
+    if len(old) == len(new):
+        return list(zip(old, new, strict=True)), []
+    places = dict(zip(_names(new), new, strict=True))
+    pairs, gone = [], Counter[str]()
+    for name, block in zip(_names(old), old, strict=True):
+        partner = places.pop(name, None)
+        if partner is None:
+            gone[name[0]] += 1
+        else:
+            pairs.append((block, partner))
+    added = Counter(name for name, _, _ in places)
+    said = [f"HDUs gone: {count} {name}" for name, count in sorted(gone.items())]
+    said += [f"HDUs added: {count} {name}" for name, count in sorted(added.items())]
+    return pairs, [f"{len(old)} HDUs became {len(new)}", *said]
+
+
+def _names(blocks: Sequence[Block]) -> list[tuple[str, int, int]]:
+    """Return (EXTNAME, EXTVER, which of that name it is) of each HDU."""
+    seen = Counter[tuple[str, int]]()
+    names = []
+    for facts in map(hdu_facts, blocks):
+        seen[facts.extname, facts.extver] += 1
+        names.append((facts.extname, facts.extver, seen[facts.extname, facts.extver]))
+    return names
 
 
 def _equal(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
@@ -110,9 +152,9 @@ def _data(product: Product, block: Block) -> NDArray[np.uint8]:
     return np.frombuffer(product.payload, np.uint8, block.data_bytes, block.data_offset)
 
 
-def _planes(before: Product, after: Product, hdu: int) -> list[PlaneChange]:
+def _planes(before: Product, after: Product, hdu: int, partner: int) -> list[PlaneChange]:
     found = []
-    after_planes = {plane.name: plane for plane in after.planes if plane.hdu == hdu}
+    after_planes = {plane.name: plane for plane in after.planes if plane.hdu == partner}
     for old in (plane for plane in before.planes if plane.hdu == hdu):
         new = after_planes.get(old.name)
         if new is None or old.shape != new.shape or old.dtype != new.dtype:
@@ -160,11 +202,13 @@ def _same_rest(product: Product, hdu: int, first: NDArray[np.uint8], second: NDA
     return np.array_equal(first[rest], second[rest])
 
 
-def _headers(before: Product, after: Product) -> tuple[HeaderChange, ...]:
+def _headers(before: Product, after: Product, pairs: list[tuple[Block, Block]]) -> tuple[HeaderChange, ...]:
     changes = []
-    for old, new in zip(*(FitsFile(x.payload, x.scan).hdus for x in (before, after)), strict=True):
+    old_hdus, new_hdus = (FitsFile(x.payload, x.scan).hdus for x in (before, after))
+    for old, new in pairs:
         first, second = (
-            [card for card in hdu.cards if not card.startswith((b"CHECKSUM", b"DATASUM"))] for hdu in (old, new)
+            [card for card in hdu.cards if not card.startswith((b"CHECKSUM", b"DATASUM"))]
+            for hdu in (old_hdus[old.index], new_hdus[new.index])
         )
         if first == second:
             continue

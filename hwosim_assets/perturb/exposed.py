@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwosim_assets.perturb.times import segment_start
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -154,9 +156,11 @@ def _by_group(product: Product, shape: tuple[int, int]) -> ExposedTimes | None:
         names = ("integration_number", "group_number", "group_end_time")
         for integration, group, end in zip(*(table[name] for name in names), strict=True):
             ends[int(integration), int(group)] = iso_mjd(str(end).strip())
-    first = min((integration for integration, _group in ends), default=0)
+    numbers = sorted({integration for integration, _group in ends})
+    if len(numbers) != shape[0] and numbers:
+        numbers = list(range(numbers[0], numbers[0] + shape[0]))
     groups = max((group for _integration, group in ends), default=0)
-    wanted = [(first + number, group) for number in range(shape[0]) for group in range(1, groups + 1)]
+    wanted = [(number, group) for number in numbers for group in range(1, groups + 1)]
     told = [ends.get(place) for place in wanted]
     if not told or None in told or (shape[1] > 1 and groups != shape[1]):
         return None
@@ -181,8 +185,7 @@ def _column(product: Product, name: str, integrations: int) -> Floats | None:
     for plane in product.planes:
         if plane.extname == "INT_TIMES" and plane.column == name and plane.dtype.startswith("float"):
             values = plane.read(product.payload).astype(np.float64).reshape(-1)
-            segment = values.size != integrations
-            first = (product.count("INTSTART") or 1) - 1 if segment else 0
+            first = segment_start(product, values.size, integrations)
             values = values[first : first + integrations]
             return values if values.size == integrations and np.isfinite(values).all() else None
     return None

@@ -1,7 +1,8 @@
 """When each frame of a measurement was exposed.
 
 Holds: :func:`frame_times`, from the file's own table of integration times where it has one, else from the
-start and the end of the exposure. Keep out the time of the whole product (``Product.stream_time``).
+start and the end of the exposure; and which rows of that table are the file's (:func:`segment_start`). Keep out the
+time of the whole product (``Product.stream_time``).
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.measurements import Measurement
-    from hwosim_assets.perturb.planes import Plane
     from hwosim_assets.perturb.product import Product
 
     Floats = NDArray[np.float64]
 
-__all__ = ["FrameTimes", "frame_times"]
+__all__ = ["FrameTimes", "frame_times", "segment_start"]
 
 #: Names of the columns (start, mid, end; MJD UTC) in INT_TIMES and in newer tables of time-series spectra.
 _COLUMNS = (("int_start_MJD_UTC", "int_mid_MJD_UTC", "int_end_MJD_UTC"), ("MJD-BEG", "MJD-AVG", "MJD-END"))
@@ -95,15 +95,17 @@ def _column(product: Product, measurement: Measurement, name: str, frames: int) 
         if plane.extname != "INT_TIMES" and plane.hdu != measurement.sci.hdu:
             continue
         values = plane.read(product.payload).astype(np.float64).reshape(-1)
-        first = _segment_start(product, plane, values.size, frames)
+        first = segment_start(product, values.size, frames) if plane.extname == "INT_TIMES" else 0
         values = values[first : first + frames]
         if values.size == frames and frames and np.isfinite(values).all() and (values > 0).all():
             return values
     return None
 
 
-def _segment_start(product: Product, plane: Plane, rows: int, frames: int) -> int:
-    """Return the row of the first integration: INTSTART counts those of the whole exposure from 1."""
-    if rows == frames or plane.extname != "INT_TIMES":
-        return 0
-    return (product.count("INTSTART") or 1) - 1
+def segment_start(product: Product, rows: int, frames: int) -> int:
+    """Return the row of INT_TIMES of a file's first integration.
+
+    A table may have a row for each integration of the exposure, which INTSTART counts from 1, of a file that holds a
+    segment of it.
+    """
+    return 0 if rows == frames else (product.count("INTSTART") or 1) - 1

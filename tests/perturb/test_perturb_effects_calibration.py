@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from astropy.io import fits
+from scenes import scene
 
 from hwosim_assets.errors import HwosimError
 from hwosim_assets.perturb import Product, Scenario, apply
@@ -51,6 +52,35 @@ def test_flat_drift_has_its_rms_and_another_by_a_tenth_does_not(make: Make, rms:
     tolerance = 5 / np.sqrt(2 * product.plane("SCI").size)  # 1 % here
     assert spread(rms) == pytest.approx(1, abs=tolerance)
     assert spread(1.1 * rms) != pytest.approx(1, abs=tolerance)
+
+
+@pytest.mark.parametrize(("detector", "shape"), [
+    ("MIRIMAGE", (1024, 1032)), ("NRCA1", (2048, 2048)), ("NRCA1", (2048, 3000)),
+])  # fmt: skip
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_smooth_part_of_a_flat_has_mean_0_and_its_rms_over_the_detector(
+    detector: str, shape: tuple[int, int], seed: int
+) -> None:
+    """Of another size of detector it would be a photometric step; the last is larger than any of JWST's."""
+    primary = fits.PrimaryHDU()
+    primary.header["DETECTOR"] = detector
+    buffer = io.BytesIO()
+    fits.HDUList([primary, fits.ImageHDU(np.ones(shape, np.float32), name="SCI")]).writeto(buffer)
+    product = Product("jw01234001001_02101_00001_mirimage_cal.fits", buffer.getvalue())
+    content = {"version": 1, "seed": seed, "effects": [{"flat_drift": {"rms": 0.1, "smooth": 1.0}}]}
+    error = apply(product, Scenario.from_mapping("test", content))[0].plane("SCI").astype(float) - 1.0
+    assert abs(error.mean()) < 1e-5
+    assert error.std() == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_subarray_sees_its_part_of_the_smooth_flat() -> None:
+    def errors(shape: tuple[int, int], **cards: int) -> np.ndarray:
+        product = scene(np.full(shape, 20.0), DETECTOR="MIRIMAGE", **cards)
+        return ratio_of(product, perturbed(product, flat_drift={"rms": 0.05, "smooth": 0.9})[0])
+
+    np.testing.assert_allclose(
+        errors((30, 40), SUBSTRT1=101, SUBSTRT2=51), errors((100, 200))[50:80, 100:140], rtol=1e-6
+    )
 
 
 def test_flat_drift_belongs_to_the_detector(make: Make) -> None:

@@ -8,9 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from astropy.io import fits
+from scenes import perturbed as scene_perturbed
+from scenes import scene
 
 from hwosim_assets.perturb import Product, Scenario, apply
+from hwosim_assets.perturb.exposed import exposed_times
 from hwosim_assets.perturb.proof import diff
+from hwosim_assets.perturb.times import frame_times
 
 Make = Callable[..., Product]
 
@@ -32,9 +36,14 @@ def timed(make: Make, times: np.ndarray) -> Product:
     return Product("jw_x1dints.fits", buffer.getvalue())
 
 
+def read_by(fast: int, slow: int, outputs: int = 4, **cards: object) -> Product:
+    """Return a frame of 128 rows and 160 columns of a detector that is read along an axis."""
+    return scene(np.full((128, 160), 20.0), FASTAXIS=fast, SLOWAXIS=slow, NOUTPUTS=outputs, **cards)
+
+
 @pytest.mark.parametrize("shape", ["rows", "columns", "amplifier", "rectangle"])
 def test_a_missing_block_has_its_area(make: Make, shape: str) -> None:
-    product = make("big")
+    product = make("big") if shape != "amplifier" else scene(np.full((600, 512), 20.0), NOUTPUTS=4)
 
     def area(asked: float) -> float:
         lost = np.isnan(
@@ -47,6 +56,44 @@ def test_a_missing_block_has_its_area(make: Make, shape: str) -> None:
 
     assert area(0.2) == pytest.approx(0.2, rel=0.02)
     assert area(0.22) != pytest.approx(0.2, rel=0.02)
+
+
+@pytest.mark.parametrize(("fast", "slow", "instrument"), [
+    (-1, 2, "NIRCAM"), (1, -2, "NIRCAM"), (2, 1, "NIRSPEC"), (-2, -1, "NIRISS"), (1, 2, "MIRI"),
+])  # fmt: skip
+def test_a_lost_amplifier_is_one_that_reads_the_detector(fast: int, slow: int, instrument: str) -> None:
+    """A stripe of columns, or of rows where FASTAXIS is y; on MIRI every fourth column."""
+    product = read_by(fast, slow, INSTRUME=instrument)
+    lines = np.arange(160 if abs(fast) == 1 else 128)
+    drawn = set()
+    for seed in range(8):
+        out, note = scene_perturbed(product, seed, missing_blocks={"area": 0.25, "shape": "amplifier"})
+        lost = np.isnan(out.plane("SCI"))
+        assert lost.mean() == 0.25
+        across = lost.all(axis=0 if abs(fast) == 1 else 1)
+        assert across.sum() * 4 == lines.size
+        found = lines[across] if fast > 0 else (lines.size - 1 - lines[across])[::-1]
+        amplifier = found % 4 if instrument == "MIRI" else found // (lines.size // 4)
+        assert set(amplifier.tolist()) == {note["amplifier"]}
+        drawn.add(note["amplifier"])
+    assert len(drawn) > 1
+
+
+def test_a_smaller_loss_of_an_amplifier_is_a_run_of_its_lines() -> None:
+    out, note = scene_perturbed(read_by(-2, -1), 11, missing_blocks={"area": 0.05, "shape": "amplifier"})
+    lost = np.isnan(out.plane("SCI"))
+    rows, columns = np.flatnonzero(lost.any(axis=1)), np.flatnonzero(lost.any(axis=0))
+    assert (rows.size, columns.size) == (32, 32)
+    assert lost[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    assert (note["line0"], note["line1"]) == (159 - columns[-1], 160 - columns[0])
+
+
+@pytest.mark.parametrize("kind", ["one output", "i2d", "x1d"])
+def test_no_amplifier_is_lost_where_there_are_not_several(make: Make, kind: str) -> None:
+    product = make(kind) if kind != "one output" else read_by(-1, 2, outputs=1)
+    out, record = perturbed(product, missing_blocks={"severity": 5, "shape": "amplifier"})
+    assert all("not_applicable" in note for note in record["effects"][0]["measurements"])
+    assert out.content == product.content
 
 
 def test_dropped_groups_follow_the_ramp_fit(make: Make) -> None:
@@ -81,12 +128,97 @@ def test_dropped_integrations_leave_all_planes_together(make: Make) -> None:
     for name, column in (("EXTRACT1D", "FLUX"), ("EXTRACT1D", "WAVELENGTH"), ("INT_TIMES", "int_mid_MJD_UTC")):
         np.testing.assert_array_equal(out.plane(name, 1, column), product.plane(name, 1, column)[keep])
     assert out.number("NINTS") == keep.size
+    assert out.number("EFFEXPTM") == pytest.approx(300.0 * keep.size / 12)
     with fits.open(io.BytesIO(out.content), checksum=True) as hdus:
         hdus.verify("exception")
         assert len(hdus["EXTRACT1D"].data) == keep.size
     cube = perturbed(make("calints"), dropped_integrations={"fraction": 0.6})[0]
     assert {cube.plane(name).shape for name in ("SCI", "ERR", "DQ", "VAR_FLAT")} == {cube.plane("SCI").shape}
     assert len(cube.plane("SCI")) < 3
+
+
+def segment(rows: int, group: bool) -> Product:
+    """Return integrations 3 to 10 of an exposure of 100, its INT_TIMES of as many rows as asked for."""
+    cube = np.arange(8 * 4 * 5, dtype=np.float32).reshape(8, 4, 5)
+    starts = 60000 + np.arange(1, 101)[100 - rows :] / 100 if rows < 100 else 60000 + np.arange(1, 101) / 100
+    names = {"start": 0.0, "mid": 0.004, "end": 0.008}
+    columns = [fits.Column(f"int_{name}_MJD_UTC", "D", array=starts + after) for name, after in names.items()]
+    columns.append(fits.Column("integration_number", "J", array=np.arange(101 - rows, 101)))
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(cube, name="SCI"),
+        fits.BinTableHDU.from_columns(columns, name="INT_TIMES"),
+    ]
+    if group:
+        ends = [f"2023-02-25T0{number}:00:00.000" for number in range(8)]
+        columns = [
+            fits.Column("integration_number", "I", array=np.arange(3, 11)),
+            fits.Column("group_number", "I", array=np.ones(8)),
+            fits.Column("group_end_time", "26A", array=ends),
+        ]
+        hdus.insert(2, fits.BinTableHDU.from_columns(columns, name="GROUP"))
+    cards = {"NINTS": 100, "INTSTART": 3, "INTEND": 10, "EFFINTTM": 10.0, "EFFEXPTM": 1000.0, "TFRAME": 2.0}
+    hdus[0].header.update({**cards, "EXPSTART": 60000.0, "EXPEND": 60001.0})
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return Product("jw01234001001_02101_00001-seg001_nrca1_calints.fits", buffer.getvalue())
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("header", ["honest", "stale"])
+def test_a_segment_that_lost_integrations_tells_the_times_of_the_others(header: str, group: bool) -> None:
+    """INT_TIMES may have a row for each integration of the exposure; NINTS is the exposure's number."""
+    product = segment(100, group)
+    out, record = perturbed(product, dropped_integrations={"fraction": 0.5, "header": header})
+    lost = np.array(record["effects"][0]["measurements"][0]["lost"])
+    assert 0 < lost.size < 8
+    kept = np.setdiff1d(np.arange(8), lost)
+    honest = header == "honest"
+    assert out.number("NINTS") == (100 - lost.size if honest else 100)
+    assert out.number("INTEND") == (10 - lost.size if honest else 10)
+    assert out.number("EFFEXPTM") == pytest.approx(10.0 * (100 - lost.size) if honest else 1000.0)
+    numbers = out.plane("INT_TIMES", 1, "integration_number")
+    np.testing.assert_array_equal(numbers, np.setdiff1d(np.arange(1, 101), 3 + lost))
+    (before,), (after,) = product.measurements, out.measurements
+    true, told = frame_times(product, before), frame_times(out, after)
+    np.testing.assert_array_equal(told.mid, true.mid[kept])
+    exposed = [exposed_times(each, "calints") for each in (product, out)]
+    assert {each.by for each in exposed} == {"GROUP" if group else "INT_TIMES"}
+    np.testing.assert_array_equal(exposed[1].ends, exposed[0].ends[kept])
+
+
+@pytest.mark.parametrize("gap", [0, 8])
+def test_cells_of_any_length_stay_those_of_their_integrations(make: Make, gap: int) -> None:
+    with fits.HDUList.fromstring(make("x1dints").content) as hdus:
+        cells = np.array([np.arange(number + 1, dtype=np.int32) for number in range(12)], dtype=object)
+        columns = hdus[1].columns + fits.ColDefs([fits.Column("CELLS", "PJ()", array=cells)])
+        hdus[1] = fits.BinTableHDU.from_columns(columns, name="EXTRACT1D")
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    content = buffer.getvalue()
+    if gap:
+        with fits.open(io.BytesIO(content)) as hdus:
+            start, rows = hdus[1]._data_offset, hdus[1].header["NAXIS1"] * 12
+            header = hdus[1].header
+            header["PCOUNT"] += gap
+            header.set("THEAP", rows + gap, after="TFIELDS")
+            body = content[start : start + rows] + bytes(gap) + content[start + rows :][: header["PCOUNT"] - gap]
+            content = content[: hdus[1]._header_offset] + header.tostring().encode() + body + bytes(-len(body) % 2880)
+    product = Product("jw_x1dints.fits", content)
+    out, record = perturbed(product, dropped_integrations={"fraction": 0.4})
+    kept = np.setdiff1d(np.arange(12), record["effects"][0]["measurements"][0]["lost"])
+    assert 0 < kept.size < 12
+    with fits.open(io.BytesIO(out.content)) as hdus:
+        assert [cell.size for cell in hdus[1].data["CELLS"]] == (kept + 1).tolist()
+        assert [int(cell[-1]) for cell in hdus[1].data["CELLS"]] == kept.tolist()
+
+
+def test_rows_of_integrations_are_those_of_a_whole_table() -> None:
+    """A table that does not reach to the segment's end is not cut by a guess."""
+    product = segment(5, False)
+    out, record = perturbed(product, dropped_integrations={"fraction": 0.5})
+    assert record["effects"][0]["measurements"][0]["lost"]
+    assert len(out.plane("INT_TIMES", 1, "integration_number")) == 5
 
 
 def test_dropped_integrations_have_their_rate(make: Make) -> None:

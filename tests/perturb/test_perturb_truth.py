@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from hwosim_assets.cli import main
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.perturb import Product, apply, replay
+from hwosim_assets.perturb import Product, Scenario, apply, replay
 from hwosim_assets.perturb.proof import diff
 from hwosim_assets.perturb.truth import Truth, read_truth
 
@@ -75,10 +77,6 @@ def _edited(product: Product, name: str, change: Callable[[np.ndarray], None]) -
     [("AREA", "not in the record"), ("SCI", "other values than recorded"), ("DQ", "not in the record")],
 )
 def test_a_secret_change_is_found(make: Make, name: str, finding: str) -> None:
-    import io
-
-    from astropy.io import fits
-
     with fits.open(io.BytesIO(make("cal").content)) as hdus:
         hdus.append(fits.ImageHDU(np.ones((96, 128), np.float32), name="AREA"))
         buffer = io.BytesIO()
@@ -93,6 +91,45 @@ def test_a_secret_change_is_found(make: Make, name: str, finding: str) -> None:
     verdict = diff(product, _edited(out, name, change), truth)
     assert not verdict.accounted
     assert any(finding in text for text in verdict.findings)
+
+
+def test_what_differs_beside_a_lost_hdu_is_listed_and_found(make: Make) -> None:
+    """An HDU that is gone does not hide what happened to the others."""
+    with fits.HDUList.fromstring(make("cal").content) as hdus:
+        hdus.insert(1, fits.ImageHDU(np.ones((4, 5), np.float32), name="ASDF"))
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    product = Product(make("cal").name, buffer.getvalue())
+    effects = [{"read_noise": {"severity": 3}}, {"header_loss": {"severity": 5, "asdf": "lost"}}]
+    alone, out = (
+        apply(product, Scenario.from_mapping("test", {"version": 1, "seed": 3, "effects": effects[:number]}))
+        for number in (1, 2)
+    )
+    changes = out[1].record["changes"]
+    assert changes["other"] == ["8 HDUs became 7", "HDUs gone: 1 ASDF"]
+    assert [change["name"] for change in changes["planes"]] == ["SCI,1", "ERR,1", "VAR_RNOISE,1"]
+    assert changes["planes"] == alone[1].record["changes"]["planes"]
+    removed = [card for change in changes["headers"] for card in change["removed"]]
+    assert removed
+    assert set(removed) == {
+        card for event in out[1].record["effects"][1]["events"] for card in event.get("removed", [])
+    }
+    assert diff(product, out[0], out[1]).accounted
+
+    def change(raw: np.ndarray) -> None:
+        raw[50, 60] += 1
+
+    findings = diff(product, _edited(out[0], "VAR_FLAT", change), out[1]).findings
+    assert any("VAR_FLAT,1 (HDU 7) differ" in text for text in findings)
+
+
+def test_hdus_of_one_name_are_compared_in_their_order(make: Make) -> None:
+    product = make("x1dints")
+    scenario = {"version": 1, "seed": 3, "effects": [{"schema_drift": {"severity": 1, "kind": "layout"}}]}
+    out, truth = apply(product, Scenario.from_mapping("test", scenario))
+    assert truth.record["changes"]["other"][:2] == ["2 HDUs became 13", "HDUs added: 11 EXTRACT1D"]
+    back = apply(out, Scenario.from_mapping("test", scenario))[1].record["changes"]
+    assert back["other"][:2] == ["13 HDUs became 2", "HDUs gone: 11 EXTRACT1D"]
 
 
 def test_a_change_that_was_taken_back_and_a_secret_card_are_found(make: Make) -> None:

@@ -32,11 +32,13 @@ __all__ = [
     "cosine_of_turns",
     "detector_bits",
     "detector_bits_at",
-    "detector_normal",
+    "detector_corner",
+    "detector_shape",
     "detector_stream",
     "detector_xy",
     "exposure_shares",
     "frame_bits",
+    "frame_normal",
     "noise_level",
     "on_detector",
     "wavelengths",
@@ -44,6 +46,8 @@ __all__ = [
 
 #: Width of the address space of a detector: no JWST detector is wider; wider frames have a wider one.
 DETECTOR_WIDTH = 2048
+#: Rows and columns of full frames of JWST's detectors.
+_MIRI, _NEAR_INFRARED = (1024, 1032), (2048, 2048)
 #: Coefficients of the Taylor series of cos(x) in x^2, to x^20: below 1e-14 for |x| <= pi/2.
 _COSINE = [1.0]
 for _order in range(1, 11):
@@ -79,13 +83,26 @@ def on_detector(product: Product, measurement: Measurement) -> str:
     return detector.strip()
 
 
+def detector_corner(product: Product) -> tuple[int, int]:
+    """Return x and y of a frame's first pixel on the detector, from 0 (SUBSTRT1, SUBSTRT2)."""
+    x0, y0 = ((product.count(name) or 1) - 1 for name in ("SUBSTRT1", "SUBSTRT2"))
+    return x0, y0
+
+
+def detector_shape(product: Product, measurement: Measurement, detector: str) -> tuple[int, int]:
+    """Return the rows and columns of the detector of a frame: JWST's, or as far as a larger frame reaches."""
+    (x0, y0), (rows, columns) = detector_corner(product), measurement.frame
+    full = _MIRI if detector.upper().startswith("MIR") else _NEAR_INFRARED
+    return max(full[0], y0 + rows), max(full[1], x0 + columns)
+
+
 def detector_xy(product: Product, measurement: Measurement, start: int, count: int) -> tuple[Any, Any]:
     """Return the x and y of consecutive pixels of a frame, from 0, on the detector (SUBSTRT1, SUBSTRT2).
 
     Cut-out slits carry their own corner in XSTART and YSTART, which this does not read: their patterns are
     fixed to the slit.
     """
-    x0, y0 = ((product.count(name) or 1) - 1 for name in ("SUBSTRT1", "SUBSTRT2"))
+    x0, y0 = detector_corner(product)
     width = measurement.frame[1]
     first, skip = divmod(start, width)
     rows = -(-(skip + count) // width)
@@ -117,18 +134,27 @@ def frame_bits(
     stream: Stream, product: Product, measurement: Measurement, start: int, count: int
 ) -> NDArray[np.uint32]:
     """Return :func:`detector_bits` of consecutive pixels of a frame, row by row and without their coordinates."""
-    columns = measurement.frame[1]
-    x0, y0 = ((product.count(name) or 1) - 1 for name in ("SUBSTRT1", "SUBSTRT2"))
-    width = max(DETECTOR_WIDTH, -(-(x0 + columns) // DETECTOR_WIDTH) * DETECTOR_WIDTH)
+    pieces = [stream.bits(0, *run) for run in _frame_runs(product, measurement, start, count)]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def frame_normal(
+    stream: Stream, product: Product, measurement: Measurement, start: int, count: int
+) -> NDArray[np.float32]:
+    """Return the fixed normal deviates of the detector pixels of consecutive pixels of a frame, row by row."""
+    pieces = [stream.normal(0, *run) for run in _frame_runs(product, measurement, start, count)]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _frame_runs(product: Product, measurement: Measurement, start: int, count: int) -> Iterator[tuple[int, int]]:
+    """Yield the runs of detector addresses of consecutive pixels of a frame, as (first, count)."""
+    columns, (x0, y0) = measurement.frame[1], detector_corner(product)
+    width = address_width(x0 + columns)
     row, column = divmod(start, columns)
-    if columns == width:
-        return stream.bits(0, (y0 + row) * width + column, count)
-    pieces = []
     while count > 0:
-        here = min(count, columns - column)
-        pieces.append(stream.bits(0, (y0 + row) * width + x0 + column, here))
+        here = count if columns == width else min(count, columns - column)
+        yield (y0 + row) * width + x0 + column, here
         row, column, count = row + 1, 0, count - here
-    return np.concatenate(pieces)
 
 
 def detector_bits_at(
@@ -144,11 +170,6 @@ def detector_bits_at(
 def address_width(columns: int) -> int:
     """Return the width of the address space of a detector of so many columns."""
     return max(DETECTOR_WIDTH, -(-columns // DETECTOR_WIDTH) * DETECTOR_WIDTH)
-
-
-def detector_normal(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the fixed normal deviates of detector pixels given row by row; see :func:`detector_bits`."""
-    return np.concatenate([stream.normal(0, *run) for run in _runs(x, y)])
 
 
 def wavelengths(product: Product, measurement: Measurement) -> Floats:

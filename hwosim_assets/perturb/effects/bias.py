@@ -13,7 +13,7 @@ import numpy as np
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.axes import detector_stream, detector_xy, on_detector
+from hwosim_assets.perturb.effects.axes import detector_corner, detector_shape, detector_stream, on_detector
 from hwosim_assets.perturb.effects.correlated import Lanes, read_level, require_readout
 from hwosim_assets.perturb.effects.series import octave_weights, octaves_at, relaxing
 from hwosim_assets.perturb.exact import exp
@@ -39,8 +39,6 @@ __all__ = ["PedestalDrift", "PictureFrame", "ResetNoise", "frame_template", "gro
 #: One read of a full NIRCam frame, and the longest time over which picture frames are followed: 2^15 of them, 4 days.
 _READ_S = 10.73677
 _OCTAVES = 16
-#: Rows and columns of full frames.
-_MIRI, _NEAR_INFRARED = (1024, 1032), (2048, 2048)
 
 
 def group_seconds(product: Product, measurement: Measurement) -> Floats:
@@ -216,10 +214,8 @@ class PictureFrame(Effect):
         steps = np.floor(seconds.reshape(-1) / _READ_S).astype(np.int64)
         stream = detector_stream(self.task, detector, "time")
         strength = level * octaves_at(stream, 0, steps, octave_weights(_OCTAVES)).reshape(seconds.shape)
-        (x0,), (y0,) = detector_xy(self.task.product, measurement, 0, 1)
-        rows, columns = measurement.frame
-        full = _MIRI if detector.upper().startswith("MIR") else _NEAR_INFRARED
-        shape = max(full[0], y0 + rows), max(full[1], x0 + columns)
+        (x0, y0), (rows, columns) = detector_corner(self.task.product), measurement.frame
+        shape = detector_shape(self.task.product, measurement, detector)
         down, across = frame_template(self.task, detector, shape, self.task.number("width"))
         self._found[id(measurement)] = down[y0 : y0 + rows], across[x0 : x0 + columns], strength
         strongest = rounded(float(np.abs(strength).max()) * self.task.number("amplitude"))

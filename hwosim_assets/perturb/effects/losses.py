@@ -11,10 +11,13 @@ import numpy as np
 
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import noise_level
+from hwosim_assets.perturb.effects.references import scale_card
 from hwosim_assets.perturb.parameters import Parameter, rounded
+from hwosim_assets.perturb.readout import Readout, find_readout
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.rng import threshold
 from hwosim_assets.perturb.spec import EffectSpec
+from hwosim_assets.perturb.times import segment_start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,12 +25,14 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.block import Block
     from hwosim_assets.perturb.budget import Budget
     from hwosim_assets.perturb.effect import Task
-    from hwosim_assets.perturb.fitsfile import FitsFile
+    from hwosim_assets.perturb.fitsfile import FitsFile, Hdu
     from hwosim_assets.perturb.measurements import Measurement
 
 __all__ = ["CompressionLoss", "DroppedGroups", "DroppedIntegrations", "MissingBlocks"]
 
 _LOST = ("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "DQ")
+#: Tables of one row for each integration.
+_TIMES = ("INT_TIMES", "INT_TIMES_TDB")
 
 
 @register(
@@ -36,7 +41,7 @@ _LOST = ("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "DQ")
         title="Missing rows, columns, amplifiers",
         code="F2",
         stage="loss",
-        model="a contiguous block of the frame is lost: rows, columns, the columns of an amplifier, or a rectangle",
+        model="a block of the frame is lost: rows, columns, what an amplifier reads in a run of lines, or a rectangle",
         planes=_LOST,
         parameters=(
             Parameter(
@@ -50,7 +55,8 @@ _LOST = ("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "DQ")
                 "what is lost",
                 default="rows",
                 choices=("rows", "columns", "amplifier", "rectangle"),
-                source="units of detector readout; an amplifier has a quarter of the columns",
+                source="units of detector readout; of several amplifiers (NOUTPUTS) each reads a stripe along FASTAXIS "
+                "or, on MIRI, every fourth pixel",
             ),
         ),
         source="JWST's rule for invalid pixels: NaN in SCI, ERR and VAR, DROPOUT and DO_NOT_USE in DQ",
@@ -64,24 +70,45 @@ class MissingBlocks(Effect):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._box: dict[int, tuple[int, int, int, int]] = {}
+        self._lines: dict[int, tuple[Readout, int, int, int]] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
-        """Choose the block; refuse spectra."""
+        """Choose the block; refuse spectra, and an amplifier where there are not several."""
         if len(measurement.frame) < 2 or measurement.sci.column:
             raise NotApplicableError("a spectrum in a table has no rows and columns of pixels")
         words = [int(word) for word in self.task.stream(measurement.key).bits(0, 0, 2)]
-        shape = str(self.task.word("shape"))
-        found = block_of(measurement.frame, self.task.number("area"), shape, (words[0], words[1]))
+        shape, area = str(self.task.word("shape")), self.task.number("area")
+        if shape == "amplifier":
+            return self._prepare_amplifier(measurement, area, words)
+        found = block_of(measurement.frame, area, shape, (words[0], words[1]))
         self._box[id(measurement)] = found
         return dict(zip(("y0", "y1", "x0", "x1"), found, strict=True))
 
+    def _prepare_amplifier(self, measurement: Measurement, area: float, words: list[int]) -> dict[str, Any]:
+        readout = find_readout(self.task.product, measurement)
+        if readout is None:
+            raise NotApplicableError("its pixels are resampled and read by no amplifier")
+        if readout.outputs < 2:
+            raise NotApplicableError("all of it is read by one amplifier")
+        amplifier = (words[1] * readout.outputs) >> 32
+        line0, line1 = _run(readout.lines, min(readout.outputs * area, 1.0), words[0])
+        self._lines[id(measurement)] = readout, amplifier, line0, line1
+        return {"amplifier": amplifier, "line0": line0, "line1": line1, **readout.record()}
+
     def on_chunk(self, block: Block) -> None:
         """Lose the pixels of this chunk that lie in the block."""
-        y0, y1, x0, x1 = self._box[id(block.measurement)]
-        y, x = np.divmod(np.arange(block.start, block.start + block.size), block.measurement.frame[1])
-        index = np.flatnonzero((y >= y0) & (y < y1) & (x >= x0) & (x < x1))
+        index = np.flatnonzero(self._inside(block))
         for group in range(block.groups):
             block.lose(self.use, group, index, self.task.dq_honest)
+
+    def _inside(self, block: Block) -> NDArray[np.bool_]:
+        if id(block.measurement) in self._lines:
+            readout, lost, line0, line1 = self._lines[id(block.measurement)]
+            amplifier, line, _ = readout.places(block.start, block.size)
+            return np.asarray((amplifier == lost) & (line >= line0) & (line < line1))
+        y0, y1, x0, x1 = self._box[id(block.measurement)]
+        y, x = np.divmod(np.arange(block.start, block.start + block.size), block.measurement.frame[1])
+        return np.asarray((y >= y0) & (y < y1) & (x >= x0) & (x < x1))
 
 
 def block_of(frame: tuple[int, ...], area: float, shape: str, words: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -94,7 +121,7 @@ def block_of(frame: tuple[int, ...], area: float, shape: str, words: tuple[int, 
     area : float
         Share of the frame.
     shape : str
-        ``rows``, ``columns``, ``amplifier`` or ``rectangle``.
+        ``rows``, ``columns`` or ``rectangle``.
     words : tuple of int
         Two random 32-bit words for the place.
     """
@@ -103,10 +130,6 @@ def block_of(frame: tuple[int, ...], area: float, shape: str, words: tuple[int, 
         return (*_run(rows, area, words[0]), 0, columns)
     if shape == "columns":
         return (0, rows, *_run(columns, area, words[1]))
-    if shape == "amplifier":
-        amp = (words[1] * 4) >> 32
-        x0, x1 = columns * amp // 4, columns * (amp + 1) // 4
-        return (*_run(rows, min(4 * area, 1.0), words[0]), x0, x1)
     side = area**0.5
     return (*_run(rows, side, words[0]), *_run(columns, side, words[1]))
 
@@ -181,8 +204,8 @@ class DroppedGroups(Effect):
         title="Dropped integrations",
         code="F4",
         stage="file",
-        model="integrations are taken out of all planes and of INT_TIMES, each with the given probability",
-        planes=(*_LOST, "INT_TIMES", "header"),
+        model="integrations are taken out of all planes, of INT_TIMES and GROUP, each with the given probability",
+        planes=(*_LOST, "INT_TIMES", "GROUP", "header"),
         parameters=(
             Parameter(
                 "fraction",
@@ -193,7 +216,7 @@ class DroppedGroups(Effect):
             ),
             Parameter(
                 "header",
-                "whether NINTS tells of it (honest) or stays (stale)",
+                "whether NINTS, INTEND and EFFEXPTM tell of it (honest) or stay (stale)",
                 default="honest",
                 choices=("honest", "stale"),
                 source="the honesty switches, for headers",
@@ -208,7 +231,7 @@ class DroppedIntegrations(Effect):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._keep: NDArray[np.int64] | None = None
+        self._lost: NDArray[np.int64] = np.empty(0, np.int64)
         self._frames = 0
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
@@ -218,44 +241,71 @@ class DroppedIntegrations(Effect):
         if self._frames not in (0, measurement.frames):
             raise NotApplicableError("it has another number of integrations than the first")
         words = self.task.stream("integrations").bits(0, 0, measurement.frames)
-        keep = np.flatnonzero(words >= np.uint64(threshold(self.task.number("fraction"))))
+        lost = np.flatnonzero(words < np.uint64(threshold(self.task.number("fraction"))))
         self._frames = measurement.frames
-        self._keep = keep.astype(np.int64) if keep.size else np.array([int(words.argmax())])
-        lost = np.setdiff1d(np.arange(measurement.frames), self._keep)
-        return {"integrations": measurement.frames, "lost": [int(place) for place in lost]}
+        self._lost = lost if lost.size < words.size else np.delete(lost, words.argmax())
+        return {"integrations": measurement.frames, "lost": [int(place) for place in self._lost]}
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
-        """Take the rows out of every array that has one for each integration."""
-        if self._keep is None or self._keep.size == self._frames:
+        """Take the rows out of every array that has one for each integration, and of the tables of times."""
+        if not self._lost.size:
             return []
-        events: list[dict[str, Any]] = []
-        for hdu in sorted({plane.hdu for plane in self.task.product.planes if self._has_integrations(plane)}):
-            events.append(_keep_rows(file, hdu, self._frames, self._keep))
-        card = file.hdus[0].find("NINTS")
-        if card is not None and self.task.word("header") == "honest":
-            file.hdus[0].replace_value("NINTS", str(self._keep.size))
-            before = card.decode("latin-1").rstrip()
-            events.append({"hdu": 0, "keyword": "NINTS", "before": before, "value": int(self._keep.size)})
-        return events
+        rows = {hdu: self._lost_rows(hdu) for hdu in sorted({plane.hdu for plane in self.task.product.planes})}
+        events = [_lose_rows(file, hdu, lost) for hdu, lost in rows.items() if lost.size]
+        return events + (self._told(file) if self.task.word("header") == "honest" else [])
 
-    def _has_integrations(self, plane: Any) -> bool:
-        own = {item.sci.hdu for item in self.task.product.measurements}
-        table = plane.column and (plane.hdu in own or plane.extname in ("INT_TIMES", "INT_TIMES_TDB"))
+    def _lost_rows(self, hdu: int) -> NDArray[np.intp]:
+        """Return which rows of an HDU are those of the lost integrations."""
+        lost = self._lost
+        planes = [plane for plane in self.task.product.planes if plane.hdu == hdu and plane.shape]
+        plane, rows = planes[0], planes[0].shape[0]
+        if plane.extname in _TIMES:
+            first = segment_start(self.task.product, rows, self._frames)
+            return lost + first if first + self._frames <= rows else lost[:0]
+        number = next((each for each in planes if each.column.lower() == "integration_number"), None)
+        if plane.extname == "GROUP" and number is not None:
+            numbers = number.read(self.task.product.payload).reshape(-1)
+            return np.flatnonzero(np.isin(numbers, lost + int(numbers.min())))
+        own = plane.column and hdu in {item.sci.hdu for item in self.task.product.measurements}
         image = not plane.column and len(plane.shape) > 2
-        return bool(table or image) and bool(plane.shape) and plane.shape[0] == self._frames
+        return lost if (own or image) and rows == self._frames else lost[:0]
+
+    def _told(self, file: FitsFile) -> list[dict[str, Any]]:
+        """Let the header tell of fewer integrations: those of the exposure, the last of the file's, the exposure time.
+
+        INTSTART stays: what became of the exposure's other files is not known.
+        """
+        lost, total = self._lost.size, self.task.product.count("NINTS")
+        events = []
+        for keyword in ("NINTS", "INTEND"):
+            card, number = file.hdus[0].find(keyword), self.task.product.count(keyword)
+            if card is not None and number is not None and number > lost:
+                file.hdus[0].replace_value(keyword, str(number - lost))
+                before = card.decode("latin-1").rstrip()
+                events.append({"hdu": 0, "keyword": keyword, "before": before, "value": number - lost})
+        time = scale_card(file, 0, "EFFEXPTM", 1.0 - lost / total) if total and total > lost else None
+        return events + ([time] if time else [])
 
 
-def _keep_rows(file: FitsFile, index: int, rows: int, keep: NDArray[np.int64]) -> dict[str, Any]:
-    """Keep some rows along the slowest axis of an HDU."""
+def _lose_rows(file: FitsFile, index: int, lost: NDArray[np.intp]) -> dict[str, Any]:
+    """Take rows of the slowest axis out of an HDU."""
     hdu = file.hdus[index]
+    table = b"BINTABLE" in (hdu.find("XTENSION") or b"")
+    axis = f"NAXIS{2 if table else _size(hdu, 'NAXIS')}"
+    rows = _size(hdu, axis)
     body = np.frombuffer(bytes(file.data[hdu.data_offset : hdu.data_offset + hdu.data_bytes]), np.uint8)
-    hdu.new_data = body.reshape(rows, -1)[keep].tobytes()
-    axis = "NAXIS2" if hdu.find("XTENSION") and b"BINTABLE" in (hdu.find("XTENSION") or b"") else ""
-    if not axis:
-        axes = int((hdu.find("NAXIS") or b"")[10:30].split(b"/")[0])
-        axis = f"NAXIS{axes}"
-    hdu.replace_value(axis, str(keep.size))
-    return {"hdu": index, "keyword": axis, "rows_before": rows, "rows": int(keep.size)}
+    width = _size(hdu, "NAXIS1") if table else body.size // rows
+    kept = np.delete(body[: rows * width].reshape(rows, width), lost, axis=0)
+    # Behind the rows of a table may lie the heap of its columns of variable length.
+    hdu.new_data = kept.tobytes() + body[rows * width :].tobytes()
+    hdu.replace_value(axis, str(rows - lost.size))
+    if hdu.find("THEAP"):
+        hdu.replace_value("THEAP", str(_size(hdu, "THEAP") - width * lost.size))
+    return {"hdu": index, "keyword": axis, "rows_before": rows, "rows": rows - int(lost.size)}
+
+
+def _size(hdu: Hdu, keyword: str) -> int:
+    return int((hdu.find(keyword) or b"")[10:30].split(b"/")[0])
 
 
 @register(

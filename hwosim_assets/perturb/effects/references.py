@@ -15,9 +15,10 @@ from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import (
     cosine_of_turns,
-    detector_normal,
+    detector_corner,
+    detector_shape,
     detector_stream,
-    detector_xy,
+    frame_normal,
     noise_level,
     on_detector,
     wavelengths,
@@ -56,9 +57,10 @@ def scale(block: Block, factor: NDArray[Any] | float, honest: float, slope: NDAr
     """
     block.sci *= factor
     response = factor if slope is None else slope
+    square = response * response
     for kind in ("poisson", "read"):
-        block.scale_variance(kind, response * response, honest)
-    block.scale_flat_variance(response * response, honest)
+        block.scale_variance(kind, square, honest)
+    block.scale_flat_variance(square, honest)
 
 
 def _calibrated(measurement: Measurement, what: str) -> None:
@@ -72,8 +74,8 @@ def _calibrated(measurement: Measurement, what: str) -> None:
         title="Flat-field drift",
         code="E1",
         stage="calibration",
-        model="S -> c S with c = 1 + rms (sqrt(1-w^2) z + w L(x,y)), z white and L a quadratic, both of unit rms, "
-        "fixed for each detector",
+        model="S -> c S with c = 1 + rms (sqrt(1-w^2) z + w L(x,y)), z white and L a quadratic, both of mean 0 and "
+        "unit rms over the detector and fixed for each",
         planes=(*_SCALED, "DQ"),
         parameters=(
             Parameter(
@@ -116,24 +118,36 @@ class FlatDrift(Effect):
         rms = self.task.number("rms", block)
         if rms == 0:
             return
-        x, y = detector_xy(self.task.product, block.measurement, block.start, block.size)
-        factor = flat_pattern(self.task, self._detector, x, y, rms).astype(block.sci.dtype)
+        factor = flat_pattern(self.task, block.measurement, block.start, block.size, rms)
         scale(block, factor, self.task.err_honest)
         block.flag(self.use, 0, slice(None), DQ.UNRELIABLE_FLAT, self.task.dq_honest)
 
 
-def flat_pattern(
-    task: Task, detector: str, x: NDArray[np.int64], y: NDArray[np.int64], rms: float
-) -> NDArray[np.float64]:
-    """Return the factors c of detector pixels, of a standard deviation, float64 of the shape of x."""
+def flat_pattern(task: Task, measurement: Measurement, start: int, count: int, rms: float) -> NDArray[np.float32]:
+    """Return the factors c of consecutive pixels of a frame, float32, of a standard deviation over the detector.
+
+    The smooth part is a sum of the products of two Legendre polynomials of degree 2 and less, so that row for row it is
+    one curve and a multiple of another.
+    """
+    detector, columns = on_detector(task.product, measurement), measurement.frame[1]
+    top, bottom = start // columns, -(-(start + count) // columns)
+    (x0, y0), (height, width) = detector_corner(task.product), detector_shape(task.product, measurement, detector)
+    u = (np.arange(x0, x0 + columns) + 0.5) / (width / 2) - 1.0
+    v = (np.arange(y0 + top, y0 + bottom) + 0.5) / (height / 2) - 1.0
+    drawn = detector_stream(task, detector, "smooth").normal(0, 0, 5).astype(np.float64)
     smooth = task.number("smooth")
-    white = detector_normal(detector_stream(task, detector, "pixels"), x, y).astype(np.float64)
-    u, v = ((np.asarray(axis, np.float64) + 0.5) / 1024.0 - 1.0 for axis in (x, y))
-    shapes = (u * 3**0.5, v * 3**0.5, u * v * 3.0, (3 * u * u - 1) * 1.25**0.5, (3 * v * v - 1) * 1.25**0.5)
-    weights = [float(value) for value in detector_stream(task, detector, "smooth").normal(0, 0, len(shapes))]
-    total = sum(weight * weight for weight in weights) ** 0.5
-    curve = sum((weight / total * shape for weight, shape in zip(weights, shapes, strict=True)), np.zeros(x.shape))
-    return np.asarray(1.0 + rms * ((1.0 - smooth * smooth) ** 0.5 * white + smooth * curve))
+    a, b, c, d, e = drawn * (rms * smooth / float(np.sqrt((drawn * drawn).sum())))
+    level = (a * 3**0.5 * u + d * 1.25**0.5 * (3 * u * u - 1)).astype(np.float32)
+    slope = (c * 3.0 * u).astype(np.float32)
+    rows = (b * 3**0.5 * v + e * 1.25**0.5 * (3 * v * v - 1)).astype(np.float32)
+    curve = v.astype(np.float32)[:, None] * slope
+    curve += level
+    curve += rows[:, None]
+    factor = frame_normal(detector_stream(task, detector, "pixels"), task.product, measurement, start, count)
+    factor *= np.float32(rms * (1.0 - smooth * smooth) ** 0.5)
+    factor += curve.reshape(-1)[start - top * columns :][:count]
+    factor += np.float32(1.0)
+    return factor
 
 
 @register(
@@ -370,8 +384,8 @@ class DarkReferenceDrift(Effect):
         if rms == 0:
             return
         detector = on_detector(self.task.product, block.measurement)
-        x, y = detector_xy(self.task.product, block.measurement, block.start, block.size)
-        pattern = detector_normal(detector_stream(self.task, detector, "pixels"), x, y)
+        stream = detector_stream(self.task, detector, "pixels")
+        pattern = frame_normal(stream, self.task.product, block.measurement, block.start, block.size)
         block.sci += pattern * np.float32(rms)
         block.flag(self.use, 0, slice(None), DQ.UNRELIABLE_DARK, self.task.dq_honest)
 
