@@ -90,7 +90,7 @@ def test_all_electrons_of_a_track_inside_the_frame_are_deposited_along_it() -> N
     assert np.corrcoef(y, x)[0, 1] > 0.98
 
 
-def test_missed_hits_stay_in_the_slope_by_the_response_of_its_fit(make: Make) -> None:
+def test_missed_hits_add_light_where_they_fell_and_raise_no_flag(make: Make) -> None:
     product = make("cal")
     out, truth = perturbed(product, "cosmic_rays", flux=10000, residual=1)
     before, after = product.plane("SCI").astype(float), out.plane("SCI").astype(float)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from golden import GOLDEN, made
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from hwosim_assets.perturb import Product, Scenario, apply, replay
@@ -186,19 +186,19 @@ def test_the_order_of_a_list_matters_only_within_a_stage(
 
 @pytest.mark.parametrize("kind", ["cal", "calints", "x1d", "uncal"])
 @pytest.mark.parametrize("name", BEFORE_LOSS)
-def test_an_effect_that_does_nothing_leaves_every_other_its_numbers(make: Make, kind: str, name: str) -> None:
-    """Law 3: the truth of a later loss is the same whether the effect is there or not."""
+def test_an_effect_leaves_a_later_loss_its_numbers(make: Make, kind: str, name: str) -> None:
+    """Law 3: the truth of the loss is the same whether the effect is there, at any severity, or not."""
     product = make(kind)
     loss = {"missing_values": {"fraction": 0.02, "label": "probe"}}
     alone = apply(product, scenario(loss))[1]
-    beside = apply(product, scenario({name: {"severity": 3}}, loss))[1]
+    beside = [apply(product, scenario({name: {"severity": severity}}, loss))[1] for severity in (0, 3)]
 
     def lost(truth: object) -> list[dict[str, object]]:
         rows = truth.runs().to_pylist()  # type: ignore[attr-defined]
         # Columns that only another effect's events fill are not its numbers.
         return [{k: v for k, v in row.items() if v is not None} for row in rows if row["label"] == "probe"]
 
-    assert lost(alone) == lost(beside)
+    assert [lost(truth) for truth in beside] == [lost(alone)] * 2
 
 
 @pytest.mark.parametrize("name", ["nominal_l2", "ground_segment_bad_day"])
@@ -510,6 +510,39 @@ def test_nan_and_do_not_use_go_together(make: Make, kind: str) -> None:
             np.testing.assert_array_equal(np.isnan(out.plane(plane.extname)), lost)
     if kind == "s3d":
         np.testing.assert_array_equal(out.plane("WMAP") == 0, lost)
+
+
+#: Effects after which a lost pixel may hold a number, or another one be no number.
+OVERWRITING = {"bit_flips"}
+
+
+def assert_lost_as_told(product: Product, chosen: Scenario) -> int:
+    """Assert that just the pixels that the truth calls lost became NaN; return how many."""
+    out, truth = apply(product, chosen)
+    rows, count = [] if truth.side is None else truth.runs().to_pylist(), 0
+    for before, after in zip(product.measurements, out.measurements, strict=True):
+        lost = np.zeros((before.frames, before.pixels), bool)
+        for row in rows:
+            if row["kind"] == "lost" and (row["plane"], row["hdu"]) == (before.sci.name, before.sci.hdu):
+                lost[row["frame"], row["start"] : row["start"] + row["length"]] = True
+        old, new = (np.isnan(item.sci.read(x.payload)) for item, x in ((before, product), (after, out)))
+        np.testing.assert_array_equal(new.reshape(lost.shape), lost | old.reshape(lost.shape))
+        count += int(lost.sum())
+    return count
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from([kind for kind in KINDS if kind != "uncal"]), chosen=plans())
+def test_just_the_pixels_that_the_truth_calls_lost_become_nan(make: Make, kind: str, chosen: Scenario) -> None:
+    assume(not {choice.effect for choice in chosen.effects} & (RESHAPING | OVERWRITING))
+    assert_lost_as_told(make(kind), chosen)
+
+
+@pytest.mark.parametrize("name", [name for name in BEFORE_LOSS if name not in OVERWRITING])
+def test_no_effect_spreads_what_another_lost(make: Make, name: str) -> None:
+    """Bad pixels come first; last comes noise that grows with the variances, so that it is NaN where one of them is."""
+    effects = [{"hot_pixels": {"severity": 5}}, {name: {"severity": 4}}, {"dropped_groups": {"severity": 2}}]
+    assert assert_lost_as_told(make("cal"), scenario(*effects[name == "hot_pixels" :])) > 10
 
 
 def test_silent_loss_is_seen_in_sci_only(make: Make) -> None:
