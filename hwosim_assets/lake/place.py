@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
 from hwosim_assets.settings import redacted
 
-__all__ = ["Place", "client_options", "store_errors"]
+__all__ = ["Place", "client_options", "profile_credentials", "store_errors"]
 
 #: What S3 takes where nothing names a region.
 DEFAULT_REGION = "us-east-1"
@@ -109,7 +109,7 @@ class Place:
         if self.endpoint:
             options["endpoint"] = self.endpoint
         if not os.environ.get("AWS_ACCESS_KEY_ID"):
-            options["credential_provider"] = _profile_credentials(self)
+            options["credential_provider"] = profile_credentials(self)
         return S3Store(
             self.bucket,
             prefix=self.prefix or None,
@@ -119,14 +119,14 @@ class Place:
         )
 
     def iceberg_properties(self) -> dict[str, str]:
-        """Return the properties by which PyIceberg's PyArrow FileIO reaches the same store.
+        """Return the properties by which PyIceberg reaches the same store (``lake.iceberg_io``).
 
         The region is always said: without one PyIceberg asks Amazon for it, whatever the endpoint.
         Without keys in the environment the AWS SDK inside PyArrow finds the profile by itself.
         """
-        properties = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
         if self.folder is not None:
-            return properties
+            return {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
+        properties = {"py-io-impl": "hwosim_assets.lake.iceberg_io.S3FileIO"}
         properties["s3.region"] = self.region
         properties["s3.connect-timeout"] = "5"
         properties["s3.request-timeout"] = "60"
@@ -163,7 +163,7 @@ def client_options(*, plain_http: bool) -> Any:
     }
 
 
-def _profile_credentials(place: Place) -> Any:
+def profile_credentials(place: Place) -> Any:
     """Return the credentials of the AWS profile, for obstore, which itself reads the environment only."""
     from obstore.auth.boto3 import Boto3CredentialProvider
 
