@@ -13,6 +13,7 @@ from astropy.io import fits
 from golden import GOLDEN, made
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from scenes import scene
 
 from hwosim_assets.perturb import Product, Scenario, apply, replay
 from hwosim_assets.perturb.effect import Effect
@@ -539,10 +540,12 @@ def test_just_the_pixels_that_the_truth_calls_lost_become_nan(make: Make, kind: 
 
 
 @pytest.mark.parametrize("name", [name for name in BEFORE_LOSS if name not in OVERWRITING])
-def test_no_effect_spreads_what_another_lost(make: Make, name: str) -> None:
-    """Bad pixels come first; last comes noise that grows with the variances, so that it is NaN where one of them is."""
-    effects = [{"hot_pixels": {"severity": 5}}, {name: {"severity": 4}}, {"dropped_groups": {"severity": 2}}]
-    assert assert_lost_as_told(make("cal"), scenario(*effects[name == "hot_pixels" :])) > 10
+@pytest.mark.parametrize("lossy", [{"hot_pixels": {"severity": 5}}, {"pointing_drift": {"shift": 300.0}}])
+def test_no_effect_spreads_what_another_lost(lossy: dict[str, object], name: str) -> None:
+    """Last comes noise that grows with the variances, so that a pixel becomes NaN where one of them is."""
+    product = scene(np.full((96, 96), 50.0), noise=True, read=1e-4)
+    effects = [lossy, {name: {"severity": 4}}, {"dropped_groups": {"severity": 2}}]
+    assert assert_lost_as_told(product, scenario(*effects[name in lossy :])) > 10
 
 
 def test_silent_loss_is_seen_in_sci_only(make: Make) -> None:

@@ -245,7 +245,8 @@ class HotPixels(Effect):
         part = (1.0 - _OPEN_SHARE) / 4.0
         for group in range(1 if block.measurement.ramp else 0, block.groups):
             light = np.nan_to_num(block.sci[group, places] - first, nan=0.0, posinf=0.0, neginf=0.0) * part
-            shot = block.true["poisson"][group, places] * (part * part)
+            # An open pixel that was lost earlier has no variance to give.
+            shot = np.nan_to_num(block.true["poisson"][group, places], nan=0.0, posinf=0.0) * (part * part)
             for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
                 inside = (y + dy >= 0) & (y + dy < rows) & (x + dx >= 0) & (x + dx < columns)
                 target = (y[inside] + dy) * columns + x[inside] + dx
