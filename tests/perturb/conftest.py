@@ -131,3 +131,21 @@ def make() -> Callable[..., Product]:
         return Product(f"jw01234001001_02101_00001_nrca1_{kind}.fits", kept[key])
 
     return product
+
+
+@pytest.fixture(scope="session")
+def series() -> Product:
+    """Sixty integrations of a bright frame."""
+    shape = (60, 32, 32)
+    planes = {"SCI": 100.0, "ERR": 1.0, "VAR_POISSON": 0.9, "VAR_RNOISE": 0.1}
+    rng = np.random.default_rng(2)
+    hdus: list[fits.hdu.base._BaseHDU] = [fits.PrimaryHDU()]
+    hdus[0].header["DETECTOR"] = "NRCA1"
+    for name, value in planes.items():
+        data = np.full(shape, value) + (rng.standard_normal(shape) if name == "SCI" else 0)
+        if name == "VAR_POISSON":
+            data = hdus[1].data / 111.0
+        hdus.append(fits.ImageHDU(data.astype(np.float32), name=name))
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return Product("jw_calints.fits", buffer.getvalue())

@@ -29,7 +29,7 @@ FLAT[:, :40] *= 3
 TESTS = {
     "alternating_column_noise": "test_even_and_odd_columns_have_each_their_rms_and_one_larger_by_a_tenth_has_not",
     "background": "test_light_is_added_by_its_factor_with_the_noise_of_photons",
-    "bit_flips": "test_flips_are_as_many_as_the_binomial_distribution_says",
+    "bit_flips": "test_as_many_events_are_in_a_product_as_its_rate_says",
     "charge_migration": "test_a_pixel_alone_loses_a_share_per_electron_to_its_neighbours",
     "clock_error": "test_clock_error_is_fitted_exactly",
     "companion": "test_companion_has_contrast_and_separation",
@@ -43,7 +43,7 @@ TESTS = {
     "dropped_integrations": "test_dropped_integrations_have_their_rate",
     "eclipse": "test_dips_have_depth_and_time",
     "emccd_noise": "test_clock_induced_charge_follows_the_compound_law_and_another_by_a_tenth_does_not",
-    "file_bit_flips": "test_flips_are_as_many_as_the_binomial_distribution_says",
+    "file_bit_flips": "test_flipped_bits_of_a_file_are_those_recorded_and_no_sum_is_mended",
     "file_damage": "test_a_truncated_file_is_short_by_the_share",
     "flare": "test_flare_has_peak_and_decay",
     "flat_drift": "test_flat_drift_has_its_rms_and_another_by_a_tenth_does_not",
@@ -57,7 +57,7 @@ TESTS = {
     "missing_blocks": "test_a_missing_block_has_its_area",
     "missing_values": "test_as_many_values_are_missing_as_the_fraction_says",
     "moving_object": "test_moving_object_follows_its_line",
-    "packet_loss": "test_as_many_packets_are_lost_as_the_loss_says_in_runs_of_the_burst",
+    "packet_loss": "test_a_product_loses_as_many_packets_as_the_loss_says",
     "pedestal_drift": "test_pedestals_have_their_rms_and_forget_in_their_time_and_a_tenth_more_is_told",
     "persistence": "test_persistence_decays_with_its_index_and_another_by_a_tenth_does_not",
     "persistence_deficit": "test_a_settling_detector_has_depth_and_time",
@@ -73,14 +73,14 @@ TESTS = {
     "reset_noise": "test_reset_noise_has_its_variance_and_is_the_same_in_all_groups",
     "saturation": "test_pixels_above_the_level_are_flagged_and_a_level_off_by_a_tenth_flags_others",
     "schema_drift": "test_undoing_schema_drift_restores_the_bytes",
-    "showers": "test_showers_leave_their_charge_with_its_photon_noise",
-    "snowballs": "test_as_many_fall_as_the_rate_says_and_their_counts_vary_as_poisson_does",
+    "showers": "test_as_many_events_are_in_a_product_as_its_rate_says",
+    "snowballs": "test_as_many_events_are_in_a_product_as_its_rate_says",
     "solar_particle_event": "test_the_light_curve_of_a_storm_has_its_peak_and_its_time",
     "speckle_drift": "test_speckles_follow_the_modified_rician",
     "spectral_line": "test_lines_have_flux_and_place",
     "stray_light": "test_stray_light_has_level_gradient_and_photon_noise",
     "stuck_value": "test_a_stuck_value_repeats_where_the_record_says",
-    "telegraph_noise": "test_slopes_scatter_by_what_their_planes_say_and_an_amplitude_off_by_a_tenth_does_not",
+    "telegraph_noise": "test_pixels_have_two_levels_and_stay_in_them_for_exponential_times",
     "throughput": "test_light_is_lost_by_its_share_and_the_noise_is_that_of_what_is_left",
     "tilt_event": "test_a_tilt_steps_at_its_onset_by_its_size_and_another_by_a_tenth_does_not",
     "trails": "test_trails_are_as_many_as_their_rate_and_a_tenth_more_are_not",
@@ -197,6 +197,18 @@ def test_as_many_packets_are_lost_as_the_loss_says_in_runs_of_the_burst(loss: fl
     assert near(mean, burst, error)
     assert not near(found(1.1 * loss, burst)[0], loss, spread), "a tenth more would not be told"
     assert not near(found(loss, 1.1 * burst)[1], burst, error), "a tenth more would not be told"
+
+
+def test_a_product_loses_as_many_packets_as_the_loss_says() -> None:
+    product = scene(np.full((1000, 1000), 20.0))
+
+    def share(loss: float) -> float:
+        out = perturbed(product, packet_loss={"loss": loss, "packet": 5, "burst": 2.0})[0]
+        return float(np.isnan(values(out)).mean())
+
+    spread = 4 * np.sqrt(2 * 2.0 * 0.1 / 200_000)
+    assert near(share(0.1), 0.1, spread)
+    assert not near(share(0.11), 0.1, spread), "a tenth more would not be told"
 
 
 # ------------------------------------------------------------------ B1, B4 particles

@@ -176,6 +176,19 @@ def test_snowballs_of_a_product_are_those_of_its_area_and_time() -> None:
     np.testing.assert_array_equal(flagged(slopes(), out, DQ.SATURATED), core)
 
 
+@pytest.mark.parametrize(("effect", "options", "mean"), [
+    ("snowballs", {"rate": "40 /s", "EFFEXPTM": 1500.0}, 40.0 * 1500 * SHARE),
+    ("showers", {"rate": 50.0, **MIRI}, 50.0 * 300 * SHAPE[0] * SHAPE[1] / 1024**2),
+    ("bit_flips", {"rate": "1e-3 /bit"}, 1e-3 * SHAPE[0] * SHAPE[1] * WIDTH),
+])  # fmt: skip
+def test_as_many_events_are_in_a_product_as_its_rate_says(effect: str, options: dict[str, Any], mean: float) -> None:
+    product = slopes(**{name: value for name, value in options.items() if name != "rate"})
+    truth = perturbed(product, effect, rate=options["rate"])[1]
+    count = truth.record["effects"][0]["events_recorded"]
+    assert abs(count - mean) < 4 * np.sqrt(mean)
+    assert abs(count - 1.1 * mean) > 4 * np.sqrt(mean), "a tenth more would not be told"
+
+
 def test_a_saturated_core_has_the_noise_of_the_groups_before_it() -> None:
     before = slopes()
     out, truth = perturbed(before, "snowballs", rate=4, residual=0)
@@ -394,9 +407,10 @@ def test_in_a_ramp_the_bit_itself_flips(make: Make) -> None:
 
 def test_flipped_bits_of_a_file_are_those_recorded_and_no_sum_is_mended(make: Make) -> None:
     before = make("cal", checksum=True)
-    out, truth = perturbed(before, "file_bit_flips", rate=1e-5)
+    out, truth = perturbed(before, "file_bit_flips", rate=1e-3)
     (step,) = truth.record["effects"]
-    mean = (len(before.content) - 2880) * 8e-5
+    mean = (len(before.content) - 2880) * 8e-3
+    assert 0.1 * mean > 4 * np.sqrt(mean), "a tenth more would not be told"
     assert abs(len(step["events"]) - mean) < 4 * np.sqrt(mean)
     mended = bytearray(out.content)
     for event in step["events"]:

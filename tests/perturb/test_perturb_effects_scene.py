@@ -149,6 +149,9 @@ def test_stray_light_has_level_gradient_and_photon_noise() -> None:
         return float(fit[1]), float(fit[0])
 
     assert gradient(0.5) == pytest.approx((1.0, 0.5), abs=0.01)
+    flat = perturbed(product, stray_light={**options, "slope": 0.0})[0]
+    # As much light again as the background of 20 has.
+    assert difference(product, flat).mean() == pytest.approx(20.0, rel=0.02)
     assert gradient(0.55)[1] != pytest.approx(0.5, abs=0.01)
 
 
@@ -297,6 +300,7 @@ def test_speckles_follow_the_modified_rician() -> None:
 
     seen, mean = nodes(0.5)
     assert seen.mean() == pytest.approx(mean, rel=0.03)
+    assert mean == pytest.approx(2e-7 * 1e10 * float(np.median(product.plane("ERR"))), rel=0.01)
     expected = stats.ncx2(2, 2.0)
     assert stats.kstest(seen / (mean / 4), expected.cdf).pvalue > 1e-3
     other, _ = nodes(0.6)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from astropy.io import fits
+from scipy import stats
 
 from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.effects.shapes import limb_darkened, stamp, trapezoid
@@ -19,24 +18,6 @@ def perturbed(product: Product, **chosen: dict[str, object]) -> tuple[Product, d
     content = {"version": 1, "seed": 11, "effects": [{name: options} for name, options in chosen.items()]}
     out, truth = apply(product, Scenario.from_mapping("test", content))
     return out, truth.record["effects"][0]["measurements"][0]
-
-
-@pytest.fixture(scope="module")
-def series() -> Product:
-    """Sixty integrations of a bright frame."""
-    shape = (60, 32, 32)
-    planes = {"SCI": 100.0, "ERR": 1.0, "VAR_POISSON": 0.9, "VAR_RNOISE": 0.1}
-    rng = np.random.default_rng(2)
-    hdus: list[fits.hdu.base._BaseHDU] = [fits.PrimaryHDU()]
-    hdus[0].header["DETECTOR"] = "NRCA1"
-    for name, value in planes.items():
-        data = np.full(shape, value) + (rng.standard_normal(shape) if name == "SCI" else 0)
-        if name == "VAR_POISSON":
-            data = hdus[1].data / 111.0
-        hdus.append(fits.ImageHDU(data.astype(np.float32), name=name))
-    buffer = io.BytesIO()
-    fits.HDUList(hdus).writeto(buffer)
-    return Product("jw_calints.fits", buffer.getvalue())
 
 
 def curve(product: Product, out: Product) -> np.ndarray:
@@ -118,6 +99,8 @@ def test_point_source_has_flux_and_place(series: Product) -> None:
 
     total, found = flux(50.0)
     assert total == pytest.approx(found["flux"], rel=0.01)
+    # The noise of a pixel is 1, and a centred Gaussian of 2 pixels FWHM has this share in its brightest.
+    assert total == pytest.approx(50.0 / (2 * stats.norm.cdf(0.5 * 2.3548 / 2) - 1) ** 2, rel=0.01)
     assert flux(55.0)[0] != pytest.approx(found["flux"], rel=0.01)
 
 
@@ -141,6 +124,7 @@ def test_moving_object_follows_its_line(series: Product) -> None:
     tracks = np.array([moments(frame)[1:] for frame in difference(series, out)])
     slope = np.polyfit((np.arange(60) + 0.5) / 60, tracks, 1)[0]
     assert slope == pytest.approx((found["dy"], found["dx"]), abs=0.25)
+    assert np.hypot(*slope) == pytest.approx(6.0, abs=0.25)
     assert np.hypot(*slope) != pytest.approx(6.6, abs=0.25)
 
 

@@ -221,18 +221,14 @@ def test_rows_of_integrations_are_those_of_a_whole_table() -> None:
     assert len(out.plane("INT_TIMES", 1, "integration_number")) == 5
 
 
-def test_dropped_integrations_have_their_rate(make: Make) -> None:
-    product = make("x1dints")
+def test_dropped_integrations_have_their_rate() -> None:
+    product = scene(np.full((8000, 2, 2), 20.0))
 
     def rate(fraction: float) -> float:
-        from hwosim_assets.perturb.rng import Stream, threshold
+        out = scene_perturbed(product, dropped_integrations={"fraction": fraction})[0]
+        return 1 - len(out.plane("SCI")) / 8000
 
-        words = Stream(11, "dropped_integrations", "dropped_integrations", product.name, "integrations").bits(
-            0, 0, 40_000
-        )
-        return float((words < np.uint64(threshold(fraction))).mean())
-
-    tolerance = 4 * np.sqrt(0.4 * 0.6 / 40_000)
+    tolerance = 4 * np.sqrt(0.4 * 0.6 / 8000)
     assert rate(0.4) == pytest.approx(0.4, abs=tolerance)
     assert rate(0.44) != pytest.approx(0.4, abs=tolerance)
 
@@ -392,5 +388,6 @@ def test_compression_adds_the_variance_of_its_step(make: Make) -> None:
     found, expected, claimed = added(2.0)
     tolerance = 4 * np.sqrt(0.8 / product.plane("SCI").size)
     assert found == pytest.approx(expected, rel=tolerance)
+    assert 12 * expected == pytest.approx((2.0 * np.nanmedian(product.plane("ERR"))) ** 2, rel=0.05)
     assert claimed == pytest.approx(expected, rel=1e-3)
     assert added(2.2)[0] != pytest.approx(expected, rel=tolerance)
