@@ -160,21 +160,25 @@ def _evaluate(
         "counts": pd.DataFrame([dict(counts)]),
     }
     for over, frame in frames.items():
+        batch = _any_dataframe().get_batch({"dataframe": frame})
         members = [rule for rule in suite.rules if rule.over == over]
-        validated = (
-            _any_dataframe()
-            .get_batch({"dataframe": frame})
-            .validate(
-                _gx_suite(suite.name, members),
-                result_format={
-                    "result_format": "SUMMARY",
-                    "partial_unexpected_count": EXAMPLES,
-                    "unexpected_index_column_names": list(suite.identify) if over == "rows" else [],
-                },
-            )
-        )
-        _gather(suite, validated, found)
+        _gather(suite, batch.validate(_gx_suite(suite.name, members), result_format="BASIC"), found)
+        broken = [rule for rule in members if any(item.result.get("unexpected_count") for item in found[rule.name])]
+        if over == "rows" and broken:  # asking each rule which rows break it costs half as much again
+            for rule in broken:
+                found[rule.name].clear()
+            named = batch.validate(_gx_suite(suite.name, broken), result_format=_naming_rows(suite))
+            _gather(suite, named, found)
     return found
+
+
+def _naming_rows(suite: Suite) -> dict[str, Any]:
+    """Return the result format that says which rows break a rule."""
+    return {
+        "result_format": "SUMMARY",
+        "partial_unexpected_count": EXAMPLES,
+        "unexpected_index_column_names": list(suite.identify),
+    }
 
 
 @functools.cache
