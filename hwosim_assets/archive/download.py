@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import httpx
 
-from hwosim_assets.archive.body import raw_bytes
 from hwosim_assets.archive.errors import ArchiveAnswerError, ArchiveError
 from hwosim_assets.archive.transport import SERVE_HINT, Transport, shown
 
@@ -149,7 +148,7 @@ def _continued(
         if response.status_code == 416:
             return
         try:
-            for chunk in transport.paced(raw_bytes(response), response):
+            for chunk in transport.paced(response.iter_raw(), response):
                 position += len(chunk)
                 yield chunk
         except ArchiveError as failure:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeVar
+from urllib.request import getproxies
 
 import httpx
 
@@ -29,6 +30,7 @@ from hwosim_assets.archive.errors import (
     ArchiveUnreachableError,
 )
 from hwosim_assets.archive.pace import Pace, seconds_asked
+from hwosim_assets.archive.wire import Wire
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.settings import redacted
 
@@ -125,6 +127,8 @@ class Transport:
             timeout=timeout,
             follow_redirects=True,
             trust_env=not here,
+            # None is httpx's own, which knows proxies
+            transport=None if not here and {"http", "https", "all"} & getproxies().keys() else Wire(),
             event_hooks={"request": [self._keep_to_site]},
         )
 

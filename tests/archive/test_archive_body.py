@@ -1,45 +1,27 @@
-"""The rest of a large body over a quick line, read from the connection itself: same bytes, same failures told."""
+"""Bodies as the line gives them: same bytes however they arrive, failures told, connections used again."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import random
 import socket
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import httpx
 import pytest
 from archive_material import bare_server, read_request
 
-from hwosim_assets.archive import body
-from hwosim_assets.archive.body import raw_bytes
 from hwosim_assets.archive.client import ArchiveClient
 from hwosim_assets.archive.download import ByteStream
 from hwosim_assets.archive.errors import ArchiveSilentError, ArchiveUnreachableError
+from hwosim_assets.archive.wire import CONNECTIONS, Wire
 
 CONTENT = random.Random(1).randbytes(3_000_001)
 HEAD = b'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: %d\r\n\r\n' % len(CONTENT)
 URI = "mast:JWST/product/jw01979002001_02101_00001_nrca1_cal.fits"
 Talk = Callable[[socket.socket, int], None]
-
-
-@pytest.fixture
-def direct(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Judge every line quick after 100 kB; return the lengths of what is read from connections themselves."""
-    monkeypatch.setattr(body, "TRIAL_BYTES", 100_000)
-    monkeypatch.setattr(body, "QUICK", 0.0)
-    lengths: list[int] = []
-    inner = body._from_connection
-
-    def counted(response: httpx.Response, came: int, size: int) -> Iterator[bytes]:
-        for piece in inner(response, came, size):
-            lengths.append(len(piece))
-            yield piece
-
-    monkeypatch.setattr(body, "_from_connection", counted)
-    return lengths
 
 
 @contextmanager
@@ -56,33 +38,71 @@ def whole(stream: ByteStream) -> str:
 
 
 @pytest.mark.parametrize("first", [0, 1, 99_999, 100_001, 2_900_001, 2_999_999])
-def test_the_bytes_are_the_same_however_they_arrive(direct: list[int], first: int) -> None:
+def test_the_bytes_are_the_same_however_they_arrive(first: int) -> None:
     def talk(connection: socket.socket, _number: int) -> None:
         read_request(connection)
         connection.sendall(HEAD + CONTENT[:first])
         connection.sendall(CONTENT[first:])
-        connection.recv(1)  # the client hangs up
 
     with reading(talk) as (stream, seen):
         assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
-        assert sum(direct) > 2_000_000
         assert len(seen) == 1
 
 
-def test_two_files_after_each_other_do_not_mix(direct: list[int]) -> None:
+def test_files_after_each_other_share_a_connection_and_do_not_mix() -> None:
+    def talk(connection: socket.socket, _number: int) -> None:
+        while request := read_request(connection):
+            connection.sendall(HEAD + (b"" if request.startswith(b"HEAD") else CONTENT))
+
+    with bare_server(talk) as (url, seen), ArchiveClient(url, timeout=30) as client:
+        for _ in range(2):
+            assert client.facts(URI).size == len(CONTENT)
+            with client.open(URI) as stream:
+                assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
+    assert len(seen) == 1
+
+
+def test_a_body_that_nobody_wanted_to_the_end_costs_its_connection_only() -> None:
     def talk(connection: socket.socket, _number: int) -> None:
         while read_request(connection):
             connection.sendall(HEAD + CONTENT)
 
     with bare_server(talk) as (url, seen), ArchiveClient(url, timeout=30) as client:
-        for _ in range(2):
-            with client.open(URI) as stream:
-                assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
+        with client.open(URI) as stream:
+            next(stream.chunks)
+        with client.open(URI) as stream:
+            assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
     assert len(seen) == 2
-    assert direct
 
 
-def test_a_connection_that_breaks_is_continued(direct: list[int]) -> None:
+def test_a_reply_without_a_body_leaves_its_connection_open() -> None:
+    def talk(connection: socket.socket, _number: int) -> None:
+        while read_request(connection):
+            connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: 0\r\n\r\n')
+
+    with bare_server(talk) as (url, seen), ArchiveClient(url, timeout=30) as client:
+        for _ in range(3):
+            with client.open(URI) as stream:
+                assert stream.size == 0
+                assert b"".join(stream.chunks) == b""
+    assert len(seen) == 1
+
+
+def test_threads_have_a_connection_each() -> None:
+    def talk(connection: socket.socket, _number: int) -> None:
+        while read_request(connection):
+            connection.sendall(HEAD + CONTENT)
+
+    def one(_number: int) -> str:
+        with client.open(URI) as stream:
+            return whole(stream)
+
+    with bare_server(talk) as (url, seen), ArchiveClient(url, timeout=30) as client, ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(one, range(12))) == {hashlib.sha256(CONTENT).hexdigest()}
+    assert len(seen) <= 4 < CONNECTIONS
+
+
+def test_a_connection_that_breaks_is_continued() -> None:
     def talk(connection: socket.socket, number: int) -> None:
         start = 1_500_000 if number else 0
         request = read_request(connection).decode().lower()
@@ -98,10 +118,9 @@ def test_a_connection_that_breaks_is_continued(direct: list[int]) -> None:
     with reading(talk) as (stream, seen):
         assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
         assert len(seen) == 2
-        assert direct
 
 
-def test_one_that_always_breaks_is_told(direct: list[int]) -> None:
+def test_one_that_always_breaks_is_told() -> None:
     def talk(connection: socket.socket, _number: int) -> None:
         read_request(connection)
         connection.sendall(HEAD.replace(b'ETag: "v1"\r\n', b"") + CONTENT[:1_500_000])
@@ -110,49 +129,76 @@ def test_one_that_always_breaks_is_told(direct: list[int]) -> None:
         with pytest.raises(ArchiveUnreachableError, match="broke off") as broken:
             whole(stream)
         assert broken.value.rule == "broken_off"
-        assert direct
 
 
-def test_one_that_falls_silent_is_told(direct: list[int]) -> None:
+def test_one_that_falls_silent_is_told() -> None:
     def talk(connection: socket.socket, _number: int) -> None:
         read_request(connection)
         connection.sendall(HEAD.replace(b'ETag: "v1"\r\n', b"") + CONTENT[:1_500_000])
         connection.recv(1)
 
-    with reading(talk, timeout=1.0) as (stream, _seen):
-        with pytest.raises(ArchiveSilentError, match="time-out"):
-            whole(stream)
-        assert direct
+    with reading(talk, timeout=1.0) as (stream, _seen), pytest.raises(ArchiveSilentError, match="time-out"):
+        whole(stream)
 
 
-def test_a_body_of_unknown_length_is_left_to_httpx(direct: list[int]) -> None:
-    def talk(connection: socket.socket, _number: int) -> None:
-        read_request(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for start in range(0, len(CONTENT), 500_000):
-            piece = CONTENT[start : start + 500_000]
-            connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
-        connection.sendall(b"0\r\n\r\n")
-
-    with bare_server(talk) as (url, _seen), httpx.Client(trust_env=False) as http, http.stream("GET", url) as response:
-        assert b"".join(raw_bytes(response)) == CONTENT
-    assert not direct
-
-
-def test_a_slow_line_is_left_to_httpx_and_its_connection_kept(
-    direct: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(body, "QUICK", 1e12)
-
-    def talk(connection: socket.socket, _number: int) -> None:
+def test_a_body_of_unknown_length_comes_whole() -> None:
+    def talk(connection: socket.socket, number: int) -> None:
         while read_request(connection):
-            connection.sendall(HEAD + CONTENT[:1000])
-            time.sleep(0.01)
-            connection.sendall(CONTENT[1000:])
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for start in range(0, len(CONTENT), 500_000):
+                piece = CONTENT[start : start + 500_000]
+                connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+            connection.sendall(b"0\r\n\r\n")
 
     with bare_server(talk) as (url, seen), ArchiveClient(url, timeout=30) as client:
         for _ in range(2):
             with client.open(URI) as stream:
+                assert stream.size is None
                 assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
     assert len(seen) == 1
-    assert not direct
+
+
+def test_one_of_unknown_length_that_breaks_off_is_told() -> None:
+    def talk(connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s" % (len(CONTENT), b"x" * 9000)
+        )
+
+    with reading(talk) as (stream, _seen), pytest.raises(ArchiveUnreachableError, match="broke off"):
+        whole(stream)
+
+
+def test_a_packed_reply_to_a_question_is_unpacked() -> None:
+    packed = gzip.compress(b'{"01979": {"fingerprint": "f"}}')
+
+    def talk(connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nX-Place: caf\xe9\r\nContent-Length: %d\r\n\r\n" % len(
+            packed
+        )
+        connection.sendall(head + packed)
+
+    with bare_server(talk) as (url, _seen), ArchiveClient(url, timeout=30) as client:
+        assert client.programs() == {"01979": "f"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("HTTPS_PROXY", "http://127.0.0.1:9"), ("ALL_PROXY", "http://127.0.0.1:9")]
+)
+def test_an_archive_elsewhere_is_reached_through_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with ArchiveClient("https://mast.example", timeout=5) as direct:
+        assert isinstance(direct._transport._http._transport, Wire)
+    monkeypatch.setenv(setting, value)
+    with ArchiveClient("http://127.0.0.1:8", timeout=5) as here:
+        assert isinstance(here._transport._http._transport, Wire)
+    with (
+        ArchiveClient("https://mast.example", timeout=5) as client,
+        pytest.raises(ArchiveUnreachableError, match="refused"),
+        client.open(URI),
+    ):
+        pass
