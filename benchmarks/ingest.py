@@ -7,12 +7,13 @@ is taken from all three alike. Each begins with the list of the files and ends w
   name: no checksum, nothing that tells a whole file from a part of one;
 * "checked" is the copy that one could rely on: the SHA-256 is taken on the way, and a file gets its name when it is
   complete;
-* "ingest" does what the pipeline does: a lake and a catalog that are new, part files that could be continued, SHA-256,
-  a journal, each file in two folders of its own, rows in a table that is made for them ("tables s" of its time).
+* "ingest" does what the pipeline does: a lake and a catalog that are new, part files of large files that could be
+  continued, SHA-256, a journal, each file in two folders of its own, rows in a table that is made for them.
 
-None of the three waits until the disk has what was written (no fsync, but SQLite's own for the catalog). They run
-in turn, the best of some rounds counts for each; seconds of this process's own processor time are printed beside, since
-the wall clock of a busy machine says little.
+An ingest waits until the disk has its files before it commits their rows; neither copy does. Each is therefore timed
+both ways: "s" without that wait, "disk s" what it takes, for the copies after their last file. "of copy" compares the
+times without it, "both on disk" those with it. They run in turn, the best of some rounds counts for each; seconds of
+this process's own processor time are printed beside, since the wall clock of a busy machine says little.
 
     python -m benchmarks.ingest [--rounds N] [--archive DIR]
 """
@@ -31,16 +32,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
-import pyarrow as pa
 
 from hwosim_assets.archive.client import ArchiveClient
+from hwosim_assets.lake.disk import flush
 from hwosim_assets.lake.ingest import THREADS, ingest_program
-from hwosim_assets.lake.spec import TableSpec
 from hwosim_assets.lake.store import Lake
-from hwosim_assets.lake.tables import Replaced, Tables
+from hwosim_assets.lake.tables import Tables
 
 PROGRAM = "01093"
 #: Files and their size in bytes; the sizes of a guide star's, a spectrum's and an exposure's product.
@@ -77,8 +77,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--archive", type=Path, help="a folder of files in place of those written here")
     options = parser.parse_args()
-    walls = f"{'copy s':>8}{'MB/s':>6}{'checked s':>11}{'ingest s':>10}{'MB/s':>6}{'tables s':>10}"
-    ratios = f"{'of copy':>9}{'of checked':>12}"
+    walls = f"{'copy s':>8}{'disk s':>8}{'checked s':>11}{'disk s':>8}{'ingest s':>10}{'disk s':>8}"
+    ratios = f"{'of copy':>9}{'of checked':>12}{'both on disk':>14}{'':>6}"
     print(f"{'files':>6}{'MB':>6}{walls}{ratios}  cpu s: copy, checked, ingest")
     with tempfile.TemporaryDirectory(prefix="hwosim-bench-") as scratch:
         if options.archive:
@@ -104,32 +104,42 @@ def _written(folder: Path, count: int, size: int) -> Path:
 def _compare(folder: Path, scratch: Path, rounds: int) -> None:
     """Time both over the same files, in turn."""
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
-    took: dict[str, list[tuple[float, float, float]]] = {}
+    took: dict[str, list[_Spent]] = {}
     left: list[Path] = []
     with _served(folder) as url:
         for number in range(rounds):
             for name, bring in (("copy", _copy), ("checked", _checked_copy), ("ingest", _ingest)):
                 place = scratch / f"{name}{number}"
+                flush(scratch)  # what another left to be written is not waited for here
                 begun = time.perf_counter(), time.process_time()
-                tables = bring(url, sizes, place)
-                spent = time.perf_counter() - begun[0], time.process_time() - begun[1], tables
-                took.setdefault(name, []).append(spent)
+                disk = bring(url, sizes, place)
+                wall, processor = time.perf_counter() - begun[0], time.process_time() - begun[1]
+                took.setdefault(name, []).append(_Spent(wall - disk, disk, processor))
                 left.append(place)
                 if len(sizes) < MANY:
                     shutil.rmtree(left.pop())
     for place in left:
         shutil.rmtree(place)
-    best = {name: [min(column) for column in zip(*rounds, strict=True)] for name, rounds in took.items()}
-    _print(len(sizes), sum(sizes.values()) / 1e6, best["copy"], best["checked"], best["ingest"])
+    _print(len(sizes), sum(sizes.values()) / 1e6, took["copy"], took["checked"], took["ingest"])
 
 
-def _print(count: int, megabytes: float, copy: list[float], checked: list[float], ingest: list[float]) -> None:
-    walls = (
-        f"{copy[0]:>8.2f}{megabytes / copy[0]:>6.0f}{checked[0]:>11.2f}{ingest[0]:>10.2f}{megabytes / ingest[0]:>6.0f}"
-    )
-    ratios = f"{copy[0] / ingest[0]:>9.2f}{checked[0] / ingest[0]:>12.2f}"
-    processor = f"{copy[1]:.2f}, {checked[1]:.2f}, {ingest[1]:.2f}"
-    print(f"{count:>6}{megabytes:>6.0f}{walls}{ingest[2]:>10.2f}{ratios}  {processor}", flush=True)
+class _Spent(NamedTuple):
+    """Seconds of one run: without its wait for the disk, of that wait, of this process's processor."""
+
+    wall: float
+    disk: float
+    processor: float
+
+
+def _print(count: int, megabytes: float, *runs: list[_Spent]) -> None:
+    copy, checked, ingest = (min(run.wall for run in each) for each in runs)
+    disks = [min(run.disk for run in each) for each in runs]
+    on_disk = [min(run.wall + run.disk for run in each) for each in runs]
+    walls = f"{copy:>8.2f}{disks[0]:>8.2f}{checked:>11.2f}{disks[1]:>8.2f}{ingest:>10.2f}{disks[2]:>8.2f}"
+    ratios = f"{copy / ingest:>9.2f}{checked / ingest:>12.2f}"
+    ratios += f"{on_disk[0] / on_disk[2]:>14.2f}{on_disk[1] / on_disk[2]:>6.2f}"
+    processor = ", ".join(f"{min(run.processor for run in each):.2f}" for each in runs)
+    print(f"{count:>6}{megabytes:>6.0f}{walls}{ratios}  {processor}", flush=True)
 
 
 @contextmanager
@@ -146,7 +156,7 @@ def _served(folder: Path) -> Iterator[str]:
 
 
 def _copy(url: str, sizes: dict[str, int], place: Path) -> float:
-    """Download every file, as many at once as an ingest does."""
+    """Download every file, as many at once as an ingest does; return the seconds spent in waiting for the disk."""
     place.mkdir()
     with httpx.Client(trust_env=False) as http, ThreadPoolExecutor(THREADS) as pool:
 
@@ -156,11 +166,11 @@ def _copy(url: str, sizes: dict[str, int], place: Path) -> float:
                     file.write(chunk)
 
         list(pool.map(one, sizes))
-    return 0.0
+    return _waited(place)
 
 
 def _checked_copy(url: str, sizes: dict[str, int], place: Path) -> float:
-    """Download every file with its SHA-256; it gets its name when it is complete."""
+    """Download every file with its SHA-256; it gets its name when it is complete. Returns as the other."""
     place.mkdir()
     with httpx.Client(trust_env=False) as http, ThreadPoolExecutor(THREADS) as pool:
 
@@ -174,33 +184,24 @@ def _checked_copy(url: str, sizes: dict[str, int], place: Path) -> float:
             return digest.hexdigest()
 
         list(pool.map(one, sizes))
-    return 0.0
+    return _waited(place)
 
 
-class _TimedTables(Tables):
-    """Tables that add up the seconds spent in them."""
+class _TimedLake(Lake):
+    """A lake that adds up the seconds spent in waiting for the disk."""
 
     seconds = 0.0
 
-    def scan(self, spec: TableSpec, where: dict[str, str] | None = None, columns: list[str] | None = None) -> pa.Table:
+    def settle(self) -> None:
         begun = time.perf_counter()
-        try:
-            return super().scan(spec, where, columns)
-        finally:
-            self.seconds += time.perf_counter() - begun
-
-    def replace(self, spec: TableSpec, scope: dict[str, str], rows: pa.Table) -> Replaced:
-        begun = time.perf_counter()
-        try:
-            return super().replace(spec, scope, rows)
-        finally:
-            self.seconds += time.perf_counter() - begun
+        super().settle()
+        self.seconds += time.perf_counter() - begun
 
 
 def _ingest(url: str, sizes: dict[str, int], place: Path) -> float:
-    """Bring every file into a new lake; return the seconds spent on its tables."""
-    lake = Lake((place / "lake").as_uri())
-    tables = _TimedTables(f"sqlite:///{place / 'catalog.db'}", (place / "lake" / "tables").as_uri())
+    """Bring every file into a new lake; return the seconds spent in waiting for the disk."""
+    lake = _TimedLake((place / "lake").as_uri())
+    tables = Tables(f"sqlite:///{place / 'catalog.db'}", (place / "lake" / "tables").as_uri())
     listed: list[dict[str, Any]] = [
         {"productFilename": name, "dataURI": _uri(name), "size": size, "obs_id": name[:25]}
         for name, size in sizes.items()
@@ -209,7 +210,14 @@ def _ingest(url: str, sizes: dict[str, int], place: Path) -> float:
         result = ingest_program(PROGRAM, listed, client, lake, tables, home=place)
     if result.rows.num_rows != len(sizes):
         raise RuntimeError(f"{len(result.rejections)} files were refused, the first: {result.rejections[:1]}")
-    return tables.seconds
+    return lake.seconds
+
+
+def _waited(place: Path) -> float:
+    """Wait for the disk; return the seconds."""
+    begun = time.perf_counter()
+    flush(place)
+    return time.perf_counter() - begun
 
 
 def _address(url: str, name: str) -> str:

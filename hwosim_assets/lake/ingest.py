@@ -5,7 +5,8 @@ Holds: the ``raw_files`` table and :func:`ingest_program`. Keep out how one file
 
 A file becomes visible when its row is committed, after all files of the program have been tried.
 Until then a journal beside the part files remembers what lies in the lake already, so that a
-killed ingest goes on where it was.
+killed ingest goes on where it was. Before rows are committed the disk has the files that they name, so that a power
+cut leaves no row without its bytes.
 """
 
 from __future__ import annotations
@@ -186,6 +187,9 @@ def ingest_program(
         ingest.recall(known)
         outcomes = refused + ingest.run(listed, on_file)
         result = _result(program, outcomes, known)
+        committed = {row["key"] for row in known.values()}
+        if result.moved_files or not committed.issuperset(result.rows["key"].to_pylist()):
+            lake.settle()  # no row may outlive its bytes
         tables.replace(RAW_FILES, {"program": program}, result.rows)
         result.rows = tables.scan(RAW_FILES, {"program": program})
         journal.forget()

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.errors import BadInputError, HwosimError
+from hwosim_assets.lake.disk import flush
 from hwosim_assets.lake.place import Place, store_errors
 
 if TYPE_CHECKING:
@@ -357,6 +358,18 @@ class Lake:
                     return False
                 raise
         return True
+
+    def settle(self) -> None:
+        """Wait until a power cut would leave every object that was stored; S3 has promised as much already.
+
+        Raises
+        ------
+        HwosimError
+            If the disk failed or is full.
+        """
+        if self.place.folder is not None:
+            with store_errors(self.place):
+                flush(self.place.folder)
 
     def _write_parts(self, key: str, chunks: Iterable[bytes]) -> None:
         import obstore
