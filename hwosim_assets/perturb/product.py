@@ -180,12 +180,20 @@ class Product:
 
     def keyword(self, name: str) -> Any:
         """Return a keyword's value in the primary header, else in the first SCI header, else ``None``."""
-        for block in self.scan.blocks:
-            if block.index == 0 or card_value(block.header, "EXTNAME") == "SCI":
-                value = card_value(block.header, name)
-                if value is not None:
-                    return value
-        return None
+        if name not in self._keywords:
+            values = (card_value(block.header, name) for block in self._keyword_blocks)
+            self._keywords[name] = next((value for value in values if value is not None), None)
+        return self._keywords[name]
+
+    @cached_property
+    def _keywords(self) -> dict[str, Any]:
+        """Keywords as far as they were asked for: effects ask for some anew with each block of pixels."""
+        return {}
+
+    @cached_property
+    def _keyword_blocks(self) -> list[Block]:
+        blocks = self.scan.blocks
+        return [block for block in blocks if block.index == 0 or card_value(block.header, "EXTNAME") == "SCI"]
 
     def number(self, name: str) -> float | None:
         """Return a keyword that is a finite number, or ``None``."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.block import Event, Mark
     from hwosim_assets.perturb.measurements import Measurement
 
+#: Columns of words, of which there are few.
+_WORDS = ("kind", "effect", "label", "plane")
+
 __all__ = ["Events", "Findings", "Runs", "find_events", "find_runs", "side_file", "side_table"]
 
 
@@ -133,15 +136,20 @@ def side_file(findings: Findings) -> bytes | None:
     """Return the Parquet table of the findings, or ``None`` when there are none."""
     if not findings.runs and not findings.events:
         return None
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    # Numbers that differ from row to row would only fill a dictionary.
+    pq.write_table(_table(findings), buffer, compression="zstd", use_dictionary=[*_WORDS])
+    return buffer.getvalue()
+
+
+def _table(findings: Findings) -> pa.Table:
+    import pyarrow as pa
 
     tables = [_runs_table(findings.runs)] if findings.runs else []
     tables += [_event_table(events) for events in findings.events]
-    table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-    buffer = io.BytesIO()
-    pq.write_table(table.combine_chunks(), buffer, compression="zstd")
-    return buffer.getvalue()
+    return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().combine_chunks()
 
 
 def _words(words: list[str], counts: list[int]) -> Any:
@@ -157,9 +165,7 @@ def _runs_table(runs: list[Runs]) -> pa.Table:
     import pyarrow as pa
 
     counts = [run.starts.size for run in runs]
-    columns: dict[str, Any] = {
-        name: _words([getattr(run, name) for run in runs], counts) for name in ("kind", "effect", "label", "plane")
-    }
+    columns: dict[str, Any] = {name: _words([getattr(run, name) for run in runs], counts) for name in _WORDS}
     for name in ("hdu", "frame", "group", "bits"):
         columns[name] = np.repeat(np.array([getattr(run, name) for run in runs], np.int64), counts)
     columns["start"] = np.concatenate([run.starts for run in runs])
@@ -171,15 +177,8 @@ def _event_table(events: Events) -> pa.Table:
     import pyarrow as pa
 
     count = [next(iter(events.columns.values())).size]
-    columns: dict[str, Any] = {
-        name: _words([word], count)
-        for name, word in (
-            ("kind", "event"),
-            ("effect", events.effect),
-            ("label", events.label),
-            ("plane", events.plane),
-        )
-    }
+    words = ("event", events.effect, events.label, events.plane)
+    columns: dict[str, Any] = {name: _words([word], count) for name, word in zip(_WORDS, words, strict=True)}
     columns["hdu"] = np.full(count, events.hdu, np.int64)
     columns["frame"] = np.full(count, events.frame, np.int64)
     return pa.table({**columns, **events.columns})
