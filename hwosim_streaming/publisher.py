@@ -250,13 +250,13 @@ class KafkaSink:
                     on_delivery=report,
                 )
             except BufferError:
-                self._producer.poll(0.01)
+                self._poll(0.01)
             except self._failure as error:
                 self._sound = False
                 raise refusal(f"Kafka topic {record.topic}", error.args[0], AGAIN) from error
             else:
                 break
-        self._producer.poll(0)
+        self._poll(0)
 
     def _report(self, topic: str, done: Done, error: Any, message: Any) -> None:
         """Pass on what the client says of a record."""
@@ -266,14 +266,27 @@ class KafkaSink:
             self._sound = False
             done(None, refusal(f"Kafka topic {topic}", error, AGAIN))
 
+    def _poll(self, seconds: float) -> None:
+        """Hand over the reports that are in, waiting so long for the first; raise where the producer is past repair."""
+        try:
+            self._producer.poll(seconds)
+        except self._failure as error:
+            self._sound = False
+            raise refusal(f"Kafka broker {self._servers}", error.args[0], AGAIN) from error
+
     def serve(self) -> None:
         """Hand over the delivery reports that are in."""
-        self._producer.poll(0)
+        self._poll(0)
 
     def flush(self) -> None:
-        """Wait for every report; each message gets one within ``MESSAGE_SECONDS``."""
+        """Wait for every report; each message gets one within ``MESSAGE_SECONDS``.
+
+        Not by the client's ``flush``: told within it that the producer is past repair, it hands over further reports
+        with that exception pending, and Python calls it a SystemError.
+        """
         until = time.monotonic() + MESSAGE_SECONDS + 5
-        while self._producer.flush(1.0):
+        while len(self._producer):
+            self._poll(0.1)
             if time.monotonic() > until:
                 raise PublishFailedError(
                     f"Kafka broker {self._servers}", "took no messages any more", "see whether it runs"
@@ -288,6 +301,7 @@ class KafkaSink:
             If the broker does not take it; none of it is then seen by a ``read_committed`` reader.
         """
         if self._open:
+            self.flush()
             self._insisting(lambda: self._producer.commit_transaction(STEP_SECONDS), "to commit a transaction")
             self._open = False
             self._committed = time.monotonic()
@@ -308,7 +322,11 @@ class KafkaSink:
         """Drop what is queued, abort what is open, and wait a little until nothing is on its way any more."""
         self._sound = False
         self._producer.purge(in_queue=True, in_flight=False, blocking=True)
-        self._producer.flush(STEP_SECONDS)
+        until = time.monotonic() + STEP_SECONDS
+        while len(self._producer) and time.monotonic() < until:
+            # What it has to say now is known already, or of no use any more.
+            with suppress(BackendAbsentError):
+                self._poll(0.1)
         if self._open:
             # Where this fails too, the next producer of this id aborts it, or the broker after its time-out.
             with suppress(self._failure):

@@ -38,13 +38,16 @@ _FINAL: Mapping[str, tuple[str, str]] = {
     "POLICY_VIOLATION": ("refuses that by its policy", "ask who runs it"),
     "INVALID_RECORD": ("takes no such record", "see the settings of the topic"),
 }
+#: Apache Kafka gives up a disk on the first write that fails, itself with its last one, and is not back before it is
+#: started anew.
+_DISK = "see its log, make room on its disk, start it anew, then try again"
 #: Codes that may pass, where more can be said than the client does.
 _PASSING: Mapping[str, tuple[str, str]] = {
-    "_MSG_TIMED_OUT": (
-        "took no message in time: it is away, full or takes no writes",
-        "see its log, make room on its disk, then publish again",
-    ),
-    "KAFKA_STORAGE_ERROR": ("cannot write to its disk", "make room there, then publish again"),
+    "_MSG_TIMED_OUT": ("took no message in time: it is away, or cannot write", _DISK),
+    "_TIMED_OUT": ("gave no answer in time: it is away, or cannot write", _DISK),
+    # Not final: a broker that lost its last writes says it of the only publisher, and the next attempt goes through.
+    "_FENCED": ("says that another publisher of this run took over", "let that one end, or publish again"),
+    "KAFKA_STORAGE_ERROR": ("cannot write to its disk", _DISK),
     "NOT_ENOUGH_REPLICAS": ("takes no writes: too few replicas are in sync", "see to its replicas"),
     "NOT_ENOUGH_REPLICAS_AFTER_APPEND": ("takes no writes: too few replicas are in sync", "see to its replicas"),
     **dict.fromkeys(

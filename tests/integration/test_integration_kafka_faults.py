@@ -25,10 +25,12 @@ import pytest
 import servers
 import yaml
 from kafka_program import BULK, SCENARIO, SCENARIO_FILE, Installation, assert_proved, bulk_program, planned_ids
+from stream_data import send_after_another_took_over
 
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.settings import Settings
+from hwosim_streaming.topics import ensure_topics
 
 FULL = os.environ.get("HWOSIM_TEST_FAULTS") == "full"
 KILLS, RESTARTS, CUTS, CONSUMER_KILLS = (50, 20, 20, 20) if FULL else (8, 3, 4, 3)
@@ -154,6 +156,12 @@ def test_kills_of_the_publisher_lose_nothing_and_add_nothing(
     assert here.ids() == plan
     assert partial, "no kill hit a run half-way: the moments are chosen badly"
     say(f"{kills} kills, {partial} of them half-way through a run, {runs + 1} runs finished: 0 lost, 0 extra")
+
+
+@pytest.mark.parametrize("messages", [30, 3000])
+def test_a_publisher_that_was_taken_over_is_told_and_commits_nothing(kafka: servers.Kafka, messages: int) -> None:
+    config = {"bootstrap.servers": kafka.servers, "log_level": 2}
+    send_after_another_took_over(config, ensure_topics(config, f"taken-over-{messages}.", 2), messages)
 
 
 # ---------------------------------------------------------------------- a broker that goes away

@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from astropy.io import fits
 
+from hwosim_assets.errors import BackendAbsentError
 from hwosim_assets.fits.describe import describe
 from hwosim_assets.fits.hdus import layout
 from hwosim_assets.lake.layout import delivered_key
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.perturb.scenario import Scenario
+from hwosim_streaming.clients import low_offsets, read_between
+from hwosim_streaming.publisher import KafkaSink, Outgoing
+from hwosim_streaming.topics import Topics
 
 PROGRAM = "01093"
 
@@ -110,6 +116,30 @@ def truth(rows: pa.Table) -> list[dict[str, Any]]:
         {**{name: row[name] for name in ("product_name", "in_sha256", "out_sha256", "plan_sha256")}, **PART}
         for row in rows.to_pylist()
     ]
+
+
+def send_after_another_took_over(config: dict[str, Any], topics: Topics, messages: int) -> None:
+    """Send in a transaction that another producer has ended: no more than our own error may come of it."""
+    one, topic = topics.names["frame"], topics.names["frame"]
+
+    def send(sink: KafkaSink, count: int, key: bytes = b"old") -> None:
+        for number in range(count):
+            sink.send(Outgoing(topic, number % 2, key, bytes(1000), (), None), lambda _offset, _refused: None)
+
+    with closing(KafkaSink(config, one)) as old:
+        send(old, 1)
+        old.flush()
+        with closing(KafkaSink(config, one)) as new:
+            with pytest.raises(BackendAbsentError) as told:
+                send(old, messages)
+                old.flush()
+                old.commit()
+            assert "\n" not in str(told.value)
+            old.abandon()
+            send(new, 1, b"new")
+            new.commit()
+    lies = [message.key() for message in read_between(config, low_offsets(config, topics.places("frame")), None)]
+    assert b"new" in lies
 
 
 PART = {"record_json": '{"effects": []}', "side_key": None}
