@@ -370,10 +370,13 @@ def _begin(program: str, source: Side, target: Side, parts: list[_Part]) -> list
 
 def _note(target: Side, program: str, notes: list[dict[str, Any]]) -> None:
     """Write notes of one promotion over what the table has of it."""
-    promotion = notes[0]["promotion"]
-    others = target.tables.scan(PROMOTIONS, {"program": program}).to_pylist()
-    rows = [row for row in others if row["promotion"] != promotion] + notes
-    target.tables.replace(PROMOTIONS, {"program": program}, pa.Table.from_pylist(rows, schema=PROMOTIONS.schema))
+    new = pa.Table.from_pylist(notes, schema=PROMOTIONS.schema)
+
+    def beside_others(stored: pa.Table) -> pa.Table:
+        others = stored.filter(pc.not_equal(stored["promotion"], notes[0]["promotion"]))
+        return pa.concat_tables([others, new])
+
+    target.tables.update(PROMOTIONS, {"program": program}, beside_others)
 
 
 def _before(lake: Lake, note: dict[str, Any]) -> pa.Table:

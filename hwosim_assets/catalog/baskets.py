@@ -107,24 +107,38 @@ def run_basket(name: str, lake: Lake, tables: Tables, question: Question | None 
     if runs and runs[-1]["question_json"] != text:
         raise BadInputError(f"basket {name}", "is saved with another search", "choose another name, or drop it first")
     found = find(tables, asked, columns=FOUND).rows
-    key = _keep(name, found, lake)
-    before = _hashes(found_by(runs[-1], lake)) if runs else {}
-    now = _hashes(found)
-    row = {
+    run = {
         "program": NO_PROGRAM,
         "basket": name,
-        "run": runs[-1]["run"] + 1 if runs else 1,
         "question_json": text,
         "products": found.num_rows,
         "size_bytes": sum(found["size_bytes"].to_pylist()),
+        "found_key": _keep(name, found, lake),
+        "ran_at": datetime.now(UTC),
+    }
+    made: dict[str, Any] = {}
+
+    def beside_others(stored: pa.Table) -> pa.Table:
+        if question is None and not stored.num_rows:
+            raise _not_saved(tables, name)  # dropped meanwhile
+        last = max(stored.to_pylist(), key=lambda one: one["run"], default=None)
+        made.update(run | _against(last, found, lake))
+        return pa.concat_tables([stored, pa.Table.from_pylist([made], schema=BASKET_RUNS.schema)])
+
+    tables.update(BASKET_RUNS, {"program": NO_PROGRAM, "basket": name}, beside_others)
+    return made
+
+
+def _against(last: dict[str, Any] | None, found: pa.Table, lake: Lake) -> dict[str, int]:
+    """Return the number of a run and what changed since the one before it."""
+    before = _hashes(found_by(last, lake)) if last else {}
+    now = _hashes(found)
+    return {
+        "run": last["run"] + 1 if last else 1,
         "added": len(now.keys() - before.keys()),
         "gone": len(before.keys() - now.keys()),
         "reprocessed": sum(now[uri] != before[uri] for uri in now.keys() & before.keys()),
-        "found_key": key,
-        "ran_at": datetime.now(UTC),
     }
-    _write(tables, name, [*runs, row])
-    return row
 
 
 def history(tables: Tables, name: str) -> list[dict[str, Any]]:
@@ -137,9 +151,13 @@ def history(tables: Tables, name: str) -> list[dict[str, Any]]:
     """
     runs = _saved(tables, name)
     if not runs:
-        known = ", ".join(basket_names(tables)) or "none is saved yet: hwosim search ... --save NAME"
-        raise BadInputError(f"basket {name}", "is not saved", f"choose one of: {known}")
+        raise _not_saved(tables, name)
     return runs
+
+
+def _not_saved(tables: Tables, name: str) -> BadInputError:
+    known = ", ".join(basket_names(tables)) or "none is saved yet: hwosim search ... --save NAME"
+    return BadInputError(f"basket {name}", "is not saved", f"choose one of: {known}")
 
 
 def run_numbered(runs: list[dict[str, Any]], number: int | None) -> dict[str, Any]:
@@ -196,7 +214,7 @@ def drop_basket(name: str, lake: Lake, tables: Tables) -> int:
         If there is no such basket.
     """
     runs = history(tables, name)
-    _write(tables, name, [])
+    tables.replace(BASKET_RUNS, {"program": NO_PROGRAM, "basket": name}, BASKET_RUNS.schema.empty_table())
     for key in {run["found_key"] for run in runs}:
         lake.delete(key)
     return len(runs)
@@ -207,11 +225,6 @@ def _saved(tables: Tables, name: str) -> list[dict[str, Any]]:
         raise BadInputError(f"basket {name[:80]!r}", "cannot be a name", "use letters, digits, '_' and '-'")
     rows: list[dict[str, Any]] = tables.scan(BASKET_RUNS, {"program": NO_PROGRAM, "basket": name}).to_pylist()
     return rows
-
-
-def _write(tables: Tables, name: str, rows: list[dict[str, Any]]) -> None:
-    scope = {"program": NO_PROGRAM, "basket": name}
-    tables.replace(BASKET_RUNS, scope, pa.Table.from_pylist(rows, schema=BASKET_RUNS.schema))
 
 
 def _as_json(question: Question) -> str:

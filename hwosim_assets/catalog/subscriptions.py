@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS
 from hwosim_assets.catalog.baskets import FOUND, found_by, history, question_of_run, run_basket
@@ -108,10 +109,10 @@ def subscribe(basket: str, target: str, kinds: Sequence[str], lake: Lake, tables
     BadInputError
         If there is no such basket, or it has a subscription to this target.
     """
-    rows = subscriptions(tables, basket)
     name = _digest(basket, target)[:8]
-    if any(row["subscription"] == name for row in rows):
-        raise BadInputError(f"basket {basket}", f"has a subscription to {target}", f"hwosim basket unsubscribe {name}")
+    taken = BadInputError(f"basket {basket}", f"has a subscription to {target}", f"hwosim basket unsubscribe {name}")
+    if any(row["subscription"] == name for row in subscriptions(tables, basket)):
+        raise taken
     run = run_basket(basket, lake, tables)
     row = {
         "program": NO_PROGRAM,
@@ -123,15 +124,23 @@ def subscribe(basket: str, target: str, kinds: Sequence[str], lake: Lake, tables
         "began_at": datetime.now(UTC),
     }
     _note_closed(row, question_of_run(run).one_program, tables)
-    _write_subscriptions(tables, basket, [*rows, row])
+
+    def with_it(stored: pa.Table) -> pa.Table:
+        if name in stored["subscription"].to_pylist():
+            raise taken
+        return pa.concat_tables([stored, pa.Table.from_pylist([row], schema=SUBSCRIPTIONS.schema)])
+
+    tables.update(SUBSCRIPTIONS, {"program": NO_PROGRAM, "basket": basket}, with_it)
     return row
 
 
 def unsubscribe(subscription: dict[str, Any], tables: Tables) -> None:
     """End a subscription and forget what it delivered."""
-    rows = subscriptions(tables, subscription["basket"])
-    left = [row for row in rows if row["subscription"] != subscription["subscription"]]
-    _write_subscriptions(tables, subscription["basket"], left)
+
+    def without_it(stored: pa.Table) -> pa.Table:
+        return stored.filter(pc.not_equal(stored["subscription"], subscription["subscription"]))
+
+    tables.update(SUBSCRIPTIONS, {"program": NO_PROGRAM, "basket": subscription["basket"]}, without_it)
     for program, _rows in _ledger(subscription, tables).items():
         _write(subscription, program, [], tables)
 
@@ -337,11 +346,6 @@ def _done(row: dict[str, Any]) -> dict[str, Any]:
 def _write(subscription: dict[str, Any], program: str, rows: list[dict[str, Any]], tables: Tables) -> None:
     scope = {"program": program, "subscription": subscription["subscription"]}
     tables.replace(DELIVERIES, scope, pa.Table.from_pylist(rows, schema=DELIVERIES.schema))
-
-
-def _write_subscriptions(tables: Tables, basket: str, rows: list[dict[str, Any]]) -> None:
-    scope = {"program": NO_PROGRAM, "basket": basket}
-    tables.replace(SUBSCRIPTIONS, scope, pa.Table.from_pylist(rows, schema=SUBSCRIPTIONS.schema))
 
 
 def _digest(*words: str) -> str:

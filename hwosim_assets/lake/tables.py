@@ -28,7 +28,7 @@ from hwosim_assets.errors import HwosimError
 from hwosim_assets.lake.compact import Compacted, compact
 from hwosim_assets.lake.connect import BehindError, catalog_errors, connect
 from hwosim_assets.lake.content import content_sha256, fitted, with_stored_volatile
-from hwosim_assets.lake.datafile import bucket_of, rows_of, write_rows
+from hwosim_assets.lake.datafile import bucket_of, columns_of, rows_of, write_rows
 from hwosim_assets.lake.place import Place, store_errors
 from hwosim_assets.lake.spec import TableSpec
 
@@ -143,6 +143,8 @@ class Tables:
         from pyiceberg.io.pyarrow import ArrowScan
 
         stored = {field.name for field in table.schema().fields}
+        if where is None and not any(task.delete_files for task in files):
+            return columns_of(table, files, pa.schema([spec.schema.field(name) for name in names]))
         projected = table.schema().select(*[name for name in names if name in stored])
         found = ArrowScan(table.metadata, table.io, projected, _matches(where)).to_table(files)
         fields = [spec.schema.field(name) for name in names]
@@ -240,28 +242,8 @@ class Tables:
     def update(self, spec: TableSpec, scope: dict[str, str], change: Callable[[pa.Table], pa.Table]) -> Replaced:
         """Replace the rows of a scope by what a function makes of them, with nothing lost that others write meanwhile.
 
-        Parameters
-        ----------
-        spec : TableSpec
-            The table; made at first use, and given the columns of the spec that it lacks.
-        scope : dict of str to str
-            A value for each scope column.
-        change : callable
-            Given the rows that are stored, returns those that shall be; called anew where another writer was faster.
-
-        Returns
-        -------
-        Replaced
-            What happened.
-
-        Raises
-        ------
-        ValueError
-            If the rows do not fit the table or lie outside the scope.
-        HwosimError
-            If the disk is full, or other writers win for two minutes on end.
-        BackendAbsentError
-            If catalog or store cannot be reached.
+        As :meth:`replace`, but ``change`` is given the rows that are stored and returns those that shall be; it is
+        called anew where another writer was faster, and what it raises is raised.
         """
 
         def made(stored: pa.Table) -> pa.Table:

@@ -76,24 +76,29 @@ def record_versions(program: str, tables: Tables, pipeline: Pipeline) -> int:
         If tables or lake fail.
     """
     scope = {"program": program}
-    rows = tables.scan(RAW_VERSIONS, scope).to_pylist()
-    latest: dict[str, dict[str, Any]] = {}
-    for row in rows:  # sorted by version
-        latest[row["data_uri"]] = row
-    new = []
-    for file in tables.scan(RAW_FILES, scope).to_pylist():
-        last = latest.get(file["data_uri"])
-        if last is not None and last["sha256"] == file["sha256"]:
-            continue
-        cal_ver, crds_ctx = pipeline(file["key"])
-        new.append(
-            {name: file[name] for name in _SAME}
-            | {"version": last["version"] + 1 if last else 1, "cal_ver": cal_ver, "crds_ctx": crds_ctx}
-            | {"seen_at": file["ingested_at"]}
-        )
-    if new:
-        tables.replace(RAW_VERSIONS, scope, pa.Table.from_pylist(rows + new, schema=RAW_VERSIONS.schema))
-    return len(new)
+    files = tables.scan(RAW_FILES, scope).to_pylist()
+    read: dict[str, dict[str, str | None]] = {}  # of each key, once
+
+    def new(stored: pa.Table) -> list[dict[str, Any]]:
+        latest = {row["data_uri"]: row for row in sorted(stored.to_pylist(), key=lambda row: row["version"])}
+        found = []
+        for file in files:
+            last = latest.get(file["data_uri"])
+            if last is None or last["sha256"] != file["sha256"]:
+                if file["key"] not in read:
+                    read[file["key"]] = dict(zip(("cal_ver", "crds_ctx"), pipeline(file["key"]), strict=True))
+                row = {name: file[name] for name in _SAME} | read[file["key"]]
+                found.append(row | {"version": last["version"] + 1 if last else 1, "seen_at": file["ingested_at"]})
+        return found
+
+    def with_new(stored: pa.Table) -> pa.Table:
+        return pa.concat_tables([stored, pa.Table.from_pylist(new(stored), schema=RAW_VERSIONS.schema)])
+
+    before = tables.scan(RAW_VERSIONS, scope)
+    count = len(new(before))
+    if count:
+        tables.update(RAW_VERSIONS, scope, with_new)
+    return count
 
 
 def versions_of(tables: Tables, program: str | None = None, name: str | None = None) -> list[dict[str, Any]]:

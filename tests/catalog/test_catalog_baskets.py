@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shelf import Shelf, name_of
 
+from hwosim_assets.catalog import baskets
 from hwosim_assets.catalog.baskets import (
     basket_names,
     drop_basket,
@@ -48,6 +50,36 @@ def test_each_run_says_what_changed_since_the_one_before(shelf: Shelf) -> None:
     runs = history(shelf.tables, "mine")
     assert [found_by(run, shelf.lake)["product_name"].to_pylist() for run in runs] == [[ONE, TWO]] + 2 * [[TWO, THREE]]
     assert runs[1]["found_key"] == runs[2]["found_key"]
+
+
+def test_two_runs_at_once_are_both_in_the_history(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_basket("mine", shelf.lake, shelf.tables, MINE)
+    real, others = baskets.find, [1]
+
+    def overtaken(*asked: Any, **more: Any) -> Any:
+        found = real(*asked, **more)
+        if others and others.pop():
+            shelf.put(THREE)
+            run_basket("mine", shelf.lake, shelf.tables)
+        return found
+
+    monkeypatch.setattr(baskets, "find", overtaken)
+    assert counts(run_basket("mine", shelf.lake, shelf.tables)) == [3, 2, 0, 1, 0]
+    assert [counts(run) for run in history(shelf.tables, "mine")] == [[1, 2, 2, 0, 0], [2, 3, 1, 0, 0], [3, 2, 0, 1, 0]]
+
+
+def test_a_basket_that_was_dropped_meanwhile_stays_dropped(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_basket("mine", shelf.lake, shelf.tables, MINE)
+    real = baskets.find
+
+    def overtaken(*asked: Any, **more: Any) -> Any:
+        drop_basket("mine", shelf.lake, shelf.tables)
+        return real(*asked, **more)
+
+    monkeypatch.setattr(baskets, "find", overtaken)
+    with pytest.raises(BadInputError, match="is not saved"):
+        run_basket("mine", shelf.lake, shelf.tables)
+    assert basket_names(shelf.tables) == []
 
 
 @pytest.mark.parametrize(
