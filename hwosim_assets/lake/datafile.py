@@ -1,13 +1,15 @@
 """The data files of a table, written.
 
-Holds: :func:`write_rows`, the one writer of data files, and :func:`rows_of`, their reader. Rows of one
-file belong to one partition and are in the order of scope and key. Keep out commits (``lake.tables``).
+Holds: :func:`write_rows`, the one writer of data files, and their readers, :func:`rows_of` and for whole tables
+:func:`columns_of`. Rows of one file belong to one partition and are in the order of scope and key. Keep out commits
+(``lake.tables``).
 """
 
 from __future__ import annotations
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import FileScanTask, Table
 
-__all__ = ["bucket_of", "rows_of", "write_rows"]
+__all__ = ["bucket_of", "columns_of", "rows_of", "write_rows"]
+
+#: Files that a reader of a whole table holds open, and how many of them it opens at once.
+_OPEN, _OPENING = 256, 8
 
 
 def bucket_of(table: Table, program: str) -> int:
@@ -87,3 +92,35 @@ def rows_of(table: Table, files: list[FileScanTask], where: Any) -> pa.Table:
     from pyiceberg.io.pyarrow import ArrowScan
 
     return ArrowScan(table.metadata, table.io, table.schema(), where).to_table(files)
+
+
+def columns_of(table: Table, files: list[FileScanTask], wanted: pa.Schema) -> pa.Table:
+    """Return all rows of planned files in some columns.
+
+    Arrow reads the files side by side; through Iceberg's scan each small file costs more than twice the processor time.
+
+    Parameters
+    ----------
+    table : pyiceberg.table.Table
+        A table as just loaded, whose columns were never renamed.
+    files : list of FileScanTask
+        Files without deleted rows.
+    wanted : pyarrow.Schema
+        The columns; one that a file does not have is null.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is gone.
+    """
+    import pyarrow.dataset as ds
+
+    parquet = ds.ParquetFileFormat()
+    parts = [wanted.empty_table()]
+    with ThreadPoolExecutor(_OPENING) as pool:
+        for start in range(0, len(files), _OPEN):
+            paths = [task.file.file_path for task in files[start : start + _OPEN]]
+            streams = list(pool.map(lambda path: table.io.new_input(path).open(), paths))
+            fragments = [parquet.make_fragment(stream) for stream in streams]
+            parts.append(ds.FileSystemDataset(fragments, wanted, parquet).to_table())
+    return pa.concat_tables(parts)
