@@ -1,4 +1,4 @@
-"""What the Spark job says to Spark, and what it says of a message; the job itself runs in the integration tests."""
+"""What the Spark job says to Spark, and what it says of a message; the job itself runs in tests/integration."""
 
 from __future__ import annotations
 
@@ -91,6 +91,7 @@ def message(value: bytes) -> Any:
     return SimpleNamespace(**told, topic=lambda: "t", partition=lambda: 4, offset=lambda: 17)
 
 
+@pytest.mark.integration  # which is where Spark is installed
 def test_a_frame_is_described_by_its_finite_pixels() -> None:
     pytest.importorskip("pyspark", reason="pyspark is not installed (extra spark)")
     from hwosim_streaming.spark_source import ROWS, described
