@@ -5,6 +5,7 @@ scenario files, since each becomes an asset. A scenario file that is broken is r
 left out; the location loads all the same.
 """
 
+import gc
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -66,3 +67,4 @@ def build_defs(*, resources: Mapping[str, Any] | None = None, settings: Settings
 
 
 defs = build_defs()
+gc.freeze()  # what is loaded by now stays as long as the process: the collector need not look through it again

@@ -5,6 +5,7 @@ apart from the first location, so that a broker that is down never takes the lak
 lineage joins at the asset keys.
 """
 
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,3 +59,4 @@ def build_defs(*, resources: Mapping[str, Any] | None = None, settings: Settings
 
 
 defs = build_defs()
+gc.freeze()  # what is loaded by now stays as long as the process: the collector need not look through it again

@@ -191,6 +191,7 @@ def _any_dataframe() -> BatchDefinition[Any]:
         from great_expectations.data_context.types.base import ProgressBarsConfig
     finally:
         gc.enable()
+    gc.freeze()  # some 400 000 objects that stay: every full collection of the run would look through them
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
