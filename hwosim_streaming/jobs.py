@@ -87,6 +87,7 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
                 metadata={
                     **metadata.before_after(perturbed.picture()),
                     **metadata.table_rows(perturbed.rows, spec=PERTURBED),
+                    "dagster/column_schema": metadata.column_schema(PERTURBED),  # such an asset is defined nowhere
                     "scenario": dg.MetadataValue.json(scenario.content.model_dump(mode="json")),
                     **metadata.rejections(perturbed.rejections),
                 },

@@ -52,7 +52,11 @@ def test_a_table_is_told_in_numbers_and_its_first_rows() -> None:
     assert len(shown.records) == 20
     assert list(shown.records[0].data) == ["product_name", "size_bytes", "uri"]
     assert len(str(shown.records[0].data["product_name"])) == 500
-    columns = {column.name: column for column in said["dagster/column_schema"].columns}
+    assert "dagster/column_schema" not in said, "it stands with the asset, once"
+
+
+def test_a_table_has_its_columns_with_their_types() -> None:
+    columns = {column.name: column for column in metadata.column_schema(SPEC).columns}
     assert columns["size_bytes"].type == "int64"
     assert columns["size_bytes"].constraints.nullable
     assert columns["product_name"].constraints.unique
