@@ -8,6 +8,7 @@ Holds: :class:`Question`, what may be asked for, :func:`find`, which answers and
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +219,7 @@ class _Narrow:
             _holds(zone["program"], self._program)
             and _holds(zone["product_name"], asked.name)
             and (asked.product_type is None or asked.product_type.lower() in zone["product_type"])
-            and (asked.between is None or _overlaps(zone, *asked.between))
+            and (asked.between is None or _exposed(zone, *asked.between, asked.instrument))
             and (asked.instrument is None or any(_is_instrument(asked.instrument, n) for n in zone["instrument_name"]))
             and (asked.filter is None or any(asked.filter.upper() in n.split(";") for n in zone["filters"]))
             and (self._cells is None or zone["wide"] or _meet(self._cells, zone["cells"]))
@@ -234,6 +235,18 @@ def _overlaps(zone: Zone, start: float, end: float) -> bool:
         return False
     last = max(zone["t_min"][1], zone["t_max"][1] if zone["t_max"] else zone["t_min"][1])
     return bool(zone["t_min"][0] <= end and last >= start)
+
+
+def _exposed(zone: Zone, start: float, end: float, instrument: str | None) -> bool:
+    """Tell whether a row group may have an exposure of an instrument (any without one) in a span of time."""
+    if not _overlaps(zone, start, end):
+        return False
+    days: dict[str, list[int]] | None = zone.get("days")  # a summary that was stored by an earlier version has none
+    if days is None:
+        return True
+    wanted = [of for name, of in days.items() if instrument is None or _is_instrument(instrument, name)]
+    first = float(np.floor(start))
+    return any(at < len(of) and of[at] <= end for of in wanted for at in [bisect_left(of, first)])
 
 
 def _is_instrument(asked: str, name: str) -> bool:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hwosim_assets.lake.datafile import bucket_of
 from hwosim_assets.lake.zones import Zone, zones_of
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "plan"]
 
-#: Data files whose footers a process keeps open, and table versions whose lists of files it keeps.
+#: Data files whose footers a process keeps open, and table versions whose lists of files and columns it keeps.
 _FOOTERS, _VERSIONS = 256, 8
+#: So many row groups are read at once: looking at them first would cost more than it saves.
+FEW = 3
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class Plan:
     def read(self, columns: list[str], accepted: ds.Expression | None) -> pa.Table:
         """Return the rows that an Arrow expression accepts (all without one), in these columns of the table.
 
+        Of more than :data:`FEW` row groups first the columns that the expression names are read, and the others only
+        where it accepts a row.
+
         Raises
         ------
         FileNotFoundError
@@ -76,8 +82,19 @@ class Plan:
 
         if not self.fragments:
             return self.schema.empty_table().select(columns)
-        dataset = ds.FileSystemDataset(list(self.fragments), self.schema, ds.ParquetFileFormat())
-        return dataset.to_table(columns=columns, filter=accepted)
+
+        def dataset(parts: list[ds.ParquetFileFragment]) -> ds.FileSystemDataset:
+            return ds.FileSystemDataset(parts, self.schema, ds.ParquetFileFormat())
+
+        if accepted is None or self.row_groups_planned <= FEW:
+            return dataset(list(self.fragments)).to_table(columns=columns, filter=accepted)
+        groups = [group for fragment in self.fragments for group in fragment.split_by_row_group()]
+        # "__fragment_index" is Arrow's name of a fragment's place in its dataset
+        hit = dataset(groups).to_table(columns=["__fragment_index"], filter=accepted)
+        chosen = [groups[number] for number in sorted(pc.unique(hit["__fragment_index"]).to_pylist())]
+        if not chosen:
+            return self.schema.empty_table().select(columns)
+        return dataset(chosen).to_table(columns=columns, filter=accepted)
 
 
 class _Memory:
@@ -125,7 +142,10 @@ def plan(table: Table, may_hold: Callable[[Zone], bool], program: str | None = N
     import pyarrow.dataset as ds
     from pyiceberg.io.pyarrow import PyArrowFileIO
 
-    files: list[_File] = _versions.get(table.metadata_location, lambda: _files(table))
+    known: tuple[list[_File], pa.Schema] = _versions.get(
+        table.metadata_location, lambda: (_files(table), table.schema().as_arrow())
+    )
+    files, schema = known
     bucket = None if program is None else bucket_of(table, program)
     parquet = ds.ParquetFileFormat()
     fragments, groups, rows = [], 0, 0
@@ -143,7 +163,6 @@ def plan(table: Table, may_hold: Callable[[Zone], bool], program: str | None = N
             groups += len(chosen)
             rows += sum(zones[number]["rows"] for number in chosen)
     total = sum(file.rows for file in files)
-    schema = table.schema().as_arrow()
     return Plan(len(files), len(fragments), groups, total, rows, tuple(fragments), schema)
 
 

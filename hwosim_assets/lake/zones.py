@@ -6,8 +6,8 @@ data file (compaction stores them beside it, else they are made from its rows); 
 of date. Keep out what a search asks (``catalog.search``) and how tables are written (``lake.tables``).
 
 A summary speaks of ObsCore columns: the extremes of program, name and time, the distinct instruments,
-filters and product types, and the HEALPix cells in which positions lie. A footprint wider than
-:data:`WIDE` is not bound to the cell of its centre: its row group says so and is always read.
+filters and product types, the days on which each instrument exposed, and the HEALPix cells in which positions lie.
+A footprint wider than :data:`WIDE` is not bound to the cell of its centre: its row group says so and is always read.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ ROW_GROUP = 4096
 DEPTH = 8
 #: Diameter of a footprint (deg) above which the cell of its centre says too little.
 WIDE = 0.5
+#: An exposure longer than this (days) is not told day by day; one of JWST takes hours.
+LONG = 30
+#: No exposure is later than this (MJD, the year 4596): such a time is a mistake, and is not told either.
+LATEST = 1_000_000
 #: Columns whose extremes are kept, and those whose distinct values are.
 RANGES = ("program", "product_name", "t_min", "t_max")
 VALUES = ("instrument_name", "filters", "product_type")
@@ -68,7 +72,8 @@ def summarize(rows: pa.Table) -> Zone:
     -------
     dict
         ``rows``; ``[least, greatest]`` of each range (``None`` where all are null); the distinct values
-        (nulls left out); ``cells``, sorted; ``wide``, whether a footprint reaches beyond its cell.
+        (nulls left out); ``days`` (MJD) by instrument, ``None`` where an exposure is longer than :data:`LONG`;
+        ``cells``, sorted; ``wide``, whether a footprint reaches beyond its cell.
     """
     zone: Zone = {"rows": rows.num_rows}
     for name in RANGES:
@@ -76,6 +81,7 @@ def summarize(rows: pa.Table) -> Zone:
         zone[name] = None if ends["min"] is None else [ends["min"], ends["max"]]
     for name in VALUES:
         zone[name] = sorted(value for value in pc.unique(rows[name]).to_pylist() if value is not None)
+    zone["days"] = _days(rows)
     ra, dec, width = (rows[name].to_numpy(zero_copy_only=False).astype(float) for name in ("s_ra", "s_dec", "s_fov"))
     # a region without a width is one that the catalog could not measure
     wide = (width > WIDE) | (np.isnan(width) & np.asarray(rows["s_region"].is_valid()))
@@ -84,6 +90,23 @@ def summarize(rows: pa.Table) -> Zone:
     # A footprint without a position cannot be told from its cell either.
     zone["wide"] = bool((wide | (~placed & np.isfinite(width))).any())
     return zone
+
+
+def _days(rows: pa.Table) -> dict[str, list[int]] | None:
+    """Return the days that exposures touch, by instrument; "" where none is named. Rows without a time have no days."""
+    first, last = (rows[name].to_numpy(zero_copy_only=False).astype(float) for name in ("t_min", "t_max"))
+    last = np.fmax(first, last)
+    timed = ~np.isnan(first)
+    if not ((np.abs(first[timed]) < LATEST).all() and (last[timed] - first[timed] <= LONG).all()):
+        return None
+    names = np.array([name or "" for name in rows["instrument_name"].to_pylist()], object)[timed]
+    spans = np.floor(np.stack([first[timed], last[timed]])).astype(np.int64)
+    found: dict[str, list[int]] = {}
+    for name in sorted(set(names)):
+        ends = np.unique(spans[:, names == name], axis=1)
+        days = [np.arange(begin, end + 1) for begin, end in ends.T]
+        found[str(name)] = np.unique(np.concatenate(days)).tolist()
+    return found
 
 
 def _cells(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.uint64]:
