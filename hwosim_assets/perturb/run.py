@@ -37,8 +37,9 @@ __all__ = ["apply", "perturb_product"]
 _KEPT = 20 << 20
 np.empty(_KEPT, np.uint8)
 
-#: Pixels of a band of rows, for effects that look at neighbours. The numbers do not depend on it.
-BAND = 131072
+#: Pixels of a band of rows, for effects that look at neighbours: rows within their reach are worked on twice, so that
+#: few rows cost time, and many memory. The numbers do not depend on it.
+BAND = 262144
 
 #: What a block tells the truth: its frame, marks and events.
 Told = tuple[int, list[Mark], list[Event]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,13 @@ def _test_of(effect: str) -> Any:
     raise LookupError(effect)
 
 
+def _forget(test: Any) -> None:
+    """Empty what functions beside a test keep of effects that were, or were not, moved."""
+    for value in vars(sys.modules[test.__module__]).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+
+
 def _fails(test: Any, effect: str, request: pytest.FixtureRequest) -> bool:
     """Return whether a test fails for any set of its parameters that is not about another effect."""
     for given in _cases(test):
@@ -91,4 +99,9 @@ def test_an_acceptance_test_fails_when_the_effect_is_off_by_a_tenth(
     monkeypatch.setattr(
         Task, "numbers", lambda task, name, item: [value * factor(task, name) for value in numbers(task, name, item)]
     )
-    assert _fails(_test_of(effect), effect, request)
+    test = _test_of(effect)
+    _forget(test)
+    try:
+        assert _fails(test, effect, request)
+    finally:
+        _forget(test)
