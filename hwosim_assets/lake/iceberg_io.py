@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
+from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +80,6 @@ _kept = _Kept(KEPT_BYTES)
 @lru_cache(maxsize=8)
 def _store(bucket: str, options: frozenset[tuple[str, str]]) -> Any:
     """Return the obstore store of a bucket; one for all tables, so that connections are used again."""
-    from datetime import timedelta
-
     from obstore.store import S3Store
 
     given: dict[str, Any] = dict(options)
