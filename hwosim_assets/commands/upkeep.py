@@ -83,16 +83,34 @@ def moved(mend: bool, as_json: bool) -> None:
 
     tables = _tables()
     places = whereabouts(tables)
+    rows: dict[str, int] = {}
     if mend:
         for name in [name for name, place in places.items() if place == "moved"]:
             mend_table(tables, name)
         places = whereabouts(tables)
-    _tell([{"table": name, "is": place} for name, place in places.items()], as_json)
+        rows = _mended_uris(tables, {name for name, place in places.items() if place == "here"})
+    told = [{"table": name, "is": place} for name, place in places.items()]
+    _tell([one | ({"rows_mended": rows.get(one["table"], 0)} if mend else {}) for one in told], as_json)
     lost = [name for name, place in places.items() if place == "lost"]
     if lost:
         raise HwosimError(f"table {', '.join(lost)}", "is lost", "restore the lake's folder tables/ from a copy")
     if "moved" in places.values():
         raise HwosimError("the lake", "was moved", "hwosim lake moved --mend")
+
+
+def _mended_uris(tables: Tables, here: set[str]) -> dict[str, int]:
+    """Let the rows of tables say where their objects are now; return how many changed, by table."""
+    from hwosim_assets.catalog.products import PRODUCTS
+    from hwosim_assets.lake.ingest import RAW_FILES
+    from hwosim_assets.lake.moved import mend_uris
+    from hwosim_assets.lake.store import Lake
+    from hwosim_assets.lake.versions import RAW_VERSIONS
+    from hwosim_assets.perturb.dataset import PERTURBED
+    from hwosim_assets.settings import Settings
+
+    lake = Lake.from_settings(Settings())
+    specs = (RAW_FILES, RAW_VERSIONS, PRODUCTS, PERTURBED)
+    return {spec.name: mend_uris(tables, lake, spec) for spec in specs if spec.name in here}
 
 
 def _unnamed(lake: Lake, tables: Tables) -> list[Stored]:

@@ -1,9 +1,9 @@
 """A lake whose folder was moved, told apart from one that is lost, and mended.
 
-Holds: :func:`whereabouts` and :func:`mend`. Iceberg writes absolute locations into its metadata, so that
-after a move the catalog points at where the tables were. Keep out the objects of the lake, whose keys
-are relative (``lake.audit`` looks after them). Only an SQL catalog can say where a table was whose metadata
-are gone; of another kind, reading such a table fails as it does anywhere.
+Holds: :func:`whereabouts`, :func:`mend` and :func:`mend_uris`. Iceberg writes absolute locations into its metadata,
+so that after a move the catalog points at where the tables were, and rows say where their objects were.
+Keep out the objects of the lake, whose keys are relative (``lake.audit`` looks after them). Only an SQL catalog can
+say where a table was whose metadata are gone; of another kind, reading such a table fails as it does anywhere.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
+import pyarrow as pa
+
 from hwosim_assets.errors import HwosimError
 from hwosim_assets.lake.place import store_errors
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
+    from hwosim_assets.lake.spec import TableSpec
+    from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
 
-__all__ = ["mend", "whereabouts"]
+__all__ = ["mend", "mend_uris", "whereabouts"]
 
 Whereabouts = Literal["here", "elsewhere", "moved", "lost"]
 
@@ -91,6 +95,44 @@ def mend(tables: Tables, name: str) -> None:
     target = f"{after}/metadata/{number:05d}-{uuid.uuid4()}.metadata.json"
     store.write(target, json.dumps(metadata).encode())
     _point(tables, name, was, target)
+
+
+def mend_uris(tables: Tables, lake: Lake, spec: TableSpec) -> int:
+    """Let every row whose object has a key in this lake say where that is now; return the number of rows changed.
+
+    Parameters
+    ----------
+    tables : Tables
+        The lake's tables.
+    lake : Lake
+        The lake as it lies now.
+    spec : TableSpec
+        A table with the columns ``key`` and ``uri``; an ``access_url`` that is the same follows.
+
+    Raises
+    ------
+    HwosimError
+        If the lake fails.
+    """
+    changed = 0
+
+    def of_here(stored: pa.Table) -> pa.Table:
+        return pa.Table.from_pylist([_renamed(row, lake) for row in stored.to_pylist()], schema=spec.schema)
+
+    rows = tables.scan(spec, columns=[*spec.scope, "key", "uri"]).to_pylist()
+    wrong = [row for row in rows if row["key"] is not None and row["uri"] != lake.uri_of(row["key"])]
+    for scope in {tuple(row[name] for name in spec.scope) for row in wrong}:
+        tables.update(spec, dict(zip(spec.scope, scope, strict=True)), of_here)
+        changed += sum(tuple(row[name] for name in spec.scope) == scope for row in wrong)
+    return changed
+
+
+def _renamed(row: dict[str, Any], lake: Lake) -> dict[str, Any]:
+    if row["key"] is None:
+        return row
+    uri = lake.uri_of(row["key"])
+    follows = {"access_url": uri} if row.get("access_url") == row["uri"] else {}
+    return row | {"uri": uri} | follows
 
 
 class _Files:
