@@ -7,6 +7,8 @@ Four kinds of event, after MAST's own: ``new`` (a product that was not there), `
 observation), ``reprocessed`` (a further version of a product) and ``public`` (exclusive access ended). What the
 basket found when the subscription began is no event.
 
+A delivery looks at the programs that were written to since the last one, and at those alone.
+
 An event is written to the ledger before it is sent and marked after. What a kill leaves unmarked is looked for
 at the target, where the target can tell, and sent again otherwise, under the same id.
 """
@@ -15,11 +17,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +33,18 @@ import pyarrow.compute as pc
 
 from hwosim_assets.archive.schema import ARCHIVE_PRODUCTS
 from hwosim_assets.catalog.baskets import FOUND, found_by, history, question_of_run, run_basket
+from hwosim_assets.catalog.cards import HEADER_CARDS
+from hwosim_assets.catalog.products import PRODUCTS
 from hwosim_assets.catalog.search import find
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.fits.names import NO_PROGRAM
+from hwosim_assets.lake.since import Mark, mark_of, programs_since
 from hwosim_assets.lake.spec import TableSpec
 from hwosim_assets.lake.versions import RAW_VERSIONS
 
 if TYPE_CHECKING:
+    from pyiceberg.table import Table
+
     from hwosim_assets.catalog.targets import Target
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
@@ -45,7 +55,11 @@ __all__ = ["DELIVERIES", "KINDS", "SUBSCRIPTIONS", "deliver", "subscribe", "subs
 KINDS = ("new", "first", "reprocessed", "public")
 #: Events that are written to the ledger, sent and marked together.
 BATCH = 100
+#: Of more programs than this that were written to, everything is looked at: one question costs less than many.
+FEW_PROGRAMS = 100
 _CLOSED = ("EXCLUSIVE_ACCESS", "RESTRICTED")
+#: Whatever makes an event, or makes a search find a product, is written to one of these.
+_LOOKED_AT = (PRODUCTS, HEADER_CARDS, ARCHIVE_PRODUCTS, RAW_VERSIONS)
 
 SUBSCRIPTIONS = TableSpec(
     name="subscriptions",
@@ -55,11 +69,13 @@ SUBSCRIPTIONS = TableSpec(
             pa.field("kinds", pa.string(), nullable=False),
             pa.field("from_run", pa.int64(), nullable=False),
             pa.field("began_at", pa.timestamp("us", "UTC"), nullable=False),
+            pa.field("seen_json", pa.string()),
         ]
     ),
     scope=("program", "basket"),
     key=("subscription",),
-    doc="One row for each subscription of a saved search: where events go, and the run whose products are none.",
+    doc="One row for each subscription of a saved search: where events go, the run whose products are none, "
+    "and how far the last delivery looked.",
 )
 
 DELIVERIES = TableSpec(
@@ -113,6 +129,7 @@ def subscribe(basket: str, target: str, kinds: Sequence[str], lake: Lake, tables
     taken = BadInputError(f"basket {basket}", f"has a subscription to {target}", f"hwosim basket unsubscribe {name}")
     if any(row["subscription"] == name for row in subscriptions(tables, basket)):
         raise taken
+    seen, _changed = _look({}, "", tables)
     run = run_basket(basket, lake, tables)
     row = {
         "program": NO_PROGRAM,
@@ -122,8 +139,10 @@ def subscribe(basket: str, target: str, kinds: Sequence[str], lake: Lake, tables
         "kinds": " ".join(kind for kind in KINDS if kind in kinds),
         "from_run": run["run"],
         "began_at": datetime.now(UTC),
+        "seen_json": json.dumps(seen | {"question": run["question_json"]}),
     }
-    _note_closed(row, question_of_run(run).one_program, tables)
+    one = question_of_run(run).one_program
+    _note_closed(row, [one] if one else [None], tables)
 
     def with_it(stored: pa.Table) -> pa.Table:
         if name in stored["subscription"].to_pylist():
@@ -171,10 +190,15 @@ def deliver(subscription: dict[str, Any], target: Target, lake: Lake, tables: Ta
     """
     with _alone(home, subscription["subscription"]):
         sent = _recover(subscription, target, tables)
-        ledger = _ledger(subscription, tables)
+        runs = history(tables, subscription["basket"])
+        earlier = json.loads(subscription["seen_json"] or "{}")
+        seen, programs = _look(earlier, runs[-1]["question_json"], tables)
+        one = question_of_run(runs[-1]).one_program
+        where = _where(programs, one)
         kinds = subscription["kinds"].split()
         by_program: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for event in _events(subscription, ledger, lake, tables):
+        ledger = _ledger(subscription, tables, where)
+        for event in _events(subscription, runs, ledger, where, lake, tables) if where else []:
             by_program[event["program"]].append(event | {"state": "sending" if event["kind"] in kinds else "noted"})
         for program, events in sorted(by_program.items()):
             rows = ledger.get(program, [])
@@ -187,17 +211,62 @@ def deliver(subscription: dict[str, Any], target: Target, lake: Lake, tables: Ta
                 rows = [*rows, *map(_done, batch)]
                 _write(subscription, program, rows, tables)
                 sent += len(wanted)
-        _note_closed(subscription, question_of_run(history(tables, subscription["basket"])[-1]).one_program, tables)
+        _note_closed(subscription, where, tables)
+        if seen != earlier:
+            _remember(subscription, seen, tables)
     return sent
+
+
+# --------------------------------------------------------------------- what to look at
+
+
+def _look(earlier: dict[str, Any], question: str, tables: Tables) -> tuple[dict[str, Any], set[str] | None]:
+    """Return how far the tables go now, and the programs that were written to since an earlier look (``None``: all).
+
+    Taken before anything is read, so that what others write meanwhile is looked at the next time.
+    """
+    seen: dict[str, Any] = {"question": question}
+    changed: set[str] | None = set()
+    for spec in _LOOKED_AT:
+        told = tables.look(spec.name, partial(_since, earlier.get(spec.name)))
+        if told is not None:
+            seen[spec.name], programs = told
+            changed = None if programs is None or changed is None else changed | programs
+    asked_otherwise = question != earlier.get("question")
+    return seen, None if asked_otherwise or changed is None or len(changed) > FEW_PROGRAMS else changed
+
+
+def _since(mark: Mark | None, table: Table) -> tuple[Mark, set[str] | None]:
+    return mark_of(table), programs_since(table, mark)
+
+
+def _where(programs: set[str] | None, one: str | None) -> list[str | None]:
+    """Return the programs to ask for, one by one; ``[None]`` asks for all at once."""
+    if one is not None:
+        return [one] if programs is None or one in programs else []
+    return [None] if programs is None else [*sorted(programs)]
+
+
+def _remember(subscription: dict[str, Any], seen: dict[str, Any], tables: Tables) -> None:
+    """Write down how far this delivery looked; one that was ended meanwhile stays so."""
+
+    def looked(stored: pa.Table) -> pa.Table:
+        rows = stored.to_pylist()
+        for row in rows:
+            if row["subscription"] == subscription["subscription"]:
+                row["seen_json"] = json.dumps(seen)
+        return pa.Table.from_pylist(rows, schema=SUBSCRIPTIONS.schema)
+
+    tables.update(SUBSCRIPTIONS, {"program": NO_PROGRAM, "basket": subscription["basket"]}, looked)
 
 
 def _recover(subscription: dict[str, Any], target: Target, tables: Tables) -> int:
     """Finish what an earlier delivery began: mark the events that the target has, send the others."""
     sent = 0
-    for program, rows in _ledger(subscription, tables).items():
+    left = {"subscription": subscription["subscription"], "state": "sending"}
+    programs = sorted(set(tables.scan(DELIVERIES, left, ["program"])["program"].to_pylist()))
+    for program, rows in _ledger(subscription, tables, programs).items():
         begun = [row for row in rows if row["state"] == "sending"]
-        if not begun:
-            continue
         there = target.has({row["event_id"] for row in begun})
         missing = [json.loads(row["event_json"]) for row in begun if row["event_id"] not in there]
         if missing:
@@ -211,10 +280,14 @@ def _recover(subscription: dict[str, Any], target: Target, tables: Tables) -> in
 
 
 def _events(
-    subscription: dict[str, Any], ledger: dict[str, list[dict[str, Any]]], lake: Lake, tables: Tables
+    subscription: dict[str, Any],
+    runs: list[dict[str, Any]],
+    ledger: dict[str, list[dict[str, Any]]],
+    where: list[str | None],
+    lake: Lake,
+    tables: Tables,
 ) -> Iterator[dict[str, Any]]:
-    """Yield what happened since the subscription began and is not in the ledger, as rows of it."""
-    runs = history(tables, subscription["basket"])
+    """Yield what happened in some programs since the subscription began and is not in the ledger, as rows of it."""
     before = found_by(next(run for run in runs if run["run"] == subscription["from_run"]), lake).to_pylist()
     question = question_of_run(runs[-1])
     told = {row["data_uri"]: row["sha256"] for row in before}
@@ -227,8 +300,13 @@ def _events(
             observations.add(entry["subject"])
     closed = {entry["subject"] for entry in entries if entry["kind"] == "closed"}
     opened = {entry["subject"] for entry in entries if entry["kind"] == "public"}
-    versions = _versions(tables, question.one_program)
-    found = find(tables, question, columns=FOUND).rows.to_pylist()
+    versions: dict[tuple[str, str], int] = {}
+    found: list[dict[str, Any]] = []
+    for program in where:
+        found += find(
+            tables, question if program is None else replace(question, program=program), columns=FOUND
+        ).rows.to_pylist()
+        versions |= _versions(tables, program)
     public = _public(tables, {row["program"] for row in found if row["data_uri"] in closed - opened})
     for row in found:
         version = versions.get((row["data_uri"], row["sha256"]), 1)
@@ -303,14 +381,14 @@ def _public(tables: Tables, programs: Iterable[str]) -> set[str]:
     return found
 
 
-def _note_closed(subscription: dict[str, Any], program: str | None, tables: Tables) -> None:
+def _note_closed(subscription: dict[str, Any], where: list[str | None], tables: Tables) -> None:
     """Write down what is not public now, so that its becoming so is noticed, whether it is ingested yet or not."""
     listed: dict[str, set[str]] = defaultdict(set)
-    for rights in _CLOSED:
-        where = {"dataRights": rights} | ({"program": program} if program else {})
-        for row in tables.scan(ARCHIVE_PRODUCTS, where, ["program", "dataURI"]).to_pylist():
+    for program, rights in itertools.product(where, _CLOSED):
+        asked = {"dataRights": rights} | ({"program": program} if program else {})
+        for row in tables.scan(ARCHIVE_PRODUCTS, asked, ["program", "dataURI"]).to_pylist():
             listed[row["program"]].add(row["dataURI"])
-    ledger = _ledger(subscription, tables)
+    ledger = _ledger(subscription, tables, list(listed))
     for each, uris in listed.items():
         rows = ledger.get(each, [])
         new = sorted(uris - {row["subject"] for row in rows if row["kind"] == "closed"})
@@ -331,11 +409,15 @@ def _note_closed(subscription: dict[str, Any], program: str | None, tables: Tabl
 # --------------------------------------------------------------------- ledger
 
 
-def _ledger(subscription: dict[str, Any], tables: Tables) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of a subscription by program."""
+def _ledger(
+    subscription: dict[str, Any], tables: Tables, where: Sequence[str | None] = (None,)
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a subscription by program, of some programs or all (``None``)."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in tables.scan(DELIVERIES, {"subscription": subscription["subscription"]}).to_pylist():
-        found[row["program"]].append(row)
+    for program in where:
+        asked = {"subscription": subscription["subscription"]} | ({"program": program} if program else {})
+        for row in tables.scan(DELIVERIES, asked).to_pylist():
+            found[row["program"]].append(row)
     return found
 
 

@@ -10,20 +10,23 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from shelf import Shelf, name_of, uri_of
 
+from hwosim_assets.catalog import search, targets
 from hwosim_assets.catalog import subscriptions as module
-from hwosim_assets.catalog import targets
 from hwosim_assets.catalog.baskets import run_basket
 from hwosim_assets.catalog.search import Question
 from hwosim_assets.catalog.subscriptions import (
     DELIVERIES,
     KINDS,
+    SUBSCRIPTIONS,
     deliver,
     subscribe,
     subscriptions,
@@ -32,6 +35,8 @@ from hwosim_assets.catalog.subscriptions import (
 from hwosim_assets.catalog.targets import FileTarget, Webhook, target_of
 from hwosim_assets.cli import main
 from hwosim_assets.errors import BadInputError, HwosimError
+from hwosim_assets.lake import since
+from hwosim_assets.lake.tables import Tables
 from hwosim_assets.settings import Settings
 
 PROGRAM = "01093"
@@ -153,7 +158,7 @@ def test_one_subscription_knows_nothing_of_another(shelf: Shelf) -> None:
     for row in rows:
         assert deliver(row, Ear(), shelf.lake, shelf.tables, shelf.home) == 2
     unsubscribe(rows[0], shelf.tables)
-    assert subscriptions(shelf.tables) == rows[1:]
+    assert [row["target"] for row in subscriptions(shelf.tables)] == ["b"]
     assert set(shelf.tables.scan(DELIVERIES)["subscription"].to_pylist()) == {rows[1]["subscription"]}
 
 
@@ -339,3 +344,119 @@ def test_the_commands_deliver_and_go_on_after_a_failure(
     assert hwosim("basket", "unsubscribe", rows[0]["subscription"]) == 1
     assert hwosim("basket", "drop", "mine") == 0
     assert subscriptions(shelf.tables) == []
+
+
+# --------------------------------------------------------------------- what a delivery reads
+
+
+@pytest.fixture
+def files_read(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count the data files that are planned to be read, by table."""
+    counted: Counter[str] = Counter()
+    plan_of_scan, plan_of_search, programs = Tables._plan, search.plan, since._programs
+
+    def scanned(table: Any, where: Any) -> Any:
+        files = plan_of_scan(table, where)
+        counted[table.name()[1]] += len(files)
+        return files
+
+    def searched(table: Any, *question: Any) -> Any:
+        plan = plan_of_search(table, *question)
+        counted[table.name()[1]] += plan.files_planned
+        return plan
+
+    def looked_at(table: Any, file: Any) -> set[str]:
+        found = programs(table, file)
+        counted[table.name()[1]] += len(found) > 1
+        return found
+
+    monkeypatch.setattr(Tables, "_plan", staticmethod(scanned))
+    monkeypatch.setattr(search, "plan", searched)
+    monkeypatch.setattr(since, "_programs", looked_at)
+    return counted
+
+
+@pytest.fixture
+def wide(shelf: Shelf, ear: Ear) -> Callable[[], Told]:
+    """Return what delivers the events of a subscription to everything in an archive of ten programs."""
+    shelf.put(*(name_of(f"0300{number}", "001") for number in range(8)))
+    run_basket("all", shelf.lake, shelf.tables, Question())
+    subscribe("all", "ear", KINDS, shelf.lake, shelf.tables)
+
+    def told() -> Told:
+        row = subscriptions(shelf.tables, "all")[0]
+        deliver(row, ear, shelf.lake, shelf.tables, shelf.home)
+        return ear.heard()
+
+    return told
+
+
+BIG = ("products", "raw_versions", "archive_products", "header_cards")
+
+
+def test_a_delivery_reads_nothing_where_nothing_is_new(wide: Callable[[], Told], files_read: Counter[str]) -> None:
+    assert wide() == []
+    assert {name: files_read[name] for name in BIG} == dict.fromkeys(BIG, 0)
+
+
+def test_a_delivery_reads_the_programs_that_were_written_to(
+    shelf: Shelf, wide: Callable[[], Told], files_read: Counter[str]
+) -> None:
+    changed, other = name_of("03003", "001"), name_of("03005", "002")
+    shelf.put(changed, content="1.18.0")
+    files_read.clear()
+    assert wide() == [("reprocessed", changed)]
+    # the products and the versions of the program once each, what the archive lists once for either kind of rights
+    assert {name: files_read[name] for name in BIG} == {**dict.fromkeys(BIG, 0), "products": 1, "raw_versions": 1}
+    files_read.clear()
+    assert wide() == []
+    assert {name: files_read[name] for name in BIG} == dict.fromkeys(BIG, 0)
+    shelf.put(other, rights="EXCLUSIVE_ACCESS")
+    files_read.clear()
+    assert wide() == [("first", other), ("new", other)]
+    assert files_read["archive_products"] <= 2
+    shelf.put(other)
+    assert wide() == [("public", other)]
+
+
+def test_after_compaction_and_expiry_nothing_is_missed_and_nothing_told_twice(
+    shelf: Shelf, wide: Callable[[], Told], files_read: Counter[str]
+) -> None:
+    new = name_of("03001", "003")
+    shelf.put(new)
+    for name in shelf.tables.names():
+        shelf.tables.compact(name)
+        shelf.tables.expire(name, keep=1, older_than=timedelta(0))
+    assert wide() == [("first", new), ("new", new)]
+    files_read.clear()
+    assert wide() == []
+    assert {name: files_read[name] for name in BIG} == dict.fromkeys(BIG, 0)
+
+
+def test_a_delivery_that_failed_looks_at_the_same_again(shelf: Shelf, wide: Callable[[], Told], ear: Ear) -> None:
+    new = name_of("03001", "003")
+    shelf.put(new)
+    hearing, ear.send = ear.send, deaf  # type: ignore[method-assign]
+    with pytest.raises(HwosimError, match="deaf"):
+        wide()
+    ear.send = hearing  # type: ignore[method-assign]
+    assert wide() == [("first", new), ("new", new)]
+    assert wide() == []
+
+
+def deaf(_events: list[dict[str, Any]]) -> None:
+    raise HwosimError("the ear", "is deaf", "wait")
+
+
+def test_a_subscription_of_an_earlier_version_looks_at_everything_once(
+    shelf: Shelf, wide: Callable[[], Told], files_read: Counter[str]
+) -> None:
+    (row,) = subscriptions(shelf.tables, "all")
+    scope = {"program": "00000", "basket": "all"}
+    old = pa.Table.from_pylist([row | {"seen_json": None}], schema=SUBSCRIPTIONS.schema)
+    shelf.tables.replace(SUBSCRIPTIONS, scope, old)
+    assert wide() == []
+    assert files_read["products"] >= 9
+    files_read.clear()
+    assert wide() == []
+    assert files_read["products"] == 0
