@@ -32,10 +32,12 @@ KEYS = (
 )
 #: What a broker keeps of each topic, by family. Data records carry the time of exposure, years ago for an
 #: archived one, so that a broker's usual week would drop them at once, and their truth belongs to
-#: them: age deletes neither (a limit in bytes is the broker's owner's). The newest control record of a
+#: them: age deletes neither (a limit in bytes is the broker's owner's). A product of a mission to come is exposed
+#: years from now, which Kafka 4 refuses beyond an hour unless it is told. The newest control record of a
 #: run holds its whole state, so older ones may go.
+_OF_ANY_TIME = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**63 - 1)}
 _KEEPING: Mapping[str, dict[str, str]] = {
-    **{family: {"retention.ms": "-1"} for family in ("frame", "product", "truth")},
+    **dict.fromkeys(("frame", "product", "truth"), _OF_ANY_TIME),
     "prediction": {},
     "control": {"cleanup.policy": "compact"},
 }

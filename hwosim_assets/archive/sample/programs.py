@@ -25,8 +25,9 @@ __all__ = ["FIRST_PROGRAM", "KINDS", "Program", "observe", "program"]
 FIRST_PROGRAM = 97001
 #: What programs number 1, 2, 3, 4 (as 1) ... are.
 KINDS = ("star field in four instruments", "transiting planet", "imaging and spectra, old time-series layout")
-#: Day of the earliest exposure (2024-03-01), and days between programs.
-_EPOCH, _BETWEEN = 60370.0, 23.0
+#: Day of the earliest exposure (2024-03-01), days between programs, and after how many they begin again a day later:
+#: no exposure of 999 programs is later than July 2026, since an archive has none of tomorrow.
+_EPOCH, _BETWEEN, _ROUND = 60370.0, 23.0, 30
 #: Where JWST may point: angle from the Sun, deg.
 _NEAREST, _FARTHEST = 86.0, 134.0
 _HOUR = 1.0 / 24.0
@@ -60,7 +61,7 @@ def program(index: int, *, seed: int, size: str) -> Program:
     number = str(FIRST_PROGRAM + index)
     across, up, turn = generator(seed, "target", number).random(3).tolist()
     ra, dec = round(360.0 * across, 6), round(math.degrees(math.asin(1.9 * up - 0.95)), 6)
-    start = _EPOCH + _BETWEEN * index
+    start = _EPOCH + _BETWEEN * (index % _ROUND) + index // _ROUND
     while not _NEAREST < separation(clock.orbit(start).sun, (ra, dec)) < _FARTHEST:
         start += 1.0
     kind = index % len(KINDS)
