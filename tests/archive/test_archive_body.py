@@ -6,12 +6,19 @@ import gzip
 import hashlib
 import random
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from archive_material import bare_server, read_request
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from hwosim_assets.archive.client import ArchiveClient
 from hwosim_assets.archive.download import ByteStream
@@ -202,3 +209,51 @@ def test_an_archive_elsewhere_is_reached_through_the_proxy(
         client.open(URI),
     ):
         pass
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Make a self-signed certificate of localhost, with its key, in one file."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    who, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(private + made)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "told"),
+    [("localhost", True, ""), ("localhost", False, "self-signed"), ("127.0.0.1", True, "mismatch")],
+)
+def test_a_certificate_must_be_vouched_for_and_name_the_archive(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, host: str, trusted: bool, told: str
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def talk(connection: socket.socket, _number: int) -> None:
+        with context.wrap_socket(connection, server_side=True) as line:
+            read_request(line)
+            line.sendall(HEAD + CONTENT)
+
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with bare_server(talk) as (url, _seen):
+        client = ArchiveClient(url.replace("http://127.0.0.1", f"https://{host}"), timeout=30)
+        if told:
+            with client, pytest.raises(ArchiveUnreachableError, match=told), client.open(URI):
+                pass
+        else:
+            with client, client.open(URI) as stream:
+                assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
