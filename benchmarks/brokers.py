@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ import pyarrow as pa
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.settings import Settings
 from hwosim_streaming.clients import client_config
-from hwosim_streaming.compose import Composer
+from hwosim_streaming.compose import Composed, Composer
+from hwosim_streaming.envelope import Header
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, make_plan
 
@@ -138,9 +140,17 @@ class Messages:
 
     def value(self) -> bytes:
         """Return one frame's value."""
+        return self._frame.value
+
+    def headers(self) -> list[tuple[str, str | bytes]]:
+        """Return one frame's headers, the due time that a publisher adds among them."""
+        return [*self._frame.headers.items(), (Header.DUE, str(time.time_ns()))]
+
+    @cached_property
+    def _frame(self) -> Composed:
         index = next(number for number, row in enumerate(self.plan.rows) if row["family"] == "frame")
         with self.packed_before():
-            return Composer(self.plan, self.files).compose(index).value
+            return Composer(self.plan, self.files).compose(index)
 
     @property
     def _pixels(self) -> int:

@@ -1,9 +1,11 @@
 """Publishing at full speed: the whole path against a bare loop, Kafka's own tool and a player that flushes.
 
 Holds: the run. It prints and asserts nothing. Of each size the same number of values of the same bytes goes out in
-four ways, taking turns, three times; the medians are compared, so that one run gives ratios:
+five ways, taking turns, three times; the medians are compared, so that one run gives ratios:
 
-* bare: ``produce()`` of one value again and again with the producer settings of a publication, without headers.
+* bare: ``produce()`` of one value again and again with the producer settings of a publication, without headers; its
+  second column is the same with the headers of one of our messages, the same ones each time, and the second ratio is
+  against that: the same bytes on the wire.
 * full: ``deliver()``: each message composed (Avro, ids, CRC-32, CloudEvents headers), sent by its plan with counted
   reports, transactions and checkpoints included. In the timing: from the first message to the last confirmed commit.
   Not in it: making the producer (the bare loop's clock starts when its first message is confirmed, too) and looking at
@@ -45,10 +47,12 @@ def main() -> int:
     """Measure each size and print a line of it."""
     with broker() as found:
         print(f"{found.name}; messages/s (MB/s), medians of {TURNS} turns")
-        print(f"{'bytes':>7} {'bare':>16} {'full':>16} {'ratio':>6} {'goal':>5} {'with packing':>16} ", end="")
         print(
-            f"{'perf-test':>16} {'ratio':>6} {'player':>14} {'ratio':>6} {'cpu us: bare':>12} {'full':>6} {'ratio':>6}"
+            f"{'bytes':>7} {'bare':>16} {'full':>16} {'ratio':>6} {'goal':>5} {'bare + headers':>16} {'ratio':>6} ",
+            end="",
         )
+        print(f"{'with packing':>16} {'perf-test':>16} {'ratio':>6} {'player':>14} {'ratio':>6} ", end="")
+        print(f"{'cpu us: bare':>12} {'+ headers':>9} {'full':>6} {'ratios':>11}")
         for size, count, goal in SIZES:
             _measure(found, Messages(size, count), goal)
     return 0
@@ -58,7 +62,8 @@ def _measure(found: Broker, messages: Messages, goal: float) -> None:
     topics = ensure_topics(found.config, f"b{messages.size}.", 4)
     value, count = messages.value(), messages.plan.planned
     ways: dict[str, Callable[[int], Rate]] = {
-        "bare": partial(_bare, found, topics, value, count),
+        "bare": partial(_bare, found, topics, value, None, count),
+        "headers": partial(_bare, found, topics, value, messages.headers(), count),
         "full": partial(_full, found, messages, packing=False),
         "packing": partial(_full, found, messages, packing=True),
         "player": partial(_player, found, topics, value),
@@ -79,9 +84,11 @@ def _measure(found: Broker, messages: Messages, goal: float) -> None:
     def ratio(name: str) -> str:
         return f"{rate['full'] / rate[name]:6.2f}" if name in rate else f"{'-':>6}"
 
-    print(f"{len(value):>7} {shown('bare')} {shown('full')} {ratio('bare')} {goal:>5} {shown('packing')} ", end="")
+    print(f"{len(value):>7} {shown('bare')} {shown('full')} {ratio('bare')} {goal:>5} ", end="")
+    print(f"{shown('headers')} {ratio('headers')} {shown('packing')} ", end="")
     print(f"{shown('perf-test')} {ratio('perf-test')} {shown('player', 14)} {ratio('player')} ", end="")
-    print(f"{cpu['bare']:>12.1f} {cpu['full']:>6.1f} {cpu['bare'] / cpu['full']:>6.2f}", flush=True)
+    print(f"{cpu['bare']:>12.1f} {cpu['headers']:>9.1f} {cpu['full']:>6.1f} ", end="")
+    print(f"{cpu['bare'] / cpu['full']:>5.2f} {cpu['headers'] / cpu['full']:>5.2f}", flush=True)
 
 
 class Rate(NamedTuple):
@@ -114,7 +121,9 @@ class _Clock:
         return Rate(count / wall, cpu / count * 1e6)
 
 
-def _bare(found: Broker, topics: Topics, value: bytes, count: int, turn: int) -> Rate:
+def _bare(
+    found: Broker, topics: Topics, value: bytes, headers: list[tuple[str, str | bytes]] | None, count: int, turn: int
+) -> Rate:
     """Return messages per second of a loop around ``produce()``."""
     with closing(KafkaSink({**found.config, "client.id": f"bare{turn}"})) as sink:
         producer = sink._producer  # noqa: SLF001 - the same producer, without the rest of the path
@@ -125,7 +134,7 @@ def _bare(found: Broker, topics: Topics, value: bytes, count: int, turn: int) ->
         for number in range(count):
             while True:
                 try:
-                    producer.produce(topics.names["frame"], value, b"NRCA1", number % 4, reports)
+                    producer.produce(topics.names["frame"], value, b"NRCA1", number % 4, reports, headers=headers)
                     break
                 except BufferError:
                     producer.poll(0.01)

@@ -193,7 +193,8 @@ def _attempt(
         publisher.on_checkpoint = lambda certain: sink.send(
             state_record(topics, progress.at(certain, publisher.deliveries)), _ignore
         )
-        publisher.leaves_out = lambda number, late: skipping.leaves_out(todo[number], items[todo[number]], late)
+        if skipping.may_skip:
+            publisher.leaves_out = lambda number, late: skipping.leaves_out(todo[number], items[todo[number]], late)
         if on_message is not None:
             publisher.on_sent = lambda number: on_message(todo[number] + 1, len(items))
         with _plan_not_collected():

@@ -265,16 +265,10 @@ def headers(
     crc : int
         CRC-32 of the value.
     """
-    content_type, source, kind, schema = _of_all(family, program)
     found = {
-        Header.CONTENT_TYPE: content_type,
-        Header.SPECVERSION: "1.0",
+        **_of_all(family, program, run_id),
         Header.ID: message_id,
-        Header.SOURCE: source,
-        Header.TYPE: kind,
         Header.SUBJECT: subject,
-        Header.DATASCHEMA: schema,
-        Header.RUN: run_id,
         Header.SEQUENCE: str(sequence),
         Header.CRC: f"{crc:08x}",
     }
@@ -284,14 +278,16 @@ def headers(
 
 
 @lru_cache(maxsize=256)
-def _of_all(family: str, program: str) -> tuple[str, str, str, str]:
-    """Return the headers that all messages of a family and program have the same."""
-    return (
-        f"application/vnd.hwosim.{family}+avro",
-        f"/hwosim/programs/{program}",
-        f"hwosim.{family}.v1",
-        f"urn:hwosim:schema:{_newest(family, 1)}",
-    )
+def _of_all(family: str, program: str, run_id: str) -> Mapping[str, str]:
+    """Return the headers that all messages of a family and a run have the same."""
+    return {
+        Header.CONTENT_TYPE: f"application/vnd.hwosim.{family}+avro",
+        Header.SPECVERSION: "1.0",
+        Header.SOURCE: f"/hwosim/programs/{program}",
+        Header.TYPE: f"hwosim.{family}.v1",
+        Header.DATASCHEMA: f"urn:hwosim:schema:{_newest(family, 1)}",
+        Header.RUN: run_id,
+    }
 
 
 def packed_arrays(arrays: Mapping[str, npt.NDArray[Any]], units: Mapping[str, str]) -> list[dict[str, Any]]:

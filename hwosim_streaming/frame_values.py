@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
+from operator import itemgetter
 from typing import Any
 
 from hwosim_streaming.envelope import bundled, inline, preamble
@@ -23,8 +24,9 @@ __all__ = ["OF_PRODUCT", "FrameWriter"]
 KEPT = 8192
 #: What the messages of a product say of it, in the order of the schema.
 OF_PRODUCT = ("program", "product", "obs_id", "product_type", "instrument", "detector")
-_OF_HDU = ("kind", "hdu", "extname", "extver")
-_OF_PLACE = ("integration", "group", "tile", "tiles", "hdu_shape", "origin")
+#: Where in its file a frame lies.
+_OF_PLACE = ("kind", "hdu", "extname", "extver", "integration", "group", "tile", "tiles", "hdu_shape", "origin")
+_PLACE = itemgetter(*_OF_PLACE[:-2])
 _OF_ARRAY = ("name", "unit", "dtype", "shape", "codec")
 #: A number that may be absent: which of the two it is, and the number.
 _NO_TIME, _TIME = b"\x00", struct.Struct("<Bd")
@@ -44,6 +46,8 @@ class FrameWriter:
 
     def __init__(self, run_id: str, number: int) -> None:
         self._head = preamble(number) + _text(run_id)
+        self._product, self._place = _encoder("Frame", OF_PRODUCT), _encoder("Frame", _OF_PLACE)
+        self._array = _encoder("Array", _OF_ARRAY)
 
     def value(self, row: Mapping[str, Any], product: tuple[Any, ...], exposed_mjd: float | None, arrays: Any) -> bytes:
         """Return a frame's value.
@@ -64,33 +68,23 @@ class FrameWriter:
         BadInputError
             If it comes out larger than a message may be.
         """
-        hdu = (row["kind"], row["hdu"], row["extname"], row["extver"])
-        place = (row["integration"], row["group"], row["tile"], row["tiles"])
         parts = [
             self._head,
             _text(row["message_id"]),
             _number(row["sequence"]),
-            _encoder("Frame", OF_PRODUCT)(*product),
+            self._product(*product),
             _NO_TIME if exposed_mjd is None else _TIME.pack(_IS_THERE, exposed_mjd),
-            _encoder("Frame", _OF_HDU)(*hdu),
-            _encoder("Frame", _OF_PLACE)(*place, tuple(row["hdu_shape"]), tuple(row["origin"])),
+            self._place(*_PLACE(row), tuple(row["hdu_shape"]), tuple(row["origin"])),
         ]
-        parts += _arrays(arrays)
+        # The arrays are one block, and an empty one that ends it.
+        if arrays:
+            parts.append(_number(len(arrays)))
+        for each in arrays:
+            data = each["data"]
+            told = self._array(each["name"], each["unit"], each["dtype"], tuple(each["shape"]), each["codec"])
+            parts += (told, _number(len(data)), data)
+        parts.append(_number(0))
         return inline("frame", b"".join(parts))
-
-
-def _arrays(arrays: Any) -> Iterable[bytes]:
-    """Return the parts of the field ``arrays``: one block, and an empty one that ends it."""
-    if arrays:
-        yield _number(len(arrays))
-    for each in arrays:
-        data = each["data"]
-        yield _encoder("Array", _OF_ARRAY)(
-            each["name"], each["unit"], each["dtype"], tuple(each["shape"]), each["codec"]
-        )
-        yield _number(len(data))
-        yield data
-    yield _number(0)
 
 
 def _text(text: str) -> bytes:

@@ -49,13 +49,14 @@ STEP_SECONDS = 5.0
 #: How long a message waits for company. It pays where there are so many that they come in company anyhow.
 LINGER_MS = 5.0
 QUEUE_KIBIBYTES = 128 * 1024
+#: Requests on their way. With 5, the default and most of an idempotent producer, librdkafka waits in a busy loop.
+IN_FLIGHT = 4
 #: A checkpoint is due after so many messages or seconds.
 CHECKPOINT_MESSAGES = 10_000
 CHECKPOINT_SECONDS = 1.0
 #: A transaction is begun no sooner after the last: until Apache Kafka has closed that one in each partition it
 #: refuses, and librdkafka asks again after 20 ms, which no setting changes.
 BETWEEN_TRANSACTIONS_SECONDS = 0.003
-
 
 AGAIN = "publish again"
 
@@ -202,6 +203,7 @@ class KafkaSink:
         ours = {
             "enable.idempotence": True,
             "acks": "all",
+            "max.in.flight": IN_FLIGHT,
             "linger.ms": linger_ms,
             "batch.size": 1_000_000,
             "compression.type": "none",
@@ -279,11 +281,9 @@ class KafkaSink:
         self._poll(0)
 
     def flush(self) -> None:
-        """Wait for every report; each message gets one within ``MESSAGE_SECONDS``.
-
-        Not by the client's ``flush``: told within it that the producer is past repair, it hands over further reports
-        with that exception pending, and Python calls it a SystemError.
-        """
+        """Wait for every report; each message gets one within ``MESSAGE_SECONDS``."""
+        # Not by the client's ``flush``: told within it that the producer is past repair, it hands over further reports
+        # with that exception pending, and Python calls it a SystemError.
         until = time.monotonic() + MESSAGE_SECONDS + 5
         while len(self._producer):
             self._poll(0.1)
@@ -447,10 +447,10 @@ class Publisher:
                 self.sink.serve()
                 continue
             record = make(start_wall + due)
-            self._wait(start + due)
-            self.deliveries.append(Delivery(due, self.clock.now_ns() - start))
+            sent = self._wait(start + due) - start
+            self.deliveries.append(Delivery(due, sent))
             if self.stretches:
-                start += max(0, self.clock.now_ns() - start - due)
+                start += max(0, sent - due)
             self.sink.send(record, partial(self._reported, number))
             self.on_sent(number)
             if self._failed:
@@ -459,8 +459,8 @@ class Publisher:
                 self._checkpoint()
         self.sink.flush()
 
-    def _wait(self, until_ns: int) -> None:
-        """Wait for a due time, serving delivery reports and checkpoints meanwhile."""
+    def _wait(self, until_ns: int) -> int:
+        """Wait for a due time, serving delivery reports and checkpoints meanwhile; return what the time is then."""
         while True:
             now = self.clock.now_ns()
             if len(self.deliveries) > self._marked and now - self._marked_ns >= CHECKPOINT_SECONDS * 1e9:
@@ -468,7 +468,7 @@ class Publisher:
                 now = self.clock.now_ns()
             left = until_ns - now
             if left <= 0:
-                return
+                return now
             self.clock.sleep(min(left / 1e9, 0.1))
             self.sink.serve()
 

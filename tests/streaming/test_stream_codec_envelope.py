@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from contextlib import suppress
@@ -221,6 +222,16 @@ def test_a_frame_written_fast_is_the_frame(row: Any, product: tuple[Any, ...], t
     assert set(record) == {field["name"] for field in envelope.bundled("frame")[-1]["fields"]}
     fast = FrameWriter(record["run_id"], number).value(row, product, time, arrays)
     assert fast == encode("frame", record, number)
+
+
+def test_the_bytes_of_a_frame_never_change() -> None:
+    array = {"name": "SCI", "unit": "MJy/sr", "dtype": "<f4", "shape": [2, 3], "codec": "raw", "data": bytes(24)}
+    row = {"message_id": "1b4e28ba-2fa1-51d2-883f-0016d3cca427", "sequence": 300, "kind": "image", "extname": "SCI"}
+    row |= {"hdu": 1, "extver": 1, "tile": 0, "tiles": 4, "integration": 2, "group": None}
+    row |= {"hdu_shape": [5, 200, 300], "origin": [1, 0, 150]}
+    product = ("01093", "jw01093001001_03101_00001_nrca1_calints.fits", "jw01093001001", "calints", "NIRCAM", "NRCA1")
+    value = FrameWriter("6fa459ea-ee8a-5ca4-894e-db77e160355e", 100).value(row, product, 59800.5, [array])
+    assert hashlib.sha256(value).hexdigest() == "f3b36f8713e7df57f1efb5861d47d49313ea3d92a575f3ef938528b839eef194"
 
 
 def test_a_frame_written_fast_is_refused_where_it_is_too_large() -> None:
