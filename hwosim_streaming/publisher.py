@@ -424,16 +424,27 @@ class Publisher:
         """
         try:
             self._send_all(records)
+        except BackendAbsentError:
+            # A refused message spoils its transaction, and what is told of that may be told before the report.
+            with suppress(BackendAbsentError):
+                self.sink.serve()
+            self._end_if_refused()
+            self.sink.abandon()
+            raise
         except BaseException:
             # Also on Ctrl-C: what may still be on its way must not arrive after a later attempt has looked.
             self.sink.abandon()
             raise
         self._settle()
+        self._end_if_refused()
+
+    def _end_if_refused(self) -> None:
+        """Raise what was said of the first message that was not taken, if one was not."""
         if self._failed:
-            # What is open would hide all that comes after it from read_committed readers for a minute.
-            self.sink.abandon()
             number, refused = min(self._failed, key=lambda each: each[0])
             told = f"was not taken: {refused.thing} {refused.reason}; {len(self._failed)} in all"
+            # What is open would hide all that comes after it from read_committed readers for a minute.
+            self.sink.abandon()
             kind = BrokerRefusesError if isinstance(refused, BrokerRefusesError) else PublishFailedError
             raise kind(f"message {number} of the run", told, refused.mend)
 

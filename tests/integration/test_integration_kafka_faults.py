@@ -30,7 +30,9 @@ from stream_data import send_after_another_took_over
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.settings import Settings
-from hwosim_streaming.topics import ensure_topics
+from hwosim_streaming.publisher import KafkaSink, MonotonicClock, Outgoing, Publisher
+from hwosim_streaming.refusals import BrokerRefusesError
+from hwosim_streaming.topics import ensure_topic, ensure_topics
 
 FULL = os.environ.get("HWOSIM_TEST_FAULTS") == "full"
 KILLS, RESTARTS, CUTS, CONSUMER_KILLS = (50, 20, 20, 20) if FULL else (8, 3, 4, 3)
@@ -162,6 +164,24 @@ def test_kills_of_the_publisher_lose_nothing_and_add_nothing(
 def test_a_publisher_that_was_taken_over_is_told_and_commits_nothing(kafka: servers.Kafka, messages: int) -> None:
     config = {"bootstrap.servers": kafka.servers, "log_level": 2}
     send_after_another_took_over(config, ensure_topics(config, f"taken-over-{messages}.", 2), messages)
+
+
+def test_a_time_that_a_topic_does_not_take_is_named(kafka: servers.Kafka) -> None:
+    """Kafka 4 refuses a record of tomorrow, and the transaction then every message after it."""
+    config = {"bootstrap.servers": kafka.servers, "log_level": 2}
+    ensure_topic(config, "as-brokers-keep-topics")
+    tomorrow = round((time.time() + 86_400) * 1000)
+
+    def late(_due_wall: int) -> Outgoing:
+        return Outgoing("as-brokers-keep-topics", 0, b"k", b"x", (), tomorrow)
+
+    sink = KafkaSink(config, "of-tomorrow", linger_ms=0)
+    publisher = Publisher(sink, MonotonicClock())
+    with (
+        closing(sink),
+        pytest.raises(BrokerRefusesError, match=r"message 0 of the run.*message\.timestamp\.after\.max"),
+    ):
+        publisher.run([(0, late)] * 20_000)
 
 
 # ---------------------------------------------------------------------- a broker that goes away

@@ -137,6 +137,21 @@ def test_a_refused_record_fails_the_run_and_names_itself() -> None:
     assert publisher.certain == 2
 
 
+class FailingSink(ListSink):
+    """Takes no more once a record was refused, and hands over why only when served, as a transactional producer."""
+
+    def send(self, record: Outgoing, done: Done) -> None:
+        if len(self.records) > 2:
+            raise BackendAbsentError("topic frames", "is in an erroneous state", "publish again")
+        super().send(record, done)
+
+
+def test_a_run_that_fails_says_what_was_refused_and_not_what_came_of_it() -> None:
+    publisher = Publisher(FailingSink(refuse={1, 2}), VirtualClock())
+    with pytest.raises(PublishFailedError, match=r"message 1 of the run.*too large.*2 in all"):
+        publisher.run([(0, outgoing)] * 5)
+
+
 def test_what_is_queued_is_dropped_when_a_record_cannot_be_made() -> None:
     sink = ListSink()
 
