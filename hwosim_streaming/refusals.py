@@ -41,7 +41,7 @@ _FINAL: Mapping[str, tuple[str, str]] = {
         ("INVALID_TIMESTAMP", "INVALID_RECORD"),
         (
             "takes no such record, probably not of its time",
-            "set message.timestamp.after.max.ms and message.timestamp.before.max.ms of the topic to 9223372036854775807",
+            "set message.timestamp.after.max.ms and .before.max.ms of the topic to 9223372036854775807",
         ),
     ),
 }
