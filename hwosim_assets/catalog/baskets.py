@@ -104,8 +104,7 @@ def run_basket(name: str, lake: Lake, tables: Tables, question: Question | None 
     runs = history(tables, name) if question is None else _saved(tables, name)
     asked = question_of_run(runs[-1]) if question is None else question
     text = _as_json(asked)
-    if runs and runs[-1]["question_json"] != text:
-        raise BadInputError(f"basket {name}", "is saved with another search", "choose another name, or drop it first")
+    _same_question(name, runs[-1] if runs else None, text)
     found = find(tables, asked, columns=FOUND).rows
     run = {
         "program": NO_PROGRAM,
@@ -122,11 +121,17 @@ def run_basket(name: str, lake: Lake, tables: Tables, question: Question | None 
         if question is None and not stored.num_rows:
             raise _not_saved(tables, name)  # dropped meanwhile
         last = max(stored.to_pylist(), key=lambda one: one["run"], default=None)
+        _same_question(name, last, text)  # saved meanwhile
         made.update(run | _against(last, found, lake))
         return pa.concat_tables([stored, pa.Table.from_pylist([made], schema=BASKET_RUNS.schema)])
 
     tables.update(BASKET_RUNS, {"program": NO_PROGRAM, "basket": name}, beside_others)
     return made
+
+
+def _same_question(name: str, last: dict[str, Any] | None, text: str) -> None:
+    if last is not None and last["question_json"] != text:
+        raise BadInputError(f"basket {name}", "is saved with another search", "choose another name, or drop it first")
 
 
 def _against(last: dict[str, Any] | None, found: pa.Table, lake: Lake) -> dict[str, int]:

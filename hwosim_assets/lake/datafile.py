@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["bucket_of", "columns_of", "rows_of", "write_rows"]
 
 #: Files that a reader of a whole table holds open, and how many of them it opens at once.
-_OPEN, _OPENING = 256, 8
+_OPEN, _OPENING = 64, 8
 
 
 def bucket_of(table: Table, program: str) -> int:
@@ -123,4 +123,5 @@ def columns_of(table: Table, files: list[FileScanTask], wanted: pa.Schema) -> pa
             streams = list(pool.map(lambda path: table.io.new_input(path).open(), paths))
             fragments = [parquet.make_fragment(stream) for stream in streams]
             parts.append(ds.FileSystemDataset(fragments, wanted, parquet).to_table())
+            del streams, fragments  # they hold their files open, and a process may have few
     return pa.concat_tables(parts)

@@ -24,6 +24,7 @@ import pyarrow as pa
 from pyiceberg.io import InputFile, OutputFile
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
+from hwosim_assets.errors import HwosimError
 from hwosim_assets.lake.place import Place, client_options, profile_credentials, store_errors
 
 if TYPE_CHECKING:
@@ -62,10 +63,9 @@ class _Kept:
             return self._files.get(key)
 
     def put(self, key: tuple[Any, str], content: bytes) -> None:
-        self.drop(key)
         with self._lock:
+            self._held += len(content) - len(self._files.pop(key, b""))
             self._files[key] = content
-            self._held += len(content)
             while self._held > self._size:
                 self._held -= len(self._files.popitem(last=False)[1])
 
@@ -94,23 +94,43 @@ def _store(bucket: str, options: frozenset[tuple[str, str]]) -> Any:
 
 
 class S3FileIO(PyArrowFileIO):
-    """PyIceberg's way to an S3 store; its properties are those of PyIceberg's own ``PyArrowFileIO``."""
+    """PyIceberg's way to an S3 store; its properties are those of PyIceberg's own ``PyArrowFileIO``.
+
+    Files that are not in S3 (a catalog may name a lake of before, on disk) are left to that one.
+    """
 
     def new_input(self, location: str) -> PyArrowFile:
         """Return a file to read; nothing is asked before it is opened."""
-        return self._file(location)
+        file = self._file(location)
+        return super().new_input(location) if file is None else file
 
     def new_output(self, location: str) -> PyArrowFile:
         """Return a file to write; it appears whole when its stream is closed."""
-        return self._file(location)
+        file = self._file(location)
+        return super().new_output(location) if file is None else file
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
-        """Delete a file; S3 does not say whether there was one."""
-        file = self._file(location if isinstance(location, str) else location.location)
-        file.delete()
+        """Delete a file; S3 does not say whether there was one.
 
-    def _file(self, location: str) -> _S3File:
+        Raises
+        ------
+        OSError
+            If the store does not delete it. PyIceberg deletes after its commit and goes on after this error only:
+            what is committed is not to be told as failed.
+        """
+        file = self._file(location if isinstance(location, str) else location.location)
+        if file is None:
+            return super().delete(location)
+        try:
+            file.delete()
+        except HwosimError as error:
+            raise OSError(str(error)) from error
+
+    def _file(self, location: str) -> _S3File | None:
+        """Return a file of an S3 store, ``None`` for one elsewhere."""
         scheme, bucket, path = self.parse_location(location, self.properties)
+        if scheme not in ("s3", "s3a", "s3n"):
+            return None
         options = frozenset((name, self.properties[key]) for key, name in _OPTIONS.items() if self.properties.get(key))
         return _S3File(location, path, self.fs_by_scheme(scheme, bucket), bucket, options)
 

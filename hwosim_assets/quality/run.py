@@ -185,6 +185,7 @@ def _naming_rows(suite: Suite) -> dict[str, Any]:
 def _any_dataframe() -> BatchDefinition[Any]:
     """Return Great Expectations' handle for a data frame, made once per process; it keeps no data."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # older pins of Great Expectations reported home
+    gc.collect()  # what is garbage now would be kept for ever with what is frozen below
     gc.disable()  # a fifth of the import's processor time goes into looking for garbage among what stays
     try:
         import great_expectations as gx

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from obstore.exceptions import PermissionDeniedError
 
 from hwosim_assets.lake import iceberg_io
 from hwosim_assets.lake.spec import TableSpec
@@ -143,3 +144,37 @@ def test_a_deleted_file_is_not_kept(tables: Tables) -> None:
     table.io.delete(table.metadata_location)
     with pytest.raises(FileNotFoundError):
         table.io.new_input(table.metadata_location).open()
+
+
+def test_a_store_that_does_not_delete_fails_no_commit(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyIceberg deletes old metadata once it has committed, and forgives an OSError."""
+
+    def refused(*_arguments: object) -> None:
+        raise PermissionDeniedError("AccessDenied")
+
+    write(tables, 1)
+    table = tables.open("things")
+    monkeypatch.setattr(iceberg_io.obstore, "delete", refused)
+    with pytest.raises(OSError, match="access is denied"):
+        table.io.delete(table.metadata_location)
+
+
+def test_a_file_of_a_lake_on_disk_is_read_too(tmp_path: Path) -> None:
+    """A catalog may still name the tables of before."""
+    (tmp_path / "a.json").write_bytes(b"{}")
+    files = iceberg_io.S3FileIO({"s3.endpoint": "http://127.0.0.1:9"})
+    with files.new_input(f"file://{tmp_path}/a.json").open() as stream:
+        assert stream.read() == b"{}"
+    with files.new_output(f"file://{tmp_path}/b.json").create() as stream:
+        stream.write(b"[]")
+    assert (tmp_path / "b.json").read_bytes() == b"[]"
+    files.delete(f"file://{tmp_path}/a.json")
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_what_is_kept_twice_counts_once() -> None:
+    kept = iceberg_io._Kept(10)
+    for _ in range(5):
+        kept.put(("store", "file"), b"four")
+    assert kept._held == 4
+    assert kept.get(("store", "file")) == b"four"
