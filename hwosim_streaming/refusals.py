@@ -1,6 +1,6 @@
 """Why a broker refuses: its error codes in words, each with its mend.
 
-Holds: the table of codes, :class:`BrokerRefusesError` and :func:`refusal`. Keep out what is done about it:
+Holds: the table of codes, :class:`BrokerRefusesError`, :class:`DroppedError` and :func:`refusal`. Keep out what is done about it:
 riding a failure through (``delivery``), setting a message aside (``dead_letters``).
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from hwosim_assets.errors import BackendAbsentError
 
-__all__ = ["MEND", "BrokerRefusesError", "is_final", "refusal"]
+__all__ = ["MEND", "BrokerRefusesError", "DroppedError", "is_final", "refusal"]
 
 MEND = "start it, or set HWOSIM_KAFKA_BOOTSTRAP_SERVERS (unset: the embedded broker)"
 _RIGHTS = "ask who runs it for the right"
@@ -35,6 +35,8 @@ _FINAL: Mapping[str, tuple[str, str]] = {
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": ("does not let this user write in transactions", _RIGHTS),
     "MSG_SIZE_TOO_LARGE": _SIZE,
     "RECORD_LIST_TOO_LARGE": _SIZE,
+    # message.timestamp.after.max.ms came with Apache Kafka 3.6
+    "INVALID_CONFIG": ("does not know a setting of our topics", "use Apache Kafka 3.6 or later"),
     "POLICY_VIOLATION": ("refuses that by its policy", "ask who runs it"),
     # The second is what Kafka 4 says of a record an hour ahead; our topics take any time.
     **dict.fromkeys(
@@ -62,10 +64,16 @@ _PASSING: Mapping[str, tuple[str, str]] = {
         ("has no such topic or partition", "publish first: hwosim stream publish, or correct HWOSIM_TOPIC_PREFIX"),
     ),
 }
+#: What the client says of a message that it dropped because of what became of another, or because it was told to.
+_DROPPED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
 
 
 class BrokerRefusesError(BackendAbsentError):
     """A broker that is there and says no; asking again changes nothing."""
+
+
+class DroppedError(BackendAbsentError):
+    """A message that the client dropped; why is told of another message, or of the transaction."""
 
 
 def is_final(error: Any) -> bool:
@@ -88,12 +96,12 @@ def refusal(thing: str, error: Any, mend: str = MEND) -> BackendAbsentError:
     Returns
     -------
     BackendAbsentError
-        A :class:`BrokerRefusesError` where trying again changes nothing. Never holds a password: librdkafka
-        puts none into its texts.
+        A :class:`BrokerRefusesError` where trying again changes nothing, a :class:`DroppedError` where this is not
+        the cause. Never holds a password: librdkafka puts none into its texts.
     """
     name, said = error.name(), str(error.str())
     if name == "_AUTHENTICATION" and "mechanism handshake failed" in said:
         name = "UNSUPPORTED_SASL_MECHANISM"  # the client hides it in the text
-    kind = BrokerRefusesError if name in _FINAL else BackendAbsentError
+    kind = BrokerRefusesError if name in _FINAL else DroppedError if name in _DROPPED else BackendAbsentError
     reason, mend = {**_FINAL, **_PASSING}.get(name, ("", mend))
     return kind(thing, f"{reason} ({said})" if reason else said, mend)
