@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -192,7 +192,7 @@ def read_between(
     ends: Mapping[Place, int] | None,
     patience: float = 10.0,
     reached: dict[Place, int] | None = None,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Read partitions from their starts to their ends, without joining a group.
 
     Parameters

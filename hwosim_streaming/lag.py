@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,9 +24,11 @@ from hwosim_streaming.topics import Topics
 
 __all__ = ["Lag", "behind", "lags"]
 
-#: Up to so many offsets are read one by one: a message may be a frame of nearly a megabyte, and lag is asked for
-#: every few seconds.
+#: Up to so many messages are counted one by one: each may be a frame of nearly a megabyte, and lag is asked for every
+#: few seconds.
 COUNTED = 10
+#: Up to so many offsets are looked through for them: those of a stream in transactions are ends of such in good part.
+OFFSETS = 50
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Lag:
     committed, end : int
         Offset the group would go on from; end of the partition.
     behind : int
-        How many messages the group has not processed.
+        How many messages the group has not processed; of more than ``COUNTED`` messages or ``OFFSETS`` offsets an
+        upper bound, which holds the ends of transactions and what was aborted too.
     """
 
     group: str
@@ -119,8 +123,14 @@ def _behind(config: dict[str, Any], place: Place, start: int, end: int) -> int:
     """Count the messages between two offsets; where there are many the offsets say it well enough.
 
     The end of each transaction takes an offset too, so that a group that has read everything would
-    seem one message behind for ever.
+    seem one message behind for ever, and one that has read all but what was aborted so many more.
     """
-    if end - start > COUNTED:
+    if end - start > OFFSETS:
         return end - start
-    return sum(1 for _message in read_between(config, {place: start}, {place: end}))
+    counted = 0
+    with closing(read_between(config, {place: start}, {place: end})) as messages:
+        for message in messages:
+            counted += 1
+            if counted == COUNTED:
+                return counted + end - int(message.offset()) - 1
+    return counted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -14,7 +14,7 @@ from test_stream_round_trip import Bench
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.settings import Settings
 from hwosim_streaming.clients import end_offsets, read_between
-from hwosim_streaming.lag import COUNTED, lags
+from hwosim_streaming.lag import COUNTED, OFFSETS, lags
 from hwosim_streaming.topics import Topics, ensure_topics
 
 
@@ -44,7 +44,7 @@ def test_asking_for_lag_reads_few_messages_and_asks_no_more_of_groups_that_read_
         with closing(confluent_kafka.Consumer({**bench.config, "group.id": group})) as consumer:
             consumer.commit(offsets=list(at), asynchronous=False)
 
-    assert end > COUNTED
+    monkeypatch.setattr("hwosim_streaming.lag.OFFSETS", end - 1)
     commit(mine, confluent_kafka.TopicPartition(*place, 0))
     monkeypatch.setattr("hwosim_streaming.lag.read_between", counted)
     monkeypatch.setattr("confluent_kafka.Consumer", Counted)
@@ -63,6 +63,37 @@ def test_asking_for_lag_reads_few_messages_and_asks_no_more_of_groups_that_read_
     assert not [group for group in found if group.startswith("elsewhere")]
     assert len(read) == 2, "the same two messages are counted once for all groups that wait for them"
     assert len(consumers) == asked + 1
+
+
+def test_ends_of_transactions_and_aborted_messages_are_not_waited_for(
+    stream_settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(stream_settings, lake, manifest(lake))
+    bench.deliver()
+    ends = end_offsets(bench.config, bench.topics.places("frame"))
+    place, end = max(ends.items(), key=lambda each: each[1])
+    group, read = f"mine-{stream_settings.topic_prefix}", list[Any]()
+
+    def behind(before: int, shown: Callable[[int], bool]) -> int:
+        """Return how far a group is behind that stands so many offsets before the end, of which these are messages."""
+
+        def between(*asked: Any) -> Iterator[Any]:
+            for message in read_between(*asked):
+                if shown(message.offset()):
+                    read.append((message.topic(), message.partition()))
+                    yield message
+
+        with closing(confluent_kafka.Consumer({**bench.config, "group.id": group})) as consumer:
+            consumer.commit(offsets=[confluent_kafka.TopicPartition(*place, end - before)], asynchronous=False)
+        monkeypatch.setattr("hwosim_streaming.lag.read_between", between)
+        read.clear()
+        found = lags(bench.config, bench.topics, group)
+        return next(each.behind for each in found if (each.topic, each.partition) == place)
+
+    assert behind(12, lambda offset: offset % 2 == 0) == 6
+    assert behind(OFFSETS, lambda offset: False) == 0
+    assert behind(OFFSETS, lambda offset: True) == OFFSETS
+    assert read.count(place) == COUNTED
 
 
 def test_a_broker_without_our_topics_has_nobody_behind(stream_settings: Settings, lake: Lake) -> None:
