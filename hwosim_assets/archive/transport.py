@@ -30,7 +30,7 @@ from hwosim_assets.archive.errors import (
     ArchiveUnreachableError,
 )
 from hwosim_assets.archive.pace import Pace, seconds_asked
-from hwosim_assets.archive.wire import Wire
+from hwosim_assets.archive.wire import Wire, trusted
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.settings import redacted
 
@@ -91,7 +91,8 @@ class Transport:
     Raises
     ------
     BadInputError
-        When the URL is not an HTTP URL, or a token would cross the network in the clear.
+        When the URL is not an HTTP URL, the token cannot be sent or would cross the network in the clear, or
+        ``SSL_CERT_FILE`` holds no certificates (which does not matter to ``http://`` on this machine).
     """
 
     def __init__(
@@ -114,7 +115,14 @@ class Transport:
         here = _is_loopback(self.root.host)
         self._pace = Pace(per_second if per_second is not None else 0.0 if here else POLITE_RATE)
         headers = {"User-Agent": f"hwosim/{version('hwosim-platform')}"}
+        token = (token or "").strip()  # a secret that is mounted as a file ends in a line feed
         if token:
+            if not (token.isascii() and token.isprintable()):
+                raise BadInputError(
+                    "MAST_API_TOKEN",
+                    "holds characters that no token has (not ASCII, or not printable)",
+                    "set it to the token as MAST shows it, or unset it",
+                )
             if self.root.scheme == "http" and not here:
                 raise BadInputError(
                     f"archive {redacted(url)!r}",
@@ -122,13 +130,15 @@ class Transport:
                     "use https:// in HWOSIM_ARCHIVE_URL, or unset MAST_API_TOKEN",
                 )
             headers["Authorization"] = f"token {token}"
+        context = None if here and self.root.scheme == "http" else trusted()
+        proxied = not here and bool({"http", "https", "all"} & getproxies().keys())
         self._http = httpx.Client(
             headers=headers,
             timeout=timeout,
             follow_redirects=True,
             trust_env=not here,
-            # None is httpx's own, which knows proxies
-            transport=None if not here and {"http", "https", "all"} & getproxies().keys() else Wire(),
+            verify=context or True,
+            transport=None if proxied else Wire(context),  # None is httpx's own, which knows proxies
             event_hooks={"request": [self._keep_to_site]},
         )
 

@@ -7,12 +7,14 @@ import hashlib
 import random
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from archive_material import bare_server, read_request
 from cryptography import x509
@@ -23,7 +25,9 @@ from cryptography.x509.oid import NameOID
 from hwosim_assets.archive.client import ArchiveClient
 from hwosim_assets.archive.download import ByteStream
 from hwosim_assets.archive.errors import ArchiveSilentError, ArchiveUnreachableError
-from hwosim_assets.archive.wire import CONNECTIONS, Wire
+from hwosim_assets.archive.transport import Transport
+from hwosim_assets.archive.wire import CONNECTIONS, PACKED_BYTES, Wire
+from hwosim_assets.errors import BadInputError
 
 CONTENT = random.Random(1).randbytes(3_000_001)
 HEAD = b'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: %d\r\n\r\n' % len(CONTENT)
@@ -92,6 +96,68 @@ def test_a_reply_without_a_body_leaves_its_connection_open() -> None:
             with client.open(URI) as stream:
                 assert stream.size == 0
                 assert b"".join(stream.chunks) == b""
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("early", ["102 Processing", "103 Early Hints", "101 Switching Protocols"])
+def test_an_answer_before_the_answer_is_never_another_requests_answer(early: str) -> None:
+    def talk(connection: socket.socket, number: int) -> None:
+        while asked := read_request(connection):
+            name = asked.split(b" ")[1]
+            if number == 0:
+                connection.sendall(b"HTTP/1.1 %s\r\nLink: </a.css>\r\n\r\n" % early.encode())
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(name), name))
+
+    with bare_server(talk) as (url, seen):
+        archive = Transport(url, timeout=30)
+        assert [archive.request("GET", f"{url}/{name}").content for name in ("one", "two")] == [b"/one", b"/two"]
+        archive.close()
+    assert len(seen) == 2
+
+
+def test_an_archive_that_never_answers_but_early_is_told() -> None:
+    def talk(connection: socket.socket, _number: int) -> None:
+        while read_request(connection):
+            connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+
+    with bare_server(talk) as (url, _seen), ArchiveClient(url, timeout=30) as client:
+        with pytest.raises(ArchiveUnreachableError, match=r"broke off .*status 103") as told, client.open(URI):
+            pass
+        assert told.value.rule == "broken_off"
+
+
+@pytest.mark.parametrize(("longest", "connections"), [(3600.0, 1), (0.2, 2)])
+def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    monkeypatch: pytest.MonkeyPatch, longest: float, connections: int
+) -> None:
+    monkeypatch.setattr("hwosim_assets.archive.wire.IDLE_SECONDS", longest)
+
+    def talk(connection: socket.socket, _number: int) -> None:
+        while read_request(connection):
+            connection.sendall(HEAD + CONTENT)
+
+    with bare_server(talk) as (url, seen), ArchiveClient(url, timeout=30) as client:
+        for _ in range(2):
+            with client.open(URI) as stream:
+                assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
+            time.sleep(0.4)
+    assert len(seen) == connections
+
+
+def test_the_time_that_a_reply_takes_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwosim_assets.archive.wire.IDLE_SECONDS", 5.0)
+    clock = [1000.0]
+    monkeypatch.setattr("hwosim_assets.archive.wire.monotonic", lambda: clock[0])
+
+    def talk(connection: socket.socket, _number: int) -> None:
+        while read_request(connection):
+            connection.sendall(HEAD + CONTENT)
+
+    with bare_server(talk) as (url, seen), ArchiveClient(url, timeout=30) as client:
+        for _ in range(2):
+            with client.open(URI) as stream:
+                for _chunk in stream.chunks:
+                    clock[0] += 4.0
     assert len(seen) == 1
 
 
@@ -190,6 +256,48 @@ def test_a_packed_reply_to_a_question_is_unpacked() -> None:
         assert client.programs() == {"01979": "f"}
 
 
+def test_a_packed_reply_comes_in_pieces_that_stay_small_unpacked() -> None:
+    packed = random.Random(2).randbytes(2_000_000)
+
+    def talk(connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(packed), packed)
+        )
+
+    with (
+        bare_server(talk) as (url, _seen),
+        httpx.Client(transport=Wire(None), timeout=30) as client,
+        client.stream("GET", url) as reply,
+    ):
+        time.sleep(0.2)  # so that much lies ready
+        pieces = list(reply.iter_raw())
+    assert b"".join(pieces) == packed
+    assert max(map(len, pieces)) <= PACKED_BYTES == 64 * 1024
+
+
+@pytest.mark.parametrize(
+    ("token", "sent"), [("abc123\n", b"token abc123\r\n"), (" abc123 \r\n", b"token abc123\r\n"), ("\n", b"")]
+)
+def test_white_space_around_a_token_is_not_part_of_it(token: str, sent: bytes) -> None:
+    asked: list[bytes] = []
+
+    def talk(connection: socket.socket, _number: int) -> None:
+        asked.append(read_request(connection))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    with bare_server(talk) as (url, _seen), ArchiveClient(url, token=token, timeout=30) as client:
+        assert client.programs() == {}
+    assert asked[0].partition(b"authorization: ")[2].partition(b"\r\n")[0] == sent.removesuffix(b"\r\n")
+
+
+@pytest.mark.parametrize("token", ["geheim\nzwei", "geheimé", "geheim\x00", "geheim\u2026"])
+def test_a_token_that_no_header_can_hold_is_refused_unseen(token: str) -> None:
+    with pytest.raises(BadInputError, match="MAST_API_TOKEN") as refused:
+        Transport("http://127.0.0.1:1", token=token)
+    assert "geheim" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"), [("HTTPS_PROXY", "http://127.0.0.1:9"), ("ALL_PROXY", "http://127.0.0.1:9")]
 )
@@ -257,3 +365,86 @@ def test_a_certificate_must_be_vouched_for_and_name_the_archive(
         else:
             with client, client.open(URI) as stream:
                 assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x03\x00\x02\x02\x50"])
+def test_a_handshake_that_goes_wrong_is_tried_again(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, garbage: bytes
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def talk(connection: socket.socket, number: int) -> None:
+        if number == 0:
+            connection.recv(16 * 1024)
+            connection.sendall(garbage)
+            return
+        with context.wrap_socket(connection, server_side=True) as line:
+            read_request(line)
+            line.sendall(HEAD + CONTENT)
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with (
+        bare_server(talk) as (url, seen),
+        ArchiveClient(url.replace("http://127.0.0.1", "https://localhost"), timeout=30) as client,
+        client.open(URI) as stream,
+    ):
+        assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
+    assert len(seen) == 2
+
+
+def test_a_record_that_was_damaged_on_its_way_is_continued_from(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    half = 1_500_000
+
+    def talk(connection: socket.socket, number: int) -> None:
+        with connection.dup() as bare, context.wrap_socket(connection, server_side=True) as line:
+            request = read_request(line).decode().lower()
+            if number == 0:
+                line.sendall(HEAD + CONTENT[:half])
+                bare.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+                bare.recv(1)
+                return
+            start = int(request.partition("range: bytes=")[2].partition("-")[0])
+            head = b'HTTP/1.1 206 Partial Content\r\nETag: "v1"\r\nContent-Range: bytes %d-%d/%d\r\n' % (
+                start,
+                len(CONTENT) - 1,
+                len(CONTENT),
+            )
+            line.sendall(head + b"Content-Length: %d\r\n\r\n%s" % (len(CONTENT) - start, CONTENT[start:]))
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with (
+        bare_server(talk) as (url, seen),
+        ArchiveClient(url.replace("http://127.0.0.1", "https://localhost"), timeout=30) as client,
+        client.open(URI) as stream,
+    ):
+        assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_certificates_that_cannot_be_read_matter_only_where_they_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: bool
+) -> None:
+    def talk(connection: socket.socket, _number: int) -> None:
+        read_request(connection)
+        connection.sendall(HEAD + CONTENT)
+
+    nowhere = tmp_path / "nowhere.pem"
+    if made:
+        nowhere.write_text("no certificate\n")
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(nowhere))
+    with reading(talk) as (stream, _seen):
+        assert whole(stream) == hashlib.sha256(CONTENT).hexdigest()
+    told = "SSL_CERT_FILE '.*nowhere.pem': holds no certificates .*; set it to"
+    with pytest.raises(BadInputError, match=told):
+        ArchiveClient("https://mast.example", timeout=5)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(BadInputError, match=told):
+        ArchiveClient("https://mast.example", timeout=5)
