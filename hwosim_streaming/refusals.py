@@ -1,7 +1,7 @@
 """Why a broker refuses: its error codes in words, each with its mend.
 
-Holds: the table of codes, :class:`BrokerRefusesError`, :class:`DroppedError` and :func:`refusal`. Keep out what is done about it:
-riding a failure through (``delivery``), setting a message aside (``dead_letters``).
+Holds: the table of codes, :class:`BrokerRefusesError`, :class:`DroppedError` and :func:`refusal`. Keep out what is
+done about it: riding a failure through (``delivery``), setting a message aside (``dead_letters``).
 """
 
 from __future__ import annotations
@@ -50,10 +50,12 @@ _FINAL: Mapping[str, tuple[str, str]] = {
 #: Apache Kafka gives up a disk on the first write that fails, itself with its last one, and is not back before it is
 #: started anew.
 _DISK = "see its log, make room on its disk, start it anew, then try again"
+#: On a slow line any request may take too long.
+_SILENT = "see whether it runs, and its log; if its disk is full, make room and start it anew, then try again"
 #: Codes that may pass, where more can be said than the client does.
 _PASSING: Mapping[str, tuple[str, str]] = {
-    "_MSG_TIMED_OUT": ("took no message in time: it is away, or cannot write", _DISK),
-    "_TIMED_OUT": ("gave no answer in time: it is away, or cannot write", _DISK),
+    "_MSG_TIMED_OUT": ("took no message in time: it is away, or cannot write", _SILENT),
+    "_TIMED_OUT": ("gave no answer in time: it is away, busy, or cannot write", _SILENT),
     # Not final: a broker that lost its last writes says it of the only publisher, and the next attempt goes through.
     "_FENCED": ("says that another publisher of this run took over", "let that one end, or publish again"),
     "KAFKA_STORAGE_ERROR": ("cannot write to its disk", _DISK),

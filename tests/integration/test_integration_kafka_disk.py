@@ -43,6 +43,11 @@ def asked(*command: str) -> None:
         pytest.skip(f"{' '.join(command[:4])} …: {done.stderr.strip()}")
 
 
+def required(*command: str) -> None:
+    """Run a command that ``asked`` has shown to be there; fail where it fails."""
+    subprocess.run(command, check=True, timeout=60)
+
+
 class FullDisk:
     """A disk that the program does not fit on."""
 
@@ -56,11 +61,11 @@ class FullDisk:
     def mend(self) -> None:
         """Make room."""
         assert shutil.disk_usage(self._data).free < 1_000_000, "the publication failed before the disk was full"
-        asked("mount", "-o", f"remount,size={LARGE}", str(self._data))
+        required("mount", "-o", f"remount,size={LARGE}", str(self._data))
 
     def close(self) -> None:
         """Take it away, also from under a broker that still holds it."""
-        subprocess.run(["umount", "--lazy", str(self._data)], check=True, timeout=60)
+        required("umount", "--lazy", str(self._data))
 
 
 class ReadOnlyDisk:
@@ -75,7 +80,7 @@ class ReadOnlyDisk:
     def spoil(self) -> None:
         """Let no file be made any more."""
         self._folders = [str(each) for each in self._data.glob("*hwosim.frames*")]
-        asked("chattr", "+i", *self._folders)
+        required("chattr", "+i", *self._folders)
 
     def mend(self) -> None:
         """Let files be made."""
@@ -85,7 +90,7 @@ class ReadOnlyDisk:
     def close(self) -> None:
         """Leave folders that can be removed."""
         if self._folders:
-            subprocess.run(["chattr", "-i", *self._folders], check=True, timeout=60)
+            required("chattr", "-i", *self._folders)
         self._folders = []
 
 
@@ -131,7 +136,7 @@ def test_a_broker_that_cannot_write_is_told_and_gets_the_rest_when_it_can(
     said = str(failure.value)
     assert "\n" not in said
     assert "or cannot write" in said
-    assert said.endswith("see its log, make room on its disk, start it anew, then try again")
+    assert said.endswith("if its disk is full, make room and start it anew, then try again")
     disk.mend()
     with broker.started():
         row = here.publish(BULK).row
