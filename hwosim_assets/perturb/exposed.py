@@ -157,12 +157,12 @@ def _by_group(product: Product, shape: tuple[int, int]) -> ExposedTimes | None:
         for integration, group, end in zip(*(table[name] for name in names), strict=True):
             ends[int(integration), int(group)] = iso_mjd(str(end).strip())
     numbers = sorted({integration for integration, _group in ends})
-    if len(numbers) != shape[0] and numbers:
-        numbers = list(range(numbers[0], numbers[0] + shape[0]))
+    first = segment_start(product, len(numbers), shape[0])
+    numbers = numbers[first : first + shape[0]]
     groups = max((group for _integration, group in ends), default=0)
     wanted = [(number, group) for number in numbers for group in range(1, groups + 1)]
     told = [ends.get(place) for place in wanted]
-    if not told or None in told or (shape[1] > 1 and groups != shape[1]):
+    if len(numbers) != shape[0] or not told or None in told or (shape[1] > 1 and groups != shape[1]):
         return None
     times = np.array(told, dtype=np.float64).reshape(shape[0], groups)
     return _if_increasing("GROUP", times if shape[1] > 1 else times[:, -1:])

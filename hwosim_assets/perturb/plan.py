@@ -18,7 +18,7 @@ from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.perturb.choice import EffectChoice
 from hwosim_assets.perturb.parameters import SCALE
 from hwosim_assets.perturb.profiles import Constant
-from hwosim_assets.perturb.registry import effect_class
+from hwosim_assets.perturb.registry import check_uses, effect_class
 from hwosim_assets.perturb.rng import RNG, Stream
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.perturb.spec import STAGES, PlannedEffect
@@ -107,6 +107,10 @@ def read_plan(path: Path) -> Plan:
         raise BadInputError(str(path), made, "make it again")
     for step in plan.effects:
         _check_step(str(path), step)
+    try:
+        check_uses(step.effect for step in plan.effects)
+    except ValueError as wrong:
+        raise BadInputError(str(path), *str(wrong).split("; ", 1)) from None
     order = [STAGES.index(step.stage) for step in plan.effects]
     if order != sorted(order):
         raise BadInputError(str(path), "its effects do not stand in the order of their stages", "keep their order")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,7 +19,7 @@ from hwosim_assets.perturb.spec import STAGES, EffectSpec
 if TYPE_CHECKING:
     from hwosim_assets.perturb.effect import Effect
 
-__all__ = ["effect_class", "effect_specs", "register", "spec_of", "suggestion"]
+__all__ = ["check_uses", "effect_class", "effect_specs", "register", "spec_of", "suggestion"]
 
 #: The modules whose import registers the effects.
 _MODULES = (
@@ -80,6 +81,22 @@ def effect_class(name: str) -> type[Effect]:
 def spec_of(name: str) -> EffectSpec:
     """Return the specification of an effect; raises as :func:`effect_class`."""
     return effect_class(name).spec
+
+
+def check_uses(names: Iterable[str]) -> None:
+    """Check the effects of a scenario or a plan.
+
+    Raises
+    ------
+    ValueError
+        When one that can be used once stands there more often.
+    """
+    for name, uses in Counter(names).items():
+        spec = spec_of(name)
+        if spec.once and uses > 1:
+            graded = next(parameter.name for parameter in spec.parameters if parameter.severities)
+            mend = f"leave one use of it, with a larger `{graded}`"
+            raise ValueError(f"{name} stands {uses} times and can be used only once; {mend}")
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

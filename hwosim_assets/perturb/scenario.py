@@ -23,7 +23,7 @@ from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.choice import EffectChoice, nearest
 from hwosim_assets.perturb.parameters import SCALE
 from hwosim_assets.perturb.profiles import PROFILES
-from hwosim_assets.perturb.registry import spec_of
+from hwosim_assets.perturb.registry import check_uses, spec_of
 from hwosim_assets.perturb.schedule import Schedule
 from hwosim_assets.perturb.stories import StoryName
 from hwosim_assets.perturb.transport import Transport
@@ -119,6 +119,7 @@ class ScenarioFile(_Section):
     @field_validator("effects")
     @classmethod
     def _labels_differ(cls, effects: tuple[EffectChoice, ...]) -> tuple[EffectChoice, ...]:
+        check_uses(choice.effect for choice in effects)
         seen: set[tuple[str, str]] = set()
         for choice in effects:
             if (choice.effect, choice.label) in seen:

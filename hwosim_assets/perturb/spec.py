@@ -56,6 +56,9 @@ class EffectSpec:
         Whether the switches ``err: consistent|stale|biased`` and ``dq: flagged|silent|mixed`` mean something.
     breaks_format : bool
         Whether the output is no valid FITS file, or breaks its data model's schema (refused under ``valid_only``).
+    once : bool
+        Whether a second use in one scenario is refused: one that takes rows of the input away does not see what another
+        took.
     source, test : str
         Where the model comes from, and its acceptance test.
     """
@@ -73,6 +76,7 @@ class EffectSpec:
     err: bool = False
     dq: bool = False
     breaks_format: bool = False
+    once: bool = False
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, or ``None``."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ from astropy.io import fits
 from scenes import perturbed as scene_perturbed
 from scenes import scene
 
+from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.exposed import exposed_times
+from hwosim_assets.perturb.plan import make_plan, read_plan
 from hwosim_assets.perturb.proof import diff
+from hwosim_assets.perturb.scenario import ScenarioError
 from hwosim_assets.perturb.times import frame_times
 
 Make = Callable[..., Product]
@@ -137,8 +142,11 @@ def test_dropped_integrations_leave_all_planes_together(make: Make) -> None:
     assert len(cube.plane("SCI")) < 3
 
 
-def segment(rows: int, group: bool) -> Product:
-    """Return integrations 3 to 10 of an exposure of 100, its INT_TIMES of as many rows as asked for."""
+def segment(rows: int, group: tuple[int, ...] = ()) -> Product:
+    """Return integrations 3 to 10 of an exposure of 100, its INT_TIMES of as many rows as asked for.
+
+    A GROUP table has a row for each of the integrations named.
+    """
     cube = np.arange(8 * 4 * 5, dtype=np.float32).reshape(8, 4, 5)
     starts = 60000 + np.arange(1, 101)[100 - rows :] / 100 if rows < 100 else 60000 + np.arange(1, 101) / 100
     names = {"start": 0.0, "mid": 0.004, "end": 0.008}
@@ -150,10 +158,10 @@ def segment(rows: int, group: bool) -> Product:
         fits.BinTableHDU.from_columns(columns, name="INT_TIMES"),
     ]
     if group:
-        ends = [f"2023-02-25T0{number}:00:00.000" for number in range(8)]
+        ends = [f"2023-02-25T00:{number // 60:02}:{number % 60:02}.000" for number in group]
         columns = [
-            fits.Column("integration_number", "I", array=np.arange(3, 11)),
-            fits.Column("group_number", "I", array=np.ones(8)),
+            fits.Column("integration_number", "I", array=np.array(group)),
+            fits.Column("group_number", "I", array=np.ones(len(group))),
             fits.Column("group_end_time", "26A", array=ends),
         ]
         hdus.insert(2, fits.BinTableHDU.from_columns(columns, name="GROUP"))
@@ -164,27 +172,80 @@ def segment(rows: int, group: bool) -> Product:
     return Product("jw01234001001_02101_00001-seg001_nrca1_calints.fits", buffer.getvalue())
 
 
-@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("group", [(), tuple(range(3, 11)), tuple(range(1, 101))])
 @pytest.mark.parametrize("header", ["honest", "stale"])
-def test_a_segment_that_lost_integrations_tells_the_times_of_the_others(header: str, group: bool) -> None:
-    """INT_TIMES may have a row for each integration of the exposure; NINTS is the exposure's number."""
+def test_a_segment_that_lost_integrations_tells_the_times_of_the_others(header: str, group: tuple[int, ...]) -> None:
+    """INT_TIMES and GROUP may have a row for each integration of the exposure; NINTS is the exposure's number."""
     product = segment(100, group)
     out, record = perturbed(product, dropped_integrations={"fraction": 0.5, "header": header})
     lost = np.array(record["effects"][0]["measurements"][0]["lost"])
     assert 0 < lost.size < 8
     kept = np.setdiff1d(np.arange(8), lost)
+    np.testing.assert_array_equal(out.plane("SCI"), product.plane("SCI")[kept])
     honest = header == "honest"
     assert out.number("NINTS") == (100 - lost.size if honest else 100)
     assert out.number("INTEND") == (10 - lost.size if honest else 10)
     assert out.number("EFFEXPTM") == pytest.approx(10.0 * (100 - lost.size) if honest else 1000.0)
     numbers = out.plane("INT_TIMES", 1, "integration_number")
     np.testing.assert_array_equal(numbers, np.setdiff1d(np.arange(1, 101), 3 + lost))
+    if group:
+        numbers = out.plane("GROUP", 1, "integration_number")
+        np.testing.assert_array_equal(numbers, np.setdiff1d(group, 3 + lost))
     (before,), (after,) = product.measurements, out.measurements
     true, told = frame_times(product, before), frame_times(out, after)
     np.testing.assert_array_equal(told.mid, true.mid[kept])
     exposed = [exposed_times(each, "calints") for each in (product, out)]
     assert {each.by for each in exposed} == {"GROUP" if group else "INT_TIMES"}
     np.testing.assert_array_equal(exposed[1].ends, exposed[0].ends[kept])
+
+
+@pytest.mark.parametrize("group", [tuple(range(3, 11)), tuple(range(1, 101))])
+def test_what_lost_integrations_before_loses_the_rows_of_those_it_still_has(group: tuple[int, ...]) -> None:
+    first, before = perturbed(segment(100, group), dropped_integrations={"fraction": 0.3})
+    again = Scenario.from_mapping("again", {"version": 1, "seed": 7, "effects": [
+        {"dropped_integrations": {"fraction": 0.4}}]})  # fmt: skip
+    out, truth = apply(first, again)
+    (one,), (other,) = (record["effects"][0]["measurements"] for record in (before, truth.record))
+    assert one["lost"]
+    assert other["lost"]
+    left = np.setdiff1d(np.arange(3, 11), 3 + np.array(one["lost"]))
+    gone = np.union1d(3 + np.array(one["lost"]), left[other["lost"]])
+    np.testing.assert_array_equal(out.plane("SCI"), segment(100).plane("SCI")[np.setdiff1d(range(3, 11), gone) - 3])
+    for extname, rows in (("GROUP", group), ("INT_TIMES", range(1, 101))):
+        np.testing.assert_array_equal(out.plane(extname, 1, "integration_number"), np.setdiff1d(rows, gone))
+
+
+def test_a_second_use_that_loses_integrations_is_refused(tmp_path: Path) -> None:
+    """Each use would take its rows out of the input's; what the other took would come back, or none would fit."""
+    uses = [{"dropped_integrations": {"fraction": 0.3, "label": label}} for label in "ab"]
+    words = r"dropped_integrations .* once; leave one use of it, with a larger `fraction`"
+    with pytest.raises(ScenarioError, match=words):
+        Scenario.from_mapping("test", {"version": 1, "effects": uses})
+    with pytest.raises(ScenarioError, match=words):
+        Scenario.from_mapping("test", {"version": 1, "effects": ["dropped_integrations"] * 2})
+    plan = make_plan(Scenario.from_mapping("test", {"version": 1, "effects": uses[:1]}), "jw_x1dints.fits", 60000.0)
+    plan.model_copy(update={"effects": plan.effects * 2}).write(tmp_path / "plan.json")
+    with pytest.raises(BadInputError, match=words):
+        read_plan(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("kind", ["wrong_type", "swapped"])
+@pytest.mark.parametrize("spoilt", ["NINTS", "INTEND", "EFFEXPTM"])
+def test_a_spoilt_card_is_not_mended_by_lost_integrations(spoilt: str, kind: str) -> None:
+    product = segment(100)
+    for seed in range(40):
+        content = {"version": 1, "seed": seed, "valid_only": False, "effects": [
+            {"header_corruption": {"keys": 2, "kind": kind}}, {"dropped_integrations": {"fraction": 0.5}}]}  # fmt: skip
+        out, truth = apply(product, Scenario.from_mapping("test", content))
+        corruption, loss = (step["events"] for step in truth.record["effects"])
+        if loss and spoilt in {event["keyword"] for event in corruption}:
+            break
+    else:
+        pytest.fail(f"no seed spoils {spoilt}")
+    for event in corruption:
+        assert re.search(rf"{event['keyword']:<8}= +{re.escape(event['is'])} ", out.content[:5760].decode("latin-1"))
+    told = {"NINTS", "INTEND", "EFFEXPTM"} - {event["keyword"] for event in corruption}
+    assert {event["keyword"] for event in loss if event["hdu"] == 0} == told
 
 
 @pytest.mark.parametrize("gap", [0, 8])
@@ -215,10 +276,13 @@ def test_cells_of_any_length_stay_those_of_their_integrations(make: Make, gap: i
 
 def test_rows_of_integrations_are_those_of_a_whole_table() -> None:
     """A table that does not reach to the segment's end is not cut by a guess."""
-    product = segment(5, False)
+    product = segment(5, (1, 2, 3, 4))
     out, record = perturbed(product, dropped_integrations={"fraction": 0.5})
     assert record["effects"][0]["measurements"][0]["lost"]
     assert len(out.plane("INT_TIMES", 1, "integration_number")) == 5
+    assert len(out.plane("GROUP", 1, "integration_number")) == 4
+    left = [event["table"] for event in record["effects"][0]["events"] if "left_alone" in event]
+    assert left == ["GROUP", "INT_TIMES"]
 
 
 def test_dropped_integrations_have_their_rate() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import noise_level
-from hwosim_assets.perturb.effects.references import scale_card
+from hwosim_assets.perturb.effects.references import card_number, scale_card
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.readout import Readout, find_readout
 from hwosim_assets.perturb.registry import register
@@ -60,7 +60,7 @@ _TIMES = ("INT_TIMES", "INT_TIMES_TDB")
             ),
         ),
         source="JWST's rule for invalid pixels: NaN in SCI, ERR and VAR, DROPOUT and DO_NOT_USE in DQ",
-        test="lost area; it is one block",
+        test="lost area; it is one block, or of an amplifier on MIRI every fourth column",
         dq=True,
     )
 )
@@ -224,6 +224,7 @@ class DroppedGroups(Effect):
         ),
         source="gaps of time series in archived products",
         test="row counts of all planes; what remains is unchanged",
+        once=True,
     )
 )
 class DroppedIntegrations(Effect):
@@ -250,41 +251,60 @@ class DroppedIntegrations(Effect):
         """Take the rows out of every array that has one for each integration, and of the tables of times."""
         if not self._lost.size:
             return []
-        rows = {hdu: self._lost_rows(hdu) for hdu in sorted({plane.hdu for plane in self.task.product.planes})}
-        events = [_lose_rows(file, hdu, lost) for hdu, lost in rows.items() if lost.size]
+        events = []
+        for hdu, extname in {plane.hdu: plane.extname for plane in self.task.product.planes}.items():
+            lost = self._lost_rows(hdu)
+            if lost is None:
+                events.append(
+                    {"hdu": hdu, "table": extname, "left_alone": "its rows are not those of the integrations"}
+                )
+            elif lost.size:
+                events.append(_lose_rows(file, hdu, lost))
         return events + (self._told(file) if self.task.word("header") == "honest" else [])
 
-    def _lost_rows(self, hdu: int) -> NDArray[np.intp]:
-        """Return which rows of an HDU are those of the lost integrations."""
-        lost = self._lost
+    def _lost_rows(self, hdu: int) -> NDArray[np.int64] | None:
+        """Return which rows of an HDU are those of the lost integrations; ``None`` where a table does not tell."""
         planes = [plane for plane in self.task.product.planes if plane.hdu == hdu and plane.shape]
         plane, rows = planes[0], planes[0].shape[0]
         if plane.extname in _TIMES:
-            first = segment_start(self.task.product, rows, self._frames)
-            return lost + first if first + self._frames <= rows else lost[:0]
+            return self._lost_of(rows)
         number = next((each for each in planes if each.column.lower() == "integration_number"), None)
         if plane.extname == "GROUP" and number is not None:
             numbers = number.read(self.task.product.payload).reshape(-1)
-            return np.flatnonzero(np.isin(numbers, lost + int(numbers.min())))
+            told = np.unique(numbers)
+            lost = self._lost_of(told.size)
+            return None if lost is None else np.flatnonzero(np.isin(numbers, told[lost]))
         own = plane.column and hdu in {item.sci.hdu for item in self.task.product.measurements}
         image = not plane.column and len(plane.shape) > 2
-        return lost if (own or image) and rows == self._frames else lost[:0]
+        return self._lost if (own or image) and rows == self._frames else self._lost[:0]
+
+    def _lost_of(self, integrations: int) -> NDArray[np.int64] | None:
+        """Return the places of the lost among the integrations of a table; ``None`` where it has not all of the file's.
+
+        Numbers do not give them: those of a file that lost some before have gaps.
+        """
+        first = segment_start(self.task.product, integrations, self._frames)
+        return self._lost + first if first + self._frames <= integrations else None
 
     def _told(self, file: FitsFile) -> list[dict[str, Any]]:
         """Let the header tell of fewer integrations: those of the exposure, the last of the file's, the exposure time.
 
-        INTSTART stays: what became of the exposure's other files is not known.
+        INTSTART stays: what became of the exposure's other files is not known. So does a card that an earlier effect
+        spoilt.
         """
         lost, total = self._lost.size, self.task.product.count("NINTS")
         events = []
         for keyword in ("NINTS", "INTEND"):
             card, number = file.hdus[0].find(keyword), self.task.product.count(keyword)
-            if card is not None and number is not None and number > lost:
+            if card is not None and number is not None and number > lost and card_number(card) == number:
                 file.hdus[0].replace_value(keyword, str(number - lost))
                 before = card.decode("latin-1").rstrip()
                 events.append({"hdu": 0, "keyword": keyword, "before": before, "value": number - lost})
-        time = scale_card(file, 0, "EFFEXPTM", 1.0 - lost / total) if total and total > lost else None
-        return events + ([time] if time else [])
+        exposed = card_number(file.hdus[0].find("EFFEXPTM") or b"")
+        if total and total > lost and exposed is not None and exposed == self.task.product.number("EFFEXPTM"):
+            time = scale_card(file, 0, "EFFEXPTM", 1.0 - lost / total)
+            events += [time] if time else []
+        return events
 
 
 def _lose_rows(file: FitsFile, index: int, lost: NDArray[np.intp]) -> dict[str, Any]:
