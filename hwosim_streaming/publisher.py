@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from hwosim_assets.errors import BackendAbsentError
-from hwosim_streaming.refusals import BrokerRefusesError, refusal
+from hwosim_streaming.refusals import BrokerRefusesError, DroppedError, refusal
 
 __all__ = [
     "Clock",
@@ -167,13 +167,13 @@ class Sink(Protocol):
         """Hand over the delivery reports that are in."""
 
     def flush(self) -> None:
-        """Wait for every report."""
+        """Wait for every report, where the sink is atomic at most until one says that a record was not taken."""
 
     def commit(self) -> None:
         """Let what was sent since the last time be seen; nothing to do where the sink is not atomic."""
 
     def abandon(self) -> None:
-        """Drop what is queued and wait until nothing is on its way any more."""
+        """Drop what is queued and wait until nothing is on its way any more, handing over the reports."""
 
 
 class KafkaSink:
@@ -281,11 +281,14 @@ class KafkaSink:
         self._poll(0)
 
     def flush(self) -> None:
-        """Wait for every report; each message gets one within ``MESSAGE_SECONDS``."""
+        """Wait for every report, each within ``MESSAGE_SECONDS``; in a transaction no longer than to the first failure.
+
+        It spoils the transaction, which then sends no more: the others would wait for nothing.
+        """
         # Not by the client's ``flush``: told within it that the producer is past repair, it hands over further reports
         # with that exception pending, and Python calls it a SystemError.
         until = time.monotonic() + MESSAGE_SECONDS + 5
-        while len(self._producer):
+        while len(self._producer) and (self._sound or not self.atomic):
             self._poll(0.1)
             if time.monotonic() > until:
                 raise PublishFailedError(
@@ -424,29 +427,31 @@ class Publisher:
         """
         try:
             self._send_all(records)
-        except BackendAbsentError:
-            # A refused message spoils its transaction, and what is told of that may be told before the report.
-            with suppress(BackendAbsentError):
-                self.sink.serve()
-            self._end_if_refused()
+        except BackendAbsentError as error:
+            # What came of a refused message for its transaction may be told before it: all reports first. And what is
+            # open would hide all that comes after it from read_committed readers for a minute.
             self.sink.abandon()
-            raise
+            refused = self._first_cause()
+            if refused is None or (
+                isinstance(error, BrokerRefusesError) and not isinstance(refused, BrokerRefusesError)
+            ):
+                raise
+            raise refused from error
         except BaseException:
             # Also on Ctrl-C: what may still be on its way must not arrive after a later attempt has looked.
             self.sink.abandon()
             raise
-        self._settle()
-        self._end_if_refused()
 
-    def _end_if_refused(self) -> None:
-        """Raise what was said of the first message that was not taken, if one was not."""
-        if self._failed:
-            number, refused = min(self._failed, key=lambda each: each[0])
-            told = f"was not taken: {refused.thing} {refused.reason}; {len(self._failed)} in all"
-            # What is open would hide all that comes after it from read_committed readers for a minute.
-            self.sink.abandon()
-            kind = BrokerRefusesError if isinstance(refused, BrokerRefusesError) else PublishFailedError
-            raise kind(f"message {number} of the run", told, refused.mend)
+    def _first_cause(self) -> BackendAbsentError | None:
+        """Return what was said of the first message that was not taken, if one was not and it says why."""
+        told = [each for each in self._failed if not isinstance(each[1], DroppedError)]
+        if not told:
+            return None
+        # What is final comes first: the others may have failed because of it.
+        number, refused = min(told, key=lambda each: (not isinstance(each[1], BrokerRefusesError), each[0]))
+        kind = BrokerRefusesError if isinstance(refused, BrokerRefusesError) else PublishFailedError
+        reason = f"was not taken: {refused.thing} {refused.reason}; {len(told)} in all"
+        return kind(f"message {number} of the run", reason, refused.mend)
 
     def _send_all(self, records: Iterable[tuple[int, Callable[[int], Outgoing]]]) -> None:
         start, start_wall = self.clock.now_ns(), time.time_ns()
@@ -468,7 +473,11 @@ class Publisher:
                 break
             if len(self.deliveries) - self._marked >= CHECKPOINT_MESSAGES:
                 self._checkpoint()
-        self.sink.flush()
+        if not self._failed:
+            self.sink.flush()
+        self._settle()
+        if self._failed:
+            raise self._failed[0][1]
 
     def _wait(self, until_ns: int) -> int:
         """Wait for a due time, serving delivery reports and checkpoints meanwhile; return what the time is then."""

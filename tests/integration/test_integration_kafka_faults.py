@@ -166,22 +166,23 @@ def test_a_publisher_that_was_taken_over_is_told_and_commits_nothing(kafka: serv
     send_after_another_took_over(config, ensure_topics(config, f"taken-over-{messages}.", 2), messages)
 
 
-def test_a_time_that_a_topic_does_not_take_is_named(kafka: servers.Kafka) -> None:
-    """Kafka 4 refuses a record of tomorrow, and the transaction then every message after it."""
+@pytest.mark.parametrize("others", [0, 300])
+def test_a_time_that_a_topic_does_not_take_is_named(kafka: servers.Kafka, others: int) -> None:
+    """Kafka 4 refuses a record of tomorrow, and the transaction every message after it and many before it."""
     config = {"bootstrap.servers": kafka.servers, "log_level": 2}
-    ensure_topic(config, "as-brokers-keep-topics")
+    for topic in ("before", "late", "behind"):
+        ensure_topic(config, f"{topic}-{others}")
     tomorrow = round((time.time() + 86_400) * 1000)
 
-    def late(_due_wall: int) -> Outgoing:
-        return Outgoing("as-brokers-keep-topics", 0, b"k", b"x", (), tomorrow)
+    def to(topic: str, size: int, timestamp: int | None) -> tuple[int, Callable[[int], Outgoing]]:
+        return 0, lambda _due_wall: Outgoing(f"{topic}-{others}", 0, b"k", b"x" * size, (), timestamp)
 
-    sink = KafkaSink(config, "of-tomorrow", linger_ms=0)
-    publisher = Publisher(sink, MonotonicClock())
-    with (
-        closing(sink),
-        pytest.raises(BrokerRefusesError, match=r"message 0 of the run.*message\.timestamp\.after\.max"),
-    ):
-        publisher.run([(0, late)] * 20_000)
+    many = [to("late", 1, tomorrow)] * (1 if others else 20_000)
+    records = [to("before", 200_000, None)] * others + many + [to("behind", 200_000, None)] * others
+    sink = KafkaSink(config, f"of-tomorrow-{others}", linger_ms=0)
+    named = rf"message {others} of the run.*message\.timestamp\.after\.max"
+    with closing(sink), pytest.raises(BrokerRefusesError, match=named):
+        Publisher(sink, MonotonicClock()).run(records)
 
 
 # ---------------------------------------------------------------------- a broker that goes away

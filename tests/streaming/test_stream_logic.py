@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,11 +17,14 @@ from hwosim_assets.settings import Settings
 from hwosim_streaming.arrivals import Arrival
 from hwosim_streaming.clients import client_config
 from hwosim_streaming.publisher import CHECKPOINT_MESSAGES, Done, Outgoing, Publisher, PublishFailedError, VirtualClock
+from hwosim_streaming.refusals import BrokerRefusesError, refusal
 from hwosim_streaming.topics import KEYS, partition_of, topic_name
 from hwosim_streaming.verify import Expected, reconcile
 
 PLACE = ("frames", 0)
 TOO_LARGE = BackendAbsentError("topic frames", "is too large for it", "make it smaller")
+FINAL = refusal("topic late", KafkaError(KafkaError.INVALID_TIMESTAMP))
+DROPPED = refusal("topic frames", KafkaError(KafkaError._PURGE_QUEUE))
 
 
 class ListSink:
@@ -52,6 +56,7 @@ class ListSink:
             self.seen.append(len(self.records))
 
     def abandon(self) -> None:
+        self.serve()
         self.records.clear()
 
 
@@ -150,6 +155,65 @@ def test_a_run_that_fails_says_what_was_refused_and_not_what_came_of_it() -> Non
     publisher = Publisher(FailingSink(refuse={1, 2}), VirtualClock())
     with pytest.raises(PublishFailedError, match=r"message 1 of the run.*too large.*2 in all"):
         publisher.run([(0, outgoing)] * 5)
+
+
+class SpoiltSink(ListSink):
+    """A transaction that a refused record spoils: what is queued is dropped, which is told before the refusal."""
+
+    def __init__(self, *, raises: bool, tells: bool = True) -> None:
+        super().__init__(atomic=True)
+        self.raises, self.tells = raises, tells
+
+    def send(self, record: Outgoing, done: Done) -> None:
+        number = len(self.records)
+        self.records.append(record)
+        if number == 2 and self.tells:
+            self.waiting.append(lambda: done(None, FINAL))
+        elif number == 3:
+            done(None, DROPPED)
+            if self.raises:
+                raise BackendAbsentError("broker", "is in an erroneous state", "publish again")
+        else:
+            self.waiting.insert(0, lambda: done(None, DROPPED))
+
+    def flush(self) -> None:
+        raise AssertionError("waits for records that the spoilt transaction never sends")
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_the_message_that_was_refused_is_named_and_not_those_that_were_dropped_for_it(raises: bool) -> None:
+    publisher = Publisher(SpoiltSink(raises=raises), VirtualClock())
+    with pytest.raises(BrokerRefusesError, match=r"message 2 of the run.*takes no such record.*1 in all"):
+        publisher.run([(0, outgoing)] * 6)
+
+
+def test_a_request_that_timed_out_does_not_say_that_the_disk_is_full() -> None:
+    said = str(refusal("Kafka broker 127.0.0.1:9092", KafkaError(KafkaError._TIMED_OUT)))
+    assert said.endswith(
+        "see whether it runs, and its log; if its disk is full, make room and start it anew, then try again"
+    )
+
+
+class ClientRefusesSink(ListSink):
+    """A client that refuses a record itself, of a broker that went away under those before it."""
+
+    def send(self, record: Outgoing, done: Done) -> None:
+        if len(self.records) == 2:
+            raise FINAL
+        self.records.append(record)
+        self.waiting.append(lambda: done(None, refusal("topic frames", KafkaError(KafkaError._MSG_TIMED_OUT))))
+
+
+def test_what_is_final_is_told_before_what_may_pass() -> None:
+    with pytest.raises(BrokerRefusesError, match="takes no such record"):
+        Publisher(ClientRefusesSink(), VirtualClock()).run([(0, outgoing)] * 6)
+
+
+def test_where_only_dropped_messages_are_told_the_failure_itself_is() -> None:
+    with pytest.raises(BackendAbsentError, match="erroneous state"):
+        Publisher(SpoiltSink(raises=True, tells=False), VirtualClock()).run([(0, outgoing)] * 6)
+    with pytest.raises(BackendAbsentError, match="Purged in queue"):
+        Publisher(SpoiltSink(raises=False, tells=False), VirtualClock()).run([(0, outgoing)] * 6)
 
 
 def test_what_is_queued_is_dropped_when_a_record_cannot_be_made() -> None:
