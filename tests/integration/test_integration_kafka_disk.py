@@ -25,7 +25,15 @@ from hwosim_assets.lake.tables import Tables
 from hwosim_assets.settings import Settings
 from hwosim_streaming import delivery, publisher
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(600),
+    # One run of 16 with read-only folders found messages of frames[0] there twice after the broker was back, and why
+    # is not known yet (docs/stream.md says so); run it in a loop, with its folder kept, to find out.
+    pytest.mark.skipif(
+        os.environ.get("HWOSIM_TEST_FAULTS") != "full", reason="spoils disks: runs with HWOSIM_TEST_FAULTS=full"
+    ),
+]
 #: The program puts some 60 MB there.
 SMALL, LARGE = "24m", "512m"
 #: Little segments, so that new files are due all the time, and little indices, which take their space at once.
