@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -33,7 +32,6 @@ from fake_archive import (
 from hwosim_assets.errors import BackendAbsentError, HwosimError
 from hwosim_assets.lake import ingest as ingest_module
 from hwosim_assets.lake import transfer
-from hwosim_assets.lake.disk import flush
 from hwosim_assets.lake.ingest import RAW_FILES, IngestResult, ingest_program
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
@@ -415,63 +413,6 @@ def test_memory_does_not_grow_with_the_file(local: tuple[Lake, Tables], state: P
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < size / 4
-
-
-def test_the_disk_has_new_files_before_rows_name_them(
-    lake: Lake, tables: Tables, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    archive, seen = archive_of(3), list[tuple[int, int]]()
-    real = Lake.settle
-
-    def settled(self: Lake) -> None:
-        stored = len(list(self.list("raw")))
-        seen.append((stored, tables.scan(RAW_FILES).num_rows))
-        real(self)
-
-    monkeypatch.setattr(Lake, "settle", settled)
-    run(archive, (lake, tables), state)
-    assert seen == [(3, 0)]
-    run(archive, (lake, tables), state)
-    assert seen == [(3, 0)], "nothing is new: nothing to wait for"
-    archive.files[names(3)[0]] += b"more"
-    run(archive, (lake, tables), state)
-    assert seen == [(3, 0), (4, 3)]
-
-
-def test_files_of_a_killed_ingest_are_waited_for_by_the_next(
-    local: tuple[Lake, Tables], state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    archive, waited = archive_of(2), list[Lake]()
-
-    def killed(_self: Lake) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Lake, "settle", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(archive, local, state, look="a")
-    monkeypatch.setattr(Lake, "settle", lambda lake: waited.append(lake))
-    result = run(archive, local, state, look="a")
-    assert (result.moved_files, result.kept_files) == (0, 2)
-    assert len(waited) == 1
-
-
-def test_a_disk_that_loses_files_at_the_end_is_said_and_no_row_names_them(
-    local: tuple[Lake, Tables], state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(_folder: Path) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr("hwosim_assets.lake.store.flush", failing)
-    with pytest.raises(HwosimError, match="Input/output error"):
-        run(archive_of(2), local, state)
-    assert local[1].scan(RAW_FILES).num_rows == 0
-
-
-def test_waiting_for_a_disk_that_has_everything_returns(state: Path) -> None:
-    (state / "file").write_bytes(b"content")
-    flush(state)
-    with pytest.raises(FileNotFoundError):
-        flush(state / "nowhere")
 
 
 KILLED = """

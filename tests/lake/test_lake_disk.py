@@ -1,0 +1,81 @@
+"""A power cut leaves no row without its bytes: the disk has the files of an ingest before their rows are committed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_archive import PROGRAM, FakeArchive, archive_of, names
+
+from hwosim_assets.errors import HwosimError
+from hwosim_assets.lake.disk import flush
+from hwosim_assets.lake.ingest import RAW_FILES, IngestResult, ingest_program
+from hwosim_assets.lake.store import Lake
+from hwosim_assets.lake.tables import Tables
+
+
+def run(archive: FakeArchive, lake: Lake, tables: Tables, home: Path, **options: Any) -> IngestResult:
+    return ingest_program(PROGRAM, archive.products(), archive, lake, tables, home=home, **options)
+
+
+def test_the_disk_has_new_files_before_rows_name_them(
+    lake: Lake, tables: Tables, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, seen = archive_of(3), list[tuple[int, int]]()
+    real = Lake.settle
+
+    def settled(self: Lake) -> None:
+        stored = len(list(self.list("raw")))
+        seen.append((stored, tables.scan(RAW_FILES).num_rows))
+        real(self)
+
+    monkeypatch.setattr(Lake, "settle", settled)
+    run(archive, lake, tables, state)
+    assert seen == [(3, 0)]
+    run(archive, lake, tables, state)
+    assert seen == [(3, 0)], "nothing is new: nothing to wait for"
+    archive.files[names(3)[0]] += b"more"
+    run(archive, lake, tables, state)
+    assert seen == [(3, 0), (4, 3)]
+
+
+def test_files_of_a_killed_ingest_are_waited_for_by_the_next(
+    lake: Lake, tables: Tables, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, waited = archive_of(2), list[Lake]()
+
+    def killed(_self: Lake) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lake, "settle", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(archive, lake, tables, state, look="a")
+    monkeypatch.setattr(Lake, "settle", lambda self: waited.append(self))
+    result = run(archive, lake, tables, state, look="a")
+    assert (result.moved_files, result.kept_files) == (0, 2)
+    assert len(waited) == 1
+
+
+def test_a_disk_that_loses_files_at_the_end_is_said_and_no_row_names_them(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake((state / "lake").as_uri())
+    tables = Tables(f"sqlite:///{state / 'catalog.db'}", (state / "lake/tables").as_uri())
+
+    def failing(_folder: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("hwosim_assets.lake.store.flush", failing)
+    with pytest.raises(HwosimError, match="Input/output error"):
+        run(archive_of(2), lake, tables, state)
+    assert tables.scan(RAW_FILES).num_rows == 0
+
+
+def test_waiting_for_a_disk_that_has_everything_returns(state: Path) -> None:
+    (state / "file").write_bytes(b"content")
+    flush(state)
+    with pytest.raises(FileNotFoundError):
+        flush(state / "nowhere")
