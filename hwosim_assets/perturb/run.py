@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.block import Block, Event, Mark
 from hwosim_assets.perturb.budget import Budget, infer_budget
 from hwosim_assets.perturb.effect import Earlier, Effect, NotApplicableError, Task
@@ -189,6 +190,7 @@ def _perturb_measurement(
     apart = any(effect.task.err_honest != 1.0 for effect in effects)
     lots = {effect.use: effect.task.stream(f"{item.key} flags") for effect in effects if 0 < effect.task.dq_honest < 1}
     content, original = file.views(item), Views(file.content, item)
+    compiled.want(item.sci.size)
 
     def work(place: Part) -> Told:
         frame, kept, loaded = place
