@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.fits.blocks import GZIP_MAGIC, Scan, scan
@@ -24,7 +25,7 @@ from hwosim_assets.perturb.fitsfile import FitsFile
 from hwosim_assets.perturb.product import Product
 from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.run import perturb_product, remembered_by, work_on
-from hwosim_assets.perturb.transfer import Views
+from hwosim_assets.perturb.transfer import Kept, Views, fill
 from hwosim_assets.perturb.truth import Truth, make_truth
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.planes import Plane
 
 __all__ = ["open_in_place", "perturb_file"]
+
+#: Bytes that are copied at once.
+_COPIED = 1 << 22
 
 
 class _Mapping:
@@ -75,7 +79,10 @@ class MappedProduct(Product):
 
 
 class MappedFile(FitsFile):
-    """An edited copy of a file that is itself a file.
+    """An edited copy of a file that is itself a file, of which each byte is written once where that can be.
+
+    The images of a measurement that is worked on are written band by band, and what else there is when it is first
+    looked at.
 
     Parameters
     ----------
@@ -89,22 +96,38 @@ class MappedFile(FitsFile):
         super().__init__(product.payload, product.scan)
         self._product = product
         self._path = path
-        shutil.copyfile(product.path, path)
-        self._number = os.open(path, os.O_RDWR)
+        self._file = path.open("w+b", buffering=0)
+        self._bands: dict[int, int] = {}  # offset of each image that is written band by band, and its end
+        if hasattr(os, "posix_fallocate"):  # not on macOS; writing a file whose place is settled takes half as long
+            os.posix_fallocate(self._file.fileno(), 0, len(self.content))
 
     @cached_property
     def data(self) -> memoryview:
-        """The bytes of the copy, to write arrays into."""
+        """The bytes of the copy, to write arrays into; what no band writes is copied now."""
+        start = 0
+        for band, end in sorted(self._bands.items()):
+            self._copy(start, band)
+            start = end
+        self._copy(start, len(self.content))
         self._mapping = _Mapping(self._path, True)
         return self._mapping.view
 
-    def changed(self) -> bool:
-        """Return whether any card was edited or any array may have been written."""
-        return super().changed() or "data" in self.__dict__
+    def _copy(self, start: int, stop: int) -> None:
+        for place in range(start, stop, _COPIED):
+            self.put(place, memoryview(self.content)[place : min(place + _COPIED, stop)])
+            self._product.release()
+
+    def put(self, offset: int, content: memoryview) -> None:
+        """Write bytes by the file rather than by its mapping, whose pages would each fault."""
+        while content:
+            done = os.pwrite(self._file.fileno(), content, offset)
+            content, offset = content[done:], offset + done
 
     def views(self, item: Measurement) -> Views:
         """Return the arrays of a measurement, to be read and written."""
-        return _FileViews(self.data, item, self._number)
+        images = [plane for plane in item.planes() if not plane.row_stride and plane.offset not in self._bands]
+        self._bands |= {plane.offset: plane.offset + plane.size * plane.stored.itemsize for plane in images}
+        return _FileViews(self, item, {plane.offset for plane in images})
 
     def release(self) -> None:
         """Give back the memory of what was looked at."""
@@ -114,36 +137,42 @@ class MappedFile(FitsFile):
 
     def save(self) -> None:
         """Let the file hold the edited product."""
-        if self.changed():
-            parts = self.parts(self.data)
-            if not self.in_place(parts, self.data):
-                longer = self._path.with_suffix(".longer")
-                with longer.open("wb") as out:
-                    out.writelines(parts)
-                longer.replace(self._path)
-        os.close(self._number)
+        parts = self.parts(self.data)
+        if not self.in_place(parts, self.data):
+            longer = self._path.with_suffix(".longer")
+            with longer.open("wb") as out:
+                out.writelines(parts)
+            longer.replace(self._path)
+        self._file.close()
 
 
 class _FileViews(Views):
-    """Arrays in a file, written by the file rather than by its mapping, whose pages would each fault."""
+    """Arrays in a file: some planes are read from the input and written to the file wholly, the others lie in it."""
 
-    def __init__(self, content: memoryview, measurement: Measurement, number: int) -> None:
-        super().__init__(content, measurement)
-        self._number = number
-        self._shape = measurement.groups, measurement.pixels
+    def __init__(self, file: MappedFile, measurement: Measurement, whole: set[int]) -> None:
+        super().__init__(file.content, measurement)
+        self._file, self._whole = file, whole
+        for plane in measurement.planes():
+            if plane.offset not in whole:
+                self._arrays[plane.offset] = plane.raw(file.data).reshape(self.shape)
 
-    def put(self, plane: Plane, frame: int, part: slice, stored: NDArray[Any]) -> None:
-        if plane.row_stride:
-            super().put(plane, frame, part, stored)
+    def put(self, plane: Plane, frame: int, part: slice, values: NDArray[Any], kept: Kept | None) -> None:
+        if plane.offset not in self._whole:
+            super().put(plane, frame, part, values, kept)
             return
-        groups, pixels = self._shape
+        stored = np.empty(values.shape, plane.stored)
+        fill(plane, stored, values, kept)
+        self._write(plane, frame, part, stored)
+
+    def keep(self, plane: Plane, frame: int, part: slice) -> None:
+        if plane.offset in self._whole:
+            self._write(plane, frame, part, self[plane][frame, :, part])
+
+    def _write(self, plane: Plane, frame: int, part: slice, stored: NDArray[Any]) -> None:
+        _, groups, pixels = self.shape
         for group in range(groups):
             place = (frame * groups + group) * pixels + part.start
-            left = memoryview(stored[group].tobytes())
-            offset = plane.offset + place * plane.stored.itemsize
-            while left:
-                done = os.pwrite(self._number, left, offset)
-                left, offset = left[done:], offset + done
+            self._file.put(plane.offset + place * plane.stored.itemsize, memoryview(stored[group].view(np.uint8)))
 
 
 def perturb_file(source: Path, target: Path, plan: Plan, *, threads: int = 1, earlier: Sequence[Earlier] = ()) -> Truth:

@@ -7,7 +7,7 @@ VAR planes do not say it, and how ERR follows from it. Keep out what is done to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.measurements import Measurement
     from hwosim_assets.perturb.planes import Plane
 
-__all__ = ["Views", "load", "store"]
+__all__ = ["Kept", "Views", "fill", "load", "store"]
 
 
 class Views:
@@ -36,16 +36,33 @@ class Views:
     """
 
     def __init__(self, content: bytes | bytearray | memoryview, measurement: Measurement) -> None:
-        shape = (measurement.frames, measurement.groups, measurement.pixels)
-        self._arrays = {plane.offset: plane.raw(content).reshape(shape) for plane in measurement.planes()}
+        self.shape = measurement.frames, measurement.groups, measurement.pixels
+        self._arrays = {plane.offset: plane.raw(content).reshape(self.shape) for plane in measurement.planes()}
 
-    def put(self, plane: Plane, frame: int, part: slice, stored: NDArray[Any]) -> None:
-        """Write stored elements (groups, pixels) of a part of a frame."""
-        self._arrays[plane.offset][frame, :, part] = stored
+    def put(self, plane: Plane, frame: int, part: slice, values: NDArray[Any], kept: Kept | None) -> None:
+        """Write values (groups, pixels) of a part of a frame, but for those that are kept."""
+        fill(plane, self._arrays[plane.offset][frame, :, part], values, kept)
+
+    def keep(self, plane: Plane, frame: int, part: slice) -> None:
+        """Leave a part of a frame as it was."""
 
     def __getitem__(self, plane: Plane) -> NDArray[Any]:
         """Return the array of a plane."""
         return self._arrays[plane.offset]
+
+
+class Kept(NamedTuple):
+    """Elements that stay as they were: which of the pixels, and all of them (groups, pixels) as they were stored."""
+
+    where: NDArray[np.bool_]
+    stored: NDArray[Any]
+
+
+def fill(plane: Plane, target: NDArray[Any], values: NDArray[Any], kept: Kept | None) -> None:
+    """Write values into stored elements of the same shape, but for those that are kept."""
+    plane.put(values, target)
+    if kept is not None:
+        target[:, kept.where] = kept.stored[:, kept.where]
 
 
 def load(views: Views, measurement: Measurement, budget: Budget, frame: int, part: slice, *, apart: bool) -> Block:
@@ -171,23 +188,23 @@ def store(block: Block, views: Views, original: Views) -> None:
         _update_err(block)
     part = slice(block.start, block.start + block.size)
 
-    def write(plane: Plane, values: NDArray[Any]) -> None:
-        stored = plane.encode(_as_stored(values, plane))
-        if block.inert is not None:
-            stored[:, block.inert] = original[plane][block.frame, :, part][:, block.inert]
-        views.put(plane, block.frame, part, stored)
+    def write(plane: Plane | None, values: NDArray[Any] | None, changed: bool) -> None:
+        if plane is None or values is None:
+            return
+        if not changed:
+            views.keep(plane, block.frame, part)
+            return
+        kept = None if block.inert is None else Kept(block.inert, original[plane][block.frame, :, part])
+        views.put(plane, block.frame, part, _as_stored(values, plane), kept)
 
-    write(measurement.sci, block.sci)
-    if block.dirty & {"variance", "invalid"}:
-        if measurement.err is not None and block.err is not None:
-            write(measurement.err, block.err)
-        for name, plane in measurement.variances.items():
-            write(plane, block.claimed[name])
-    if block.dirty & {"flags", "invalid"} and measurement.dq is not None and block.dq is not None:
-        write(measurement.dq, block.dq)
-    if "invalid" in block.dirty:
-        for plane, values in zip(measurement.weights + measurement.blanked, block.zeroed + block.blanked, strict=True):
-            write(plane, values)
+    write(measurement.sci, block.sci, True)
+    uncertain = bool(block.dirty & {"variance", "invalid"})
+    write(measurement.err, block.err, uncertain)
+    for name, plane in measurement.variances.items():
+        write(plane, block.claimed[name], uncertain)
+    write(measurement.dq, block.dq, bool(block.dirty & {"flags", "invalid"}))
+    for plane, values in zip(measurement.weights + measurement.blanked, block.zeroed + block.blanked, strict=True):
+        write(plane, values, "invalid" in block.dirty)
 
 
 def _update_err(block: Block) -> None:

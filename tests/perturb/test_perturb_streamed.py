@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +60,38 @@ def test_bands_of_a_larger_frame_and_threads_are_the_same_through_files(
     monkeypatch.setattr(run, "BAND", 9000)
     chosen = scenario({"jitter": {"sigma": "40 mas"}}, {"ipc": {}}, {"cosmic_rays": {"severity": 4}}, "hot_pixels")
     assert both(make("big"), tmp_path, chosen, threads) != make("big").content
+
+
+@pytest.mark.parametrize("effects", [["read_noise"], ["clock_error", "jitter"], [{"packet_loss": {"loss": 0.2}}]])
+def test_an_image_a_table_and_another_image_are_written_each_in_its_way(
+    make: Make, tmp_path: Path, effects: list[object]
+) -> None:
+    """Images are written band by band, a table in the copy of the rest, which is made before the second image is."""
+    with fits.open(io.BytesIO(make("multislit").content)) as slits, fits.open(io.BytesIO(make("x1d").content)) as table:
+        second = next(place for place, hdu in enumerate(slits) if hdu.ver == 2)
+        slits.insert(second, table[1].copy())
+        slits.append(fits.ImageHDU(np.arange(5000.0), name="OTHER"))
+        buffer = io.BytesIO()
+        slits.writeto(buffer)
+    product = Product(make("multislit").name, buffer.getvalue())
+    assert [item.sci.extname for item in product.measurements] == ["SCI", "EXTRACT1D", "EXTRACT1D", "SCI"]
+    both(product, tmp_path, scenario(*effects))
+
+
+def test_a_full_disk_is_told_before_anything_is_computed(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    product = make("cal")
+    source = tmp_path / product.name
+    product.write(source)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr("hwosim_assets.perturb.files.work_on", lambda *_: pytest.fail("computed"))
+    with pytest.raises(HwosimError, match="No space left"):
+        perturb_file(source, tmp_path / "out.fits", make_plan(scenario("read_noise"), source.name, None))
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
 def test_headers_that_grow_or_shrink_move_what_lies_behind(make: Make, tmp_path: Path) -> None:
