@@ -53,7 +53,8 @@ integration: $(READY) ## Run the tests against real servers and a browser; insta
 	-$(UV) sync --locked --quiet --all-extras --python $(PYTHON) # Spark, 430 MB; where it cannot be had its tests skip
 	$(BIN)/pytest -m integration tests
 
-bench: $(READY) ## Print time and memory of every stage
+bench: $(READY) ## Print time and memory of every stage, and of what one would take instead
+	$(UV) sync --locked --quiet --inexact --all-extras --no-extra spark --group bench --python $(PYTHON)
 	$(BIN)/python -m benchmarks.chain
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.queries

@@ -1,8 +1,9 @@
 """Which footprints a cone or a polygon on the sky touches, for many footprints at once.
 
-Holds: :class:`Cone`, :class:`Polygon` and :func:`touched`. Everything is done with unit vectors, so that
-neither the poles nor right ascension 0 is a special place. Edges are arcs of great circles, at most
-180 deg, and a polygon is the smaller part of the sphere. Keep out how rows are found (``catalog.search``).
+Holds: :class:`Cone`, :class:`Polygon`, :func:`touched` and, cheaper, :func:`may_touch`. Everything is done
+with unit vectors, so that neither the poles nor right ascension 0 is a special place. Edges are arcs of great
+circles, at most 180 deg, and a polygon is the smaller part of the sphere. Keep out how rows are found
+(``catalog.search``).
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import numpy as np
 
 from hwosim_assets.archive.footprint import parse_region
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.lake.zones import cells_of_cone, cells_of_polygon
+from hwosim_assets.lake.zones import WIDE, cells_of_cone, cells_of_polygon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Cone", "Polygon", "touched"]
+__all__ = ["Cone", "Polygon", "may_touch", "touched"]
 
 #: Arcs shorter than this (rad) are points.
 _POINT = 1e-14
@@ -108,6 +109,28 @@ class Polygon:
     def cells(self) -> NDArray[np.uint64] | None:
         """Cells that a footprint touching it may be centred in; ``None`` for any."""
         return cells_of_polygon(self.centre, self.vectors)
+
+
+def may_touch(
+    area: Cone | Polygon, ra: NDArray[np.float64], dec: NDArray[np.float64], width: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Tell which footprints an area may touch by their positions and widths alone; see :func:`touched`.
+
+    Parameters
+    ----------
+    area : Cone or Polygon
+        What is asked for.
+    ra, dec, width : numpy.ndarray of float64, shape (n,)
+        Position and diameter of each footprint, deg; NaN for none.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (n,)
+        False only where the position is farther than a footprint of :data:`~hwosim_assets.lake.zones.WIDE` reaches.
+    """
+    bound = np.isfinite(ra + dec) & (np.abs(dec) <= 90) & (width <= WIDE)
+    away = _angles(_vectors(ra, dec), area.centre) > area.reach + math.radians(WIDE / 2 + 1e-6)
+    return ~(bound & away)
 
 
 def touched(

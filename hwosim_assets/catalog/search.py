@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hwosim_assets.catalog.footprint_search import Cone, Polygon, touched
+from hwosim_assets.catalog.footprint_search import Cone, Polygon, may_touch, touched
 from hwosim_assets.catalog.products import PRODUCTS
 from hwosim_assets.catalog.search_joins import CardTest, with_cards, with_rights
 from hwosim_assets.errors import BadInputError
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hwosim_assets.lake.tables import Tables
-    from hwosim_assets.lake.zones import Zone
+    from hwosim_assets.lake.zones import Zone, Zones
 
-__all__ = ["SEARCH_COLUMNS", "Found", "Question", "accepted_by", "find", "placed_in", "search"]
+__all__ = ["PLACE_COLUMNS", "SEARCH_COLUMNS", "Found", "Question", "accepted_by", "find", "placed_in", "search"]
 
 #: What a search returns unless asked for other columns.
 SEARCH_COLUMNS = [
@@ -37,6 +37,9 @@ SEARCH_COLUMNS = [
     "detector", "filters", "exp_type", "target_name", "s_ra", "s_dec", "s_fov", "t_min", "t_max", "t_exptime",
     "em_min", "em_max", "size_bytes", "sha256", "uri", "data_uri", "warnings",
 ]  # fmt: skip
+
+#: What :func:`placed_in` looks at.
+PLACE_COLUMNS = ["s_region", "s_ra", "s_dec", "s_fov", "target_name"]
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def find(tables: Tables, question: Question, *, columns: list[str] | None = None
     def once(table: Any) -> Found:
         planned = plan(table, narrow, question.one_program)
         needed = ["program", "product_name", "sha256", "data_uri"]
-        needed += ["s_region", "s_ra", "s_dec", "target_name"] if question.areas or question.targets else []
+        needed += PLACE_COLUMNS if question.areas or question.targets else []
         rows = planned.read(list(dict.fromkeys([*wanted, *needed])), accepted)
         if question.areas or question.targets:
             rows = rows.filter(pa.array(placed_in(rows, question)))
@@ -203,7 +206,7 @@ def find(tables: Tables, question: Question, *, columns: list[str] | None = None
 
 
 class _Narrow:
-    """Says of a row group's summary whether rows that are asked for may be in it."""
+    """Says of the summaries of row groups in which of them rows that are asked for may be."""
 
     def __init__(self, question: Question) -> None:
         self._question = question
@@ -213,7 +216,16 @@ class _Narrow:
         every = not question.areas or bool(question.targets) or len(known) < len(cells)
         self._cells = None if every else np.unique(np.concatenate(known))
 
-    def __call__(self, zone: Zone) -> bool:
+    def __call__(self, zones: Zones) -> list[int]:
+        between = self._question.between
+        near = np.ones(len(zones), bool)
+        if between is not None:
+            near &= zones.overlapping(*between)
+        if self._cells is not None:
+            near &= zones.holding(self._cells)
+        return [number for number in near.nonzero()[0].tolist() if self._may_hold(zones.each[number])]
+
+    def _may_hold(self, zone: Zone) -> bool:
         asked = self._question
         return (
             _holds(zone["program"], self._program)
@@ -222,7 +234,6 @@ class _Narrow:
             and (asked.between is None or _exposed(zone, *asked.between, asked.instrument))
             and (asked.instrument is None or any(_is_instrument(asked.instrument, n) for n in zone["instrument_name"]))
             and (asked.filter is None or any(asked.filter.upper() in n.split(";") for n in zone["filters"]))
-            and (self._cells is None or zone["wide"] or _meet(self._cells, zone["cells"]))
         )
 
 
@@ -230,17 +241,8 @@ def _holds(span: list[Any] | None, value: str | None) -> bool:
     return value is None or (span is not None and span[0] <= value <= span[1])
 
 
-def _overlaps(zone: Zone, start: float, end: float) -> bool:
-    if zone["t_min"] is None:
-        return False
-    last = max(zone["t_min"][1], zone["t_max"][1] if zone["t_max"] else zone["t_min"][1])
-    return bool(zone["t_min"][0] <= end and last >= start)
-
-
 def _exposed(zone: Zone, start: float, end: float, instrument: str | None) -> bool:
-    """Tell whether a row group may have an exposure of an instrument (any without one) in a span of time."""
-    if not _overlaps(zone, start, end):
-        return False
+    """Tell whether a row group may have an exposure of an instrument (any without one) on the days of a span."""
     days: dict[str, list[int]] | None = zone.get("days")  # a summary that was stored by an earlier version has none
     if days is None:
         return True
@@ -251,14 +253,6 @@ def _exposed(zone: Zone, start: float, end: float, instrument: str | None) -> bo
 
 def _is_instrument(asked: str, name: str) -> bool:
     return asked.upper() in (name, name.split("/")[0])
-
-
-def _meet(asked: np.ndarray[Any, Any], held: np.ndarray[Any, Any]) -> bool:
-    """Tell whether two sorted lists of cells share one."""
-    if not len(asked):
-        return False
-    place = np.searchsorted(asked, held)
-    return bool((asked[np.minimum(place, len(asked) - 1)] == held).any())
 
 
 def accepted_by(question: Question) -> Any:
@@ -316,13 +310,20 @@ def _row_filter(text: str) -> Any:
 
 
 def placed_in(rows: pa.Table, question: Question) -> NDArray[np.bool_]:
-    """Return which products touch one of the areas or are of one of the targets, as booleans of the length of rows."""
+    """Return which products touch one of the areas or are of one of the targets, as booleans of the length of rows.
+
+    The rows have :data:`PLACE_COLUMNS`.
+    """
     keep = np.zeros(rows.num_rows, bool)
     if question.areas:
-        regions = rows["s_region"].to_pylist()
-        ra, dec = (rows[name].to_numpy(zero_copy_only=False).astype(float) for name in ("s_ra", "s_dec"))
+        ra, dec, width = (
+            rows[name].to_numpy(zero_copy_only=False).astype(float) for name in ("s_ra", "s_dec", "s_fov")
+        )
         for area in question.areas:
-            keep |= touched(area, regions, ra, dec)
+            # Reading a region takes longer than all else, and a row group has those of other places, too.
+            near = np.flatnonzero(may_touch(area, ra, dec, width))
+            regions = rows["s_region"].take(near).to_pylist()
+            keep[near] |= touched(area, regions, ra[near], dec[near])
     if question.targets:
         names = {_plain(name) for name in question.targets}
         keep |= np.array([name is not None and _plain(name) in names for name in rows["target_name"].to_pylist()], bool)

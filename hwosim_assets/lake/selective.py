@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hwosim_assets.lake.datafile import bucket_of
-from hwosim_assets.lake.zones import Zone, zones_of
+from hwosim_assets.lake.zones import Zones, zones_of
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -122,7 +122,7 @@ class _Memory:
 _versions, _footers = _Memory(_VERSIONS), _Memory(_FOOTERS)
 
 
-def plan(table: Table, may_hold: Callable[[Zone], bool], program: str | None = None) -> Plan:
+def plan(table: Table, may_hold: Callable[[Zones], list[int]], program: str | None = None) -> Plan:
     """Find the row groups that may hold what is asked for.
 
     Parameters
@@ -130,7 +130,7 @@ def plan(table: Table, may_hold: Callable[[Zone], bool], program: str | None = N
     table : pyiceberg.table.Table
         A table as just loaded, with the columns that summaries are made of.
     may_hold : callable
-        Told the summary of a row group, says whether it has to be read.
+        Told the summaries of a file's row groups, says which of them have to be read, in their order.
     program : str, optional
         The one program asked for: files without it are not even asked for their summaries.
 
@@ -156,12 +156,12 @@ def plan(table: Table, may_hold: Callable[[Zone], bool], program: str | None = N
         filesystem = table.io.fs_by_scheme(scheme, netloc)  # type: ignore[attr-defined]
         fragment = _footers.get(file.path, partial(parquet.make_fragment, path, filesystem))
         zones = zones_of(path, filesystem, fragment)
-        chosen = [number for number, zone in enumerate(zones) if may_hold(zone)]
+        chosen = may_hold(zones)
         if chosen:
             # a fragment reads its footer once; its subsets share it
             fragments.append(fragment.subset(row_group_ids=chosen) if len(chosen) < len(zones) else fragment)
             groups += len(chosen)
-            rows += sum(zones[number]["rows"] for number in chosen)
+            rows += sum(zones.each[number]["rows"] for number in chosen)
     total = sum(file.rows for file in files)
     return Plan(len(files), len(fragments), groups, total, rows, tuple(fragments), schema)
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwosim_assets.archive.footprint import distance_deg
-from hwosim_assets.catalog.footprint_search import Cone, Polygon, touched
+from hwosim_assets.catalog.footprint_search import Cone, Polygon, may_touch, touched
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.lake.zones import _cells
+from hwosim_assets.lake.zones import WIDE, _cells
 
 #: Positions with the awkward ones often: poles, RA 0, the equator.
 RAS = st.one_of(st.sampled_from([0.0, 1e-9, 359.999999, 180.0, 90.0]), st.floats(0, 360))
@@ -102,6 +102,28 @@ def test_the_cells_of_a_cone_hold_the_centre_of_every_footprint_it_touches(
     cells = cone.cells
     assert cells is not None
     assert _cells(np.array([place[0]]), np.array([place[1]]))[0] in cells
+
+
+@settings(max_examples=150, deadline=None)
+@given(RAS, DECS, st.floats(0.001, 0.249), st.floats(0, 6.28), st.floats(0, 1), st.floats(0, 25), st.booleans())
+def test_a_footprint_that_is_touched_is_near_enough_to_be_looked_at(
+    ra: float, dec: float, size: float, turn: float, share: float, radius: float, polygon: bool
+) -> None:
+    """The footprint lies on the border of the area or within it, as far away as it can be."""
+    text = region(around(ra, dec, size, 5, turn))
+    ((middle_ra, middle_dec),) = around(ra, dec, share * (radius + size), 1, turn)
+    area: Cone | Polygon = Cone(middle_ra, middle_dec, radius)
+    if polygon:
+        area = Polygon(tuple(around(middle_ra, middle_dec, radius + 0.01, 4, turn)))
+    place, width = (np.array([value]) for value in ((ra, dec), 2 * size))
+    near = may_touch(area, place[:, 0], place[:, 1], width)
+    assert near[0] or not touches(area, text)
+
+
+def test_only_footprints_of_known_place_and_width_are_passed_over() -> None:
+    ra, dec = np.array([10.0, 10.0, 10.0, np.nan, 10.6]), np.array([0.0, 0.0, 0.0, 0.0, 0.0])
+    width = np.array([0.01, np.nan, WIDE + 0.01, 0.01, WIDE])
+    assert may_touch(Cone(11.0, 0.0, 0.2), ra, dec, width).tolist() == [False, True, True, True, True]
 
 
 def test_several_shapes_count_each_and_positions_stand_in_for_none() -> None:
