@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwosim_assets.errors import HwosimError
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.exact import log
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Stream:
 
     def _mixed(self, plane: int, places: NDArray[np.intp], sub: int) -> NDArray[np.uint64]:
         """Return a 64-bit word for each place: the output of SplitMix64, begun at this address, after so many steps."""
-        begin = _mix(int(self._key[1]) ^ _mix(plane + 1) ^ _mix(sub + _GOLDEN))
+        begin = self._begin(plane, sub)
         word = places.astype(np.uint64)
         word *= _STEP
         word += np.array((begin + _GOLDEN) & _WORD, np.uint64)
@@ -129,6 +130,14 @@ class Stream:
         word *= _FACTORS[1]
         word ^= word >> _SHIFTS[2]
         return word
+
+    def _begin(self, plane: int, sub: int) -> int:
+        """Return where SplitMix64 begins."""
+        return _mix(int(self._key[1]) ^ _mix(plane + 1) ^ _mix(sub + _GOLDEN))
+
+    def _address(self, plane: int, sub: int) -> NDArray[np.uint64]:
+        """Return where the short words of pixels come from, and what makes them finer, as compiled loops ask for it."""
+        return np.array([plane, sub + _SHORT, self._begin(plane, sub + _FINER)], np.uint64)
 
     def _of_tile(self, plane: int, tile: int, offset: int, count: int, sub: int) -> NDArray[np.uint32]:
         """Return words of one tile; each step of the counter gives eight."""
@@ -170,6 +179,11 @@ class Stream:
         parted into 4096.
         """
         middle, ends = _short_tables()
+        if compiled.on():
+            from hwosim_assets.perturb.compiled.draws import normals
+
+            drawn: NDArray[np.float32] = normals(start, count, self._address(plane, sub), self._key, middle, ends)
+            return drawn[start % 16 :][:count]
         words = self._short(plane, start, count, sub)
         # Words cannot miss their table; "wrap" spares the check of each.
         out = middle.take(words, mode="wrap")
@@ -184,8 +198,13 @@ class Stream:
 
         Those chosen at one probability are among those chosen at any larger one.
         """
-        words = self._short(plane, start, count, sub)
         high, low = divmod(threshold(probability), 1 << 16)
+        if compiled.on():
+            from hwosim_assets.perturb.compiled.draws import below
+
+            chosen: NDArray[np.intp] = below(start, count, self._address(plane, sub), self._key, high, low)
+            return chosen
+        words = self._short(plane, start, count, sub)
         found = (words <= min(high, 0xFFFF)).nonzero()[0]
         fine = self._mixed(plane, found + start, sub + _FINER) >> np.uint64(48)
         return found[(words.take(found) < high) | (fine < np.uint64(low))]
@@ -205,6 +224,11 @@ class Stream:
         if not isinstance(mean, float | int) or mean > _EXACT_OF_ONE_MEAN:
             return poisson(self.bits(plane, start, count, sub), mean)
         below, guide = _short_distribution(float(mean))
+        if compiled.on():
+            from hwosim_assets.perturb.compiled.draws import poissons
+
+            drawn: NDArray[np.float32] = poissons(start, count, self._address(plane, sub), self._key, guide, below)
+            return drawn[start % 16 :][:count]
         words = self._short(plane, start, count, sub)
         counts = guide.take(words, mode="wrap")
         near = (counts < 0).nonzero()[0]

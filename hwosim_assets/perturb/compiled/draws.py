@@ -1,0 +1,167 @@
+"""Draws in one pass: random words, the table that makes deviates of them, and more bits for the few that need them.
+
+Holds: Philox 4x64-10 as numpy has it, and the loops of :class:`hwosim_assets.perturb.rng.Stream`, whose numpy code says
+what each of them returns. Keep out the tables and the keys, which are made there, and what effects do with deviates.
+
+Sixteen pixels share a step of the counter, so loops work on whole steps: their arrays begin with the first pixel of the
+step in which ``start`` lies, and the caller cuts off what it did not ask for. An ``address`` is (plane, set of words,
+where SplitMix64 begins for words that need more bits). The words alone take two thirds of the time, and a branch for
+each pixel as much as its look-up; so whole steps are asked whether any of their words needs more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+__all__ = ["below", "normals", "poissons"]
+
+_FIRST, _SECOND = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
+_FIRST_KEY, _SECOND_KEY = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
+_STEP, _FACTOR, _LAST_FACTOR = (
+    np.uint64(number) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+_ONE, _12, _16, _27, _30, _31, _32, _48, _52 = (np.uint64(number) for number in (1, 12, 16, 27, 30, 31, 32, 48, 52))
+#: Steps of the counter in a tile of 65536 pixels, as a mask and a shift.
+_IN_TILE, _TILE = np.uint64(4095), _12
+_WORD = np.uint64(0xFFFF)
+#: Words of the ends of the normal distribution. Where their number is taken from a word whose top bit was set, that bit
+#: stays but for a word of the ends (and for one of as few others).
+_ENDS = np.uint64(32)
+_FOUR_TOPS, _FOUR_ENDS = np.uint64(0x8000800080008000), np.uint64(0x0020002000200020)
+#: Words that are asked together for the least of them.
+_TOGETHER = 64
+
+
+@intrinsic
+def _high(context: Any, left: Any, right: Any) -> Any:
+    """Return the upper 64 bits of the product of two words, for which numba has no type."""
+
+    def made(context: Any, builder: Any, signature: Any, words: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(word, wide) for word in words))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), made
+
+
+@njit(cache=True, nogil=True)
+def _philox(step: Any, plane: Any, sub: Any, first: Any, second: Any) -> Any:
+    """Return the four words of a step of the counter under a key of two; numpy counts on before it makes them."""
+    x0, x1, x2, x3 = (step & _IN_TILE) + _ONE, step >> _TILE, plane, sub
+    for _ in range(10):
+        high, low = _high(_FIRST, x0), _FIRST * x0
+        other_high, other_low = _high(_SECOND, x2), _SECOND * x2
+        x0, x1, x2, x3 = other_high ^ x1 ^ first, other_low, high ^ x3 ^ second, low
+        first += _FIRST_KEY
+        second += _SECOND_KEY
+    return x0, x1, x2, x3
+
+
+@njit(cache=True, nogil=True)
+def _finer(place: Any, begin: Any) -> Any:
+    """Return the 64 bits that SplitMix64 adds to the word of a pixel."""
+    word = np.uint64(place) * _STEP + begin + _STEP
+    word = (word ^ (word >> _30)) * _FACTOR
+    word = (word ^ (word >> _27)) * _LAST_FACTOR
+    return word ^ (word >> _31)
+
+
+@njit(inline="always")
+def _look_up(out: Any, at: Any, words: Any, table: Any) -> None:
+    """Write what a table says of the four short words in a long one."""
+    out[at] = table[words & _WORD]
+    out[at + 1] = table[words >> _16 & _WORD]
+    out[at + 2] = table[words >> _32 & _WORD]
+    out[at + 3] = table[words >> _48]
+
+
+@njit(cache=True, nogil=True)
+def normals(start: int, count: int, address: Any, key: Any, middle: Any, ends: Any) -> Any:
+    """Return standard normal deviates, float32; see :meth:`hwosim_assets.perturb.rng.Stream.normal`."""
+    first, steps = start >> 4, ((start + count + 15) >> 4) - (start >> 4)
+    plane, sub, begin = address
+    key0, key1 = key
+    out = np.empty(steps << 4, np.float32)
+    near, size = np.empty(steps, np.intp), 0
+    for step in range(steps):
+        x0, x1, x2, x3 = _philox(np.uint64(first + step), plane, sub, key0, key1)
+        at = step << 4
+        _look_up(out, at, x0, middle)
+        _look_up(out, at + 4, x1, middle)
+        _look_up(out, at + 8, x2, middle)
+        _look_up(out, at + 12, x3, middle)
+        left = ((x0 | _FOUR_TOPS) - _FOUR_ENDS) & ((x1 | _FOUR_TOPS) - _FOUR_ENDS)
+        left &= ((x2 | _FOUR_TOPS) - _FOUR_ENDS) & ((x3 | _FOUR_TOPS) - _FOUR_ENDS)
+        if left & _FOUR_TOPS != _FOUR_TOPS:
+            near[size] = step
+            size += 1
+    for step in near[:size]:
+        words = _philox(np.uint64(first + step), plane, sub, key0, key1)
+        for lane in range(16):
+            word = words[lane >> 2] >> np.uint64((lane & 3) << 4) & _WORD
+            if word < _ENDS:
+                fine = _finer((first + step << 4) + lane, begin) >> _52
+                out[(step << 4) + lane] = ends[(word << _12) + fine]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def poissons(start: int, count: int, address: Any, key: Any, guide: Any, cumulative: Any) -> Any:
+    """Return Poisson counts of one mean, float32; see :meth:`hwosim_assets.perturb.rng.Stream.poisson`."""
+    first, steps = start >> 4, ((start + count + 15) >> 4) - (start >> 4)
+    plane, sub, begin = address
+    key0, key1 = key
+    out = np.empty(steps << 4, np.float32)
+    for step in range(steps):
+        x0, x1, x2, x3 = _philox(np.uint64(first + step), plane, sub, key0, key1)
+        at = step << 4
+        _look_up(out, at, x0, guide)
+        _look_up(out, at + 4, x1, guide)
+        _look_up(out, at + 8, x2, guide)
+        _look_up(out, at + 12, x3, guide)
+    signs = out.view(np.int32)
+    for step in range(steps):
+        sign = np.int32(0)
+        for lane in range(16):
+            sign |= signs[(step << 4) + lane]
+        if sign < 0:
+            words = _philox(np.uint64(first + step), plane, sub, key0, key1)
+            for lane in range(16):
+                if out[(step << 4) + lane] < 0:
+                    word = words[lane >> 2] >> np.uint64((lane & 3) << 4) & _WORD
+                    fine = np.float64(_finer((first + step << 4) + lane, begin) >> _32)
+                    chance = (np.float64(word) * 4294967296.0 + fine + 0.5) / 281474976710656.0
+                    out[(step << 4) + lane] = np.searchsorted(cumulative, chance, side="right")
+    return out
+
+
+@njit(cache=True, nogil=True)
+def below(start: int, count: int, address: Any, key: Any, high: Any, low: Any) -> Any:
+    """Return which pixels have words below (high, low); see :meth:`hwosim_assets.perturb.rng.Stream.below`."""
+    first, steps = start >> 4, ((start + count + 15) >> 4) - (start >> 4)
+    plane, sub, begin = address
+    key0, key1 = key
+    high, low = np.int64(high), np.uint64(low)
+    raw = np.empty(steps << 2, np.uint64)
+    for step in range(steps):
+        at = step << 2
+        raw[at], raw[at + 1], raw[at + 2], raw[at + 3] = _philox(np.uint64(first + step), plane, sub, key0, key1)
+    words, skip = raw.view(np.uint16), start & 15
+    found, size = np.empty(count, np.intp), 0
+    for part in range(skip, skip + count, _TOGETHER):
+        end = min(part + _TOGETHER, skip + count)
+        least = np.uint16(0xFFFF)
+        for at in range(part, end):
+            least = min(least, words[at])
+        if least <= high:
+            for at in range(part, end):
+                place = at - skip
+                if words[at] < high or (words[at] == high and _finer(start + place, begin) >> _48 < low):
+                    found[size] = place
+                    size += 1
+    return found[:size]
