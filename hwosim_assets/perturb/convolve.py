@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hwosim_assets.perturb import compiled
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.block import Block
+    from hwosim_assets.perturb.compiled.convolution import Room, Taps, Window
     from hwosim_assets.perturb.rng import Stream
 
 __all__ = ["convolve_signal", "rows_reached"]
@@ -90,6 +93,9 @@ def convolve_signal(
     y, x = (sum(getattr(one, axis) for one in passes) for axis in ("y", "x"))
     columns = block.measurement.frame[1]
     rows, height = block.size // columns, max(_BAND // columns, 1)
+    if compiled.on():
+        _convolve_by_loops(block, passes, stream, honest, sub)
+        return
     for group in range(block.groups):
         padded = _padded(block, group, y, x)
         for top in range(0, rows, height):
@@ -97,6 +103,73 @@ def convolve_signal(
             noise = stream.normal(block.plane(group), block.start + top * columns, (bottom - top) * columns, sub)
             part = block.part(slice(top * columns, bottom * columns))
             _convolve_part(part, group, [plane[top : bottom + 2 * y] for plane in padded], passes, noise, honest)
+
+
+def _convolve_by_loops(block: Block, passes: list[_Pass], stream: Stream, honest: float, sub: int) -> None:
+    """Do what :func:`_convolve_part` does, by compiled loops."""
+    from hwosim_assets.perturb.compiled.convolution import HEIGHT, Pass, convolve_rows
+
+    kind, columns = block.sci.dtype, block.measurement.frame[1]
+    rows, height = block.size // columns, max(_BAND // columns // HEIGHT, 1) * HEIGHT
+    few = sum(len(one.seen().shifts) for one in passes) <= _FEW
+    two = [*passes, _pass(np.ones((1, 1)))][:2]
+    squares = [one.squared() for one in two]
+    types = (
+        (two, kind, False),
+        (squares, kind, False),
+        ([one.seen() for one in two], np.float32, few),
+        (squares, np.float32, few),
+    )
+    first, second = (Pass(*(_taps(pair[which], of, apart) for pair, of, apart in types)) for which in (0, 1))
+    window, room = _room(kind, columns, two)
+    scale = kind.type(math.sqrt(max(1.0 - _total(squares), 0.0)))
+    inert = np.empty((0, 0), bool) if block.inert is None else block.inert.reshape(rows, columns)
+    for group in range(block.groups):
+        planes = (block.sci, block.true["poisson"], block.true["read"])
+        frame = (*(plane[group].reshape(rows, columns) for plane in planes), inert)
+        for top in range(0, rows, height):
+            here = slice(top * columns, min(top + height, rows) * columns)
+            noise = stream.normal(block.plane(group), block.start + here.start, here.stop - here.start, sub)
+            change = np.zeros((block.groups, noise.size), kind)
+            after = change[group].reshape(-1, columns)
+            convolve_rows(frame, noise.reshape(-1, columns), scale, after, top, window, room, few, first, second)
+            block.part(here).add_variance("poisson", change, honest)
+
+
+def _room(kind: np.dtype[Any], columns: int, passes: list[_Pass]) -> tuple[Window, Room]:
+    """Return room for rows within reach of two passes, all of them invalid, and for what is made of them."""
+    from hwosim_assets.perturb.compiled.convolution import HEIGHT, Room, Window
+
+    y, x, between = sum(one.y for one in passes), sum(one.x for one in passes), columns + 2 * passes[1].x
+
+    def of(height: int, width: int, *kinds: Any) -> list[NDArray[Any]]:
+        return [np.zeros((height, width), kind) for kind in kinds]
+
+    window = Window(*of(HEIGHT + 2 * y, columns + 2 * x, kind, kind, np.float32, np.uint8))
+    window.bad[:] = 1
+    single = np.float32
+    room = Room(
+        *of(HEIGHT, between, kind, single, np.uint8), *of(HEIGHT, columns, kind, kind, single, single, np.uint8)
+    )
+    room.near[:] = 1
+    return window, room
+
+
+def _taps(one: _Pass, kind: Any, apart: bool) -> Taps:
+    """Return a pass as arrays, each shift a group of its own or not."""
+    from hwosim_assets.perturb.compiled.convolution import Taps
+
+    groups = [
+        (weight, part) for weight, shifts in one.taps for part in ([[shift] for shift in shifts] if apart else [shifts])
+    ]
+    weights, parts = zip(*groups, strict=True)
+    down, across = np.array(one.shifts, np.intp).T.copy()
+    return Taps(np.array(weights, kind), np.cumsum([len(part) for part in parts], dtype=np.intp), down, across)
+
+
+def _total(passes: list[_Pass]) -> float:
+    """Return the sum of all weights."""
+    return math.prod(sum(weight * len(shifts) for weight, shifts in one.taps) for one in passes)
 
 
 def _padded(block: Block, group: int, y: int, x: int) -> list[NDArray[Any]]:
@@ -127,10 +200,9 @@ def _convolve_part(
     moved[near] /= weight
     after[near] /= weight * weight
     read = part.true["read"][group]
-    whole = math.prod(sum(weight * len(shifts) for weight, shifts in one.taps) for one in squares)
     added = np.sqrt(read)
     added *= noise
-    added *= added.dtype.type(math.sqrt(max(1.0 - whole, 0.0)))
+    added *= added.dtype.type(math.sqrt(max(1.0 - _total(squares), 0.0)))
     share = np.maximum(1.0 - share / (weight * weight), 0.0)
     added[near] = np.sqrt(read[near] * share) * noise[near]
     moved += added

@@ -1,0 +1,275 @@
+"""The loops of a convolution: a few rows at once, so that what they need of their neighbours stays in the cache.
+
+Holds: :func:`convolve_rows`, which makes the bits that ``perturb.convolve`` makes with numpy, and the tables that it
+is given. Every sum is taken in numpy's order and in the type that numpy takes it in. Keep out which weights there are
+and where noise comes from.
+
+Each loop goes over rows by itself: to hand arrays to a function costs more than a row of them. Types of numbers are
+written out, for a plain 0 or 1 would turn single into double precision.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["HEIGHT", "Pass", "Room", "Taps", "Window", "convolve_rows"]
+
+#: Rows that are worked on at once.
+HEIGHT = 16
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_KNOWN, _BAD = np.uint8(0), np.uint8(1)
+
+
+class Taps(NamedTuple):
+    """The weights of one pass as arrays.
+
+    Attributes
+    ----------
+    weights : floating array
+        Of each group of shifts, in the type of what is spread: the values of a group are summed, then weighed.
+    ends : int array
+        Where each group ends in ``down`` and ``across``.
+    down, across : int array
+        Shifts along y and x.
+    """
+
+    weights: NDArray[Any]
+    ends: NDArray[np.intp]
+    down: NDArray[np.intp]
+    across: NDArray[np.intp]
+
+
+class Window(NamedTuple):
+    """The rows that are worked on, with the rows and columns within reach of them.
+
+    Attributes
+    ----------
+    values, shot : floating array (``HEIGHT`` and twice the reach, columns and twice the reach)
+        Signal and photon variance, 0 where invalid.
+    valid : float32 array of this shape
+        0 where invalid, else 1.
+    bad : uint8 array of this shape
+        1 where invalid, else 0.
+    """
+
+    values: NDArray[Any]
+    shot: NDArray[Any]
+    valid: NDArray[np.float32]
+    bad: NDArray[np.uint8]
+
+
+class Room(NamedTuple):
+    """Room for what is worked out of a window.
+
+    Attributes
+    ----------
+    between, left, near_between : array (``HEIGHT``, columns and twice the reach of the second pass)
+        After the first pass: of signal or variance, of weights, of what is near invalid pixels.
+    moved, after : floating array (``HEIGHT``, columns)
+        The signal and the photon variance, spread.
+    weight, share : float32 array (``HEIGHT``, columns)
+        What is left of the kernel, and of its squares.
+    near : uint8 array (``HEIGHT``, columns)
+        1 where the kernel is normalised.
+    """
+
+    between: NDArray[Any]
+    left: NDArray[np.float32]
+    near_between: NDArray[np.uint8]
+    moved: NDArray[Any]
+    after: NDArray[Any]
+    weight: NDArray[np.float32]
+    share: NDArray[np.float32]
+    near: NDArray[np.uint8]
+
+
+class Pass(NamedTuple):
+    """Both passes of a convolution, as :class:`Taps`: of the signal, of its variance, and of what is missed.
+
+    Attributes
+    ----------
+    signal, variance : Taps
+        Weights and their squares, in the type of the signal.
+    seen, squares : Taps
+        Weights that are missed where they meet an invalid pixel, and squares, float32.
+    """
+
+    signal: Taps
+    variance: Taps
+    seen: Taps
+    squares: Taps
+
+
+def _loop(function: Any) -> Any:
+    """Compile a loop: no step of its arithmetic is reordered or fused, and a division by 0 is numpy's."""
+    return njit(cache=True, nogil=True, error_model="numpy")(function)
+
+
+@_loop
+def _take(window: Any, place: Any, number: Any, sci: Any, poisson: Any, inert: Any) -> None:
+    """Take a row into a place of the window; one beyond the edge is invalid."""
+    columns, zero = sci.shape[1], window.values.dtype.type(0)
+    margin = (window.values.shape[1] - columns) // 2
+    inner = slice(margin, margin + columns)
+    values, shot = window.values[place, inner], window.shot[place, inner]
+    valid, bad = window.valid[place, inner], window.bad[place, inner]
+    if number < 0 or number >= sci.shape[0]:
+        values[:] = zero
+        shot[:] = zero
+        valid[:] = _ZERO
+        bad[:] = _BAD
+        return
+    signal, variance = sci[number], poisson[number]
+    for i in range(columns):
+        value = signal[i]
+        finite = value - value == zero
+        values[i] = value if finite else zero
+        shot[i] = variance[i] if finite else zero
+        valid[i] = _ONE if finite else _ZERO
+        bad[i] = _KNOWN if finite else _BAD
+    if inert.size:
+        for i in range(columns):
+            if inert[number, i]:
+                values[i] = shot[i] = zero
+                valid[i], bad[i] = _ZERO, _BAD
+
+
+@_loop
+def _forget(plane: Any) -> None:
+    """Move the last rows of a window, which the next rows need, to its begin."""
+    for place in range(plane.shape[0] - HEIGHT):
+        plane[place] = plane[place + HEIGHT]
+
+
+@_loop
+def _spread(out: Any, rows: Any, taps: Any) -> None:
+    """Sum the neighbours by the weights of a pass; ``rows`` has margins that ``out`` has not."""
+    (height, size), ends, weights = out.shape, taps.ends, taps.weights
+    y, x = (rows.shape[0] - height) // 2, (rows.shape[1] - size) // 2
+    together = np.empty(size, rows.dtype)
+    for number in range(height):
+        line = out[number]
+        line[:] = -rows.dtype.type(0)  # to which anything may be added and keep its sign
+        begin = 0
+        for group in range(ends.size):
+            end, weight = ends[group], weights[group]
+            at = x - taps.across[begin]
+            first = rows[y + number - taps.down[begin], at : at + size]
+            if end - begin == 1:
+                for i in range(size):
+                    line[i] += first[i] * weight
+            else:
+                at = x - taps.across[begin + 1]
+                second = rows[y + number - taps.down[begin + 1], at : at + size]
+                if end - begin == 2:
+                    for i in range(size):
+                        line[i] += (first[i] + second[i]) * weight
+                else:
+                    for i in range(size):
+                        together[i] = first[i] + second[i]
+                    for tap in range(begin + 2, end):
+                        at = x - taps.across[tap]
+                        other = rows[y + number - taps.down[tap], at : at + size]
+                        for i in range(size):
+                            together[i] += other[i]
+                    for i in range(size):
+                        line[i] += together[i] * weight
+            begin = end
+
+
+@_loop
+def _near(out: Any, bad: Any, taps: Any) -> None:
+    """Find where a pass meets an invalid pixel."""
+    y, x = (bad.shape[0] - out.shape[0]) // 2, (bad.shape[1] - out.shape[1]) // 2
+    out[:] = _KNOWN
+    for number in range(out.shape[0]):
+        line = out[number]
+        for tap in range(taps.down.size):
+            at = x - taps.across[tap]
+            row = bad[y + number - taps.down[tap], at : at + line.size]
+            for i in range(line.size):
+                line[i] |= row[i]
+
+
+@_loop
+def _finish(sci: Any, change: Any, poisson: Any, read: Any, noise: Any, scale: Any, bad: Any, room: Any) -> None:
+    """Normalise what is left of the kernel, and add the noise that keeps the read noise as large as it was."""
+    moved, after, weight, share, near = room.moved, room.after, room.weight, room.share, room.near
+    for row in range(sci.shape[0]):
+        for i in range(sci.shape[1]):
+            left, squares = weight[row, i], share[row, i]
+            if left == _ZERO:
+                left = squares = _ONE
+            square = left * left
+            lacking = _ONE - squares / square
+            lacking = _ZERO if lacking < _ZERO else lacking
+            whole = moved[row, i] + np.sqrt(read[row, i]) * noise[row, i] * scale
+            part = moved[row, i] / left + np.sqrt(read[row, i] * lacking) * noise[row, i]
+            value = part if near[row, i] else whole
+            later = after[row, i] / square if near[row, i] else after[row, i]
+            keeps = near[row, i] & bad[row, i]
+            change[row, i] = change.dtype.type(0) if keeps else later - poisson[row, i]
+            sci[row, i] = sci[row, i] if keeps else value
+
+
+@_loop
+def convolve_rows(
+    group: Any, noise: Any, scale: Any, change: Any, top: Any, window: Any, room: Any, few: Any, first: Any, second: Any
+) -> None:
+    """Convolve rows from ``top`` on, as many as there are of ``noise``, where those above have been convolved.
+
+    Parameters
+    ----------
+    group : tuple of array (rows, columns)
+        Signal, which is changed in place, photon and read variance of a frame; and as bool which pixels hold no data,
+        or empty where all do.
+    noise : float32 array (n, columns)
+        Normal deviates.
+    scale : floating
+        What read noise is multiplied with where the whole kernel is known.
+    change : floating array (n, columns)
+        Takes what is to be added to the photon variance.
+    top : int
+        First row.
+    window : Window
+        Kept from call to call: its first rows are those above ``top``.
+    room : Room
+        To work in.
+    few : bool
+        Whether only pixels near invalid ones are normalised.
+    first, second : Pass
+        Along y and x, or all of the kernel and what changes nothing.
+    """
+    sci, poisson, read, inert = group
+    columns, reach = sci.shape[1], (window.values.shape[0] - HEIGHT) // 2
+    margin = (window.values.shape[1] - columns) // 2
+    for place in range(2 * reach if top == 0 else 0):
+        _take(window, place, place - reach, sci, poisson, inert)
+    for begin in range(0, noise.shape[0], HEIGHT):
+        for place in range(2 * reach, 2 * reach + HEIGHT):
+            _take(window, place, top + begin + place - reach, sci, poisson, inert)
+        _spread(room.between, window.values, first.signal)
+        _spread(room.moved, room.between, second.signal)
+        _spread(room.between, window.shot, first.variance)
+        _spread(room.after, room.between, second.variance)
+        _spread(room.left, window.valid, first.seen)
+        _spread(room.weight, room.left, second.seen)
+        _spread(room.left, window.valid, first.squares)
+        _spread(room.share, room.left, second.squares)
+        if few:
+            _near(room.near_between, window.bad, first.seen)
+            _near(room.near, room.near_between, second.seen)
+        part, here = slice(begin, begin + HEIGHT), slice(top + begin, min(top + begin + HEIGHT, top + noise.shape[0]))
+        bad = window.bad[reach : reach + HEIGHT, margin : margin + columns]
+        _finish(sci[here], change[part], poisson[here], read[here], noise[part], scale, bad, room)
+        _forget(window.values)
+        _forget(window.shot)
+        _forget(window.valid)
+        _forget(window.bad)
