@@ -36,6 +36,7 @@ from hwosim_streaming.publisher import (
     LINGER_MS,
     TRANSACTION_SECONDS,
     Delivery,
+    Headers,
     KafkaSink,
     MonotonicClock,
     Outgoing,
@@ -288,7 +289,7 @@ def _records(
 
     def outgoing(number: int, due_wall_ns: int) -> Outgoing:
         composed, (topic, partition) = noted(number), items[number].place
-        said = [*composed.headers.items(), (Header.DUE, str(due_wall_ns))]
+        said: Headers = {**composed.headers, Header.DUE: str(due_wall_ns)}
         return Outgoing(topic, partition, composed.key.encode(), composed.value, said, composed.timestamp_ms)
 
     for number, item in enumerate(items):
