@@ -83,15 +83,18 @@ class Plane:
         native = np.dtype(self.dtype)
         if self.stored.kind == native.kind:
             return raw.astype(native)
-        signed = raw.astype(f"=i{native.itemsize}")
-        return np.asarray(signed.view(native) ^ _sign_bit(native))
+        numbers = raw.astype(f"=i{native.itemsize}").view(native)
+        numbers ^= _sign_bit(native)
+        return np.asarray(numbers)
 
     def put(self, values: NDArray[Any], target: NDArray[Any]) -> None:
         """Write native numbers into stored elements of the same shape."""
         native = np.dtype(self.dtype)
-        if self.stored.kind != native.kind:
-            values = (values.astype(native) ^ _sign_bit(native)).view(f"=i{native.itemsize}")
-        target[...] = values
+        if self.stored.kind == native.kind:
+            target[...] = values
+            return
+        unsigned = target.view(native.newbyteorder(">"))
+        np.bitwise_xor(values.astype(native, copy=False), _sign_bit(native), out=unsigned)
 
     def encode(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return native numbers as they are stored, in a new array."""

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.block import Block
+from hwosim_assets.perturb.measurements import VARIANCES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,10 +116,20 @@ def load(views: Views, measurement: Measurement, budget: Budget, frame: int, par
 
 def _summed(err: NDArray[Any], claimed: dict[str, NDArray[Any]]) -> bool:
     """Return whether ERR is a number nowhere but where the sum of the VAR planes is one."""
+    if compiled.on():
+        from hwosim_assets.perturb.compiled.transfer import summed
+
+        return bool(summed(err.reshape(-1), *_terms(claimed)))
     total = _total(claimed)
     lacking = np.isfinite(err)
     lacking &= ~np.isfinite(total)
     return not lacking.any()
+
+
+def _terms(claimed: dict[str, NDArray[Any]], group: int | slice = slice(None)) -> list[NDArray[Any] | None]:
+    """Return the VAR planes of a group, flat; ``None`` for VAR_FLAT where there is none."""
+    planes = [claimed.get(name) for name in VARIANCES]
+    return [None if plane is None else plane[group].reshape(-1) for plane in planes]
 
 
 def _total(claimed: dict[str, NDArray[Any]]) -> NDArray[Any]:
@@ -132,7 +144,9 @@ def _inert(dq: NDArray[Any] | None, weights: list[NDArray[Any]]) -> NDArray[np.b
     """Return the pixels that hold no data: weight 0 or NON_SCIENCE; ``None`` when there are none."""
     empty = [weight[0] == 0 for weight in weights]
     if dq is not None and dq.dtype.itemsize > 1 and dq.shape[0] == 1:
-        empty.append((dq[0] & np.asarray(int(DQ.NON_SCIENCE)).astype(dq.dtype)) != 0)
+        bit = np.asarray(int(DQ.NON_SCIENCE)).astype(dq.dtype)
+        if np.bitwise_or.reduce(dq[0]) & bit:
+            empty.append((dq[0] & bit) != 0)
     if not empty:
         return None
     together = np.logical_or.reduce(empty)
@@ -163,11 +177,19 @@ def _true_variance(
 
 def _clean(variance: NDArray[Any], apart: bool) -> NDArray[Any]:
     """Return a variance without NaN, infinities and negative numbers; the same array when it has none."""
+    if compiled.on():
+        from hwosim_assets.perturb.compiled.transfer import clean as clean_into
+
+        cleaned = np.empty_like(variance)
+        if not clean_into(variance.reshape(-1), cleaned.reshape(-1)):
+            return cleaned
+        return variance.copy() if apart else variance
     low = variance.min(initial=np.inf)
     if low >= 0 and variance.max(initial=0.0) < np.inf:
         return variance.copy() if apart else variance
     zero = np.zeros((), variance.dtype)
     clean = np.fmax(variance, zero)
+    clean += zero  # of 0 and -0 the greater is either, as numpy's loops are cut
     return clean if clean.max() < np.inf else np.where(np.isinf(clean), zero, clean)
 
 
@@ -210,6 +232,15 @@ def store(block: Block, views: Views, original: Views) -> None:
 def _update_err(block: Block) -> None:
     """Set ERR to the root of the claimed variance; where VAR planes do not tell it, of its own and what came to it."""
     if block.err is None:
+        return
+    if compiled.on():
+        from hwosim_assets.perturb.compiled.transfer import root_of_change, root_of_sum
+
+        for group, err in enumerate(block.err):
+            if block.claimed_change is not None:
+                root_of_change(err, block.claimed_change[group])
+            if block.budget.sums:
+                root_of_sum(err, *_terms(block.claimed, group))
         return
     if block.claimed_change is not None:
         square = block.err * block.err
