@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-import httpx
-
 from hwosim_assets.archive.errors import ArchiveAnswerError, ArchiveError
 from hwosim_assets.archive.transport import SERVE_HINT, Transport, shown
+from hwosim_assets.archive.wire import Answer
 
 __all__ = ["ByteStream", "Facts", "facts_of", "open_stream"]
 
@@ -128,7 +127,7 @@ def open_stream(transport: Transport, url: str, offset: int = 0, etag: str | Non
         response = stack.enter_context(transport.stream("GET", url, _AS_STORED | _range(offset, etag)))
         start, size = _extent(response, offset)
         # "Nothing lies there" need not carry a tag: had If-Range not held, the whole file had come (RFC 9110, 13.1.5).
-        tag = etag if response.status_code == 416 else _etag(response)
+        tag = etag if response.status == 416 else _etag(response)
         chunks = _continued(transport, url, response, stack, start, size, tag)
         yield ByteStream(size, tag, _sha256(response), start, chunks)
 
@@ -136,7 +135,7 @@ def open_stream(transport: Transport, url: str, offset: int = 0, etag: str | Non
 def _continued(
     transport: Transport,
     url: str,
-    response: httpx.Response,
+    response: Answer,
     stack: ExitStack,
     position: int,
     size: int | None,
@@ -145,10 +144,10 @@ def _continued(
     """Read to the end; after a broken connection continue where it broke, if it is still the same file."""
     left = CONTINUATIONS
     while True:
-        if response.status_code == 416:
+        if response.status == 416:
             return
         try:
-            for chunk in transport.paced(response.iter_raw(), response):
+            for chunk in transport.paced(response.pieces(), response):
                 position += len(chunk)
                 yield chunk
         except ArchiveError as failure:
@@ -174,20 +173,20 @@ def _range(offset: int, etag: str | None) -> dict[str, str]:
     return {"Range": f"bytes={offset}-"} | ({"If-Range": etag} if etag else {})
 
 
-def _extent(response: httpx.Response, offset: int) -> tuple[int, int | None]:
+def _extent(response: Answer, offset: int) -> tuple[int, int | None]:
     """Return where a reply begins in the file, and the file's size."""
-    if response.status_code not in {206, 416}:
+    if response.status not in {206, 416}:
         return 0, _length(response.headers.get("content-length"))
     said = response.headers.get("content-range", "")
     found = _CONTENT_RANGE.fullmatch(said)
     size = _length(found.group(3)) if found else None
-    if response.status_code == 416 and found and size == offset:
+    if response.status == 416 and found and size == offset:
         return offset, size
-    if response.status_code == 206 and found and found.group(1) and int(found.group(1)) == offset:
+    if response.status == 206 and found and found.group(1) and int(found.group(1)) == offset:
         return offset, size
     raise ArchiveAnswerError(
         shown(response.url),
-        f"asked for bytes from {offset} on, got status {response.status_code} with {said or 'no'} range",
+        f"asked for bytes from {offset} on, got status {response.status} with {said or 'no'} range",
         f"delete the partial file, or {SERVE_HINT}",
         rule="bad_range",
     )
@@ -197,12 +196,12 @@ def _length(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() else None
 
 
-def _etag(response: httpx.Response) -> str | None:
+def _etag(response: Answer) -> str | None:
     tag = response.headers.get("etag", "")
     return tag if tag.startswith('"') else None
 
 
-def _sha256(response: httpx.Response) -> str | None:
+def _sha256(response: Answer) -> str | None:
     found = _SHA256.search(response.headers.get("repr-digest", ""))
     if not found:
         return None

@@ -8,16 +8,29 @@ asked (``mast``, ``client``) and what is done with the bytes (``download``).
 
 from __future__ import annotations
 
+import base64
 import ipaddress
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeVar
-from urllib.request import getproxies
+from urllib.parse import unquote, urljoin
 
-import httpx
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    DecodeError,
+    HTTPError,
+    LocationParseError,
+    LocationValueError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+from urllib3.util import Url, parse_url
 
 from hwosim_assets.archive.errors import (
     ArchiveAnswerError,
@@ -30,7 +43,7 @@ from hwosim_assets.archive.errors import (
     ArchiveUnreachableError,
 )
 from hwosim_assets.archive.pace import Pace, seconds_asked
-from hwosim_assets.archive.wire import Wire, trusted
+from hwosim_assets.archive.wire import Answer, Wire, proxy_of, trusted
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.settings import redacted
 
@@ -48,6 +61,8 @@ LEAST_RATE = 1024
 LARGEST_REPLY = 512 * 1024 * 1024
 #: Requests a second that an archive elsewhere is asked at the most, unless the settings say otherwise.
 POLITE_RATE = 10.0
+#: A redirect leads to another, so many times at the most.
+REDIRECTS = 10
 SERVE_HINT = "check HWOSIM_ARCHIVE_URL and that the archive runs (`hwosim archive serve`)"
 
 
@@ -61,15 +76,15 @@ class Reply:
         What was asked.
     status : int
         HTTP status, below 400.
-    headers : httpx.Headers
-        As received.
+    headers : mapping of str to str
+        As received; names in any case.
     content : bytes
         Decoded from any transfer or content encoding.
     """
 
     url: str
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
     content: bytes
 
 
@@ -99,8 +114,8 @@ class Transport:
         self, url: str, *, token: str | None = None, timeout: float = 60.0, per_second: float | None = None
     ) -> None:
         try:
-            self.root = httpx.URL(url)
-        except (httpx.InvalidURL, TypeError) as problem:
+            self.root = parse_url(url)
+        except (LocationValueError, TypeError, AttributeError) as problem:
             raise BadInputError(
                 f"archive {redacted(url)!r}", f"is not a URL ({problem})", "set HWOSIM_ARCHIVE_URL"
             ) from problem
@@ -114,7 +129,11 @@ class Transport:
         self.timeout = timeout
         here = _is_loopback(self.root.host)
         self._pace = Pace(per_second if per_second is not None else 0.0 if here else POLITE_RATE)
-        headers = {"User-Agent": f"hwosim/{version('hwosim-platform')}"}
+        self._headers = {
+            "user-agent": f"hwosim/{version('hwosim-platform')}",
+            "accept": "*/*",
+            "accept-encoding": "gzip, deflate",
+        }
         token = (token or "").strip()  # a secret that is mounted as a file ends in a line feed
         if token:
             if not (token.isascii() and token.isprintable()):
@@ -129,22 +148,13 @@ class Transport:
                     "would be sent the token MAST_API_TOKEN in the clear",
                     "use https:// in HWOSIM_ARCHIVE_URL, or unset MAST_API_TOKEN",
                 )
-            headers["Authorization"] = f"token {token}"
+            self._headers["authorization"] = f"token {token}"
         context = None if here and self.root.scheme == "http" else trusted()
-        proxied = not here and bool({"http", "https", "all"} & getproxies().keys())
-        self._http = httpx.Client(
-            headers=headers,
-            timeout=timeout,
-            follow_redirects=True,
-            trust_env=not here,
-            verify=context or True,
-            transport=None if proxied else Wire(context),  # None is httpx's own, which knows proxies
-            event_hooks={"request": [self._keep_to_site]},
-        )
+        self._wire = Wire(context, timeout, None if here else proxy_of(self.root))
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._wire.close()
 
     def request(
         self,
@@ -185,7 +195,7 @@ class Transport:
         def attempt() -> Reply:
             with self._open(method, url, content, headers) as response:
                 parts, size = [], 0
-                for chunk in self.paced(response.iter_bytes(), response):
+                for chunk in self.paced(response.pieces(unpacked=True), response):
                     size += len(chunk)
                     if size > LARGEST_REPLY:
                         raise ArchiveAnswerError(
@@ -195,7 +205,7 @@ class Transport:
                             rule="too_large",
                         )
                     parts.append(chunk)
-                reply = Reply(str(response.url), response.status_code, response.headers, b"".join(parts))
+                reply = Reply(response.url.url, response.status, response.headers, b"".join(parts))
             if check is not None:
                 check(reply)
             return reply
@@ -203,7 +213,7 @@ class Transport:
         return self._retried(attempt)
 
     @contextmanager
-    def stream(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+    def stream(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[Answer]:
         """Open a reply whose body is read as it comes (see :meth:`paced`).
 
         Parameters
@@ -217,8 +227,8 @@ class Transport:
 
         Yields
         ------
-        httpx.Response
-            With its headers read; status below 400, or 416.
+        Answer
+            Status below 400, or 416.
 
         Raises
         ------
@@ -231,7 +241,7 @@ class Transport:
         finally:
             opened.close()
 
-    def paced(self, chunks: Iterator[bytes], response: httpx.Response) -> Iterator[bytes]:
+    def paced(self, chunks: Iterator[bytes], response: Answer) -> Iterator[bytes]:
         """Pass chunks on while they keep coming.
 
         Only the time spent waiting for the archive counts, not what the reader does in between.
@@ -239,8 +249,8 @@ class Transport:
         Parameters
         ----------
         chunks : iterator of bytes
-            ``response.iter_bytes()`` or ``response.iter_raw()``.
-        response : httpx.Response
+            From :meth:`Answer.pieces`.
+        response : Answer
             Whose chunks they are.
 
         Yields
@@ -260,7 +270,7 @@ class Transport:
             began = time.monotonic()
             try:
                 chunk = next(chunks, None)
-            except httpx.HTTPError as problem:
+            except HTTPError as problem:
                 raise self._told(problem, response.url) from problem
             if chunk is None:
                 return
@@ -280,30 +290,59 @@ class Transport:
     @contextmanager
     def _open(
         self, method: str, url: str, content: bytes | str | None, headers: Mapping[str, str] | None
-    ) -> Iterator[httpx.Response]:
+    ) -> Iterator[Answer]:
         response = self._send(method, url, content, headers)
         try:
             yield response
         finally:
             response.close()
 
-    def _send(
-        self, method: str, url: str, content: bytes | str | None, headers: Mapping[str, str] | None
-    ) -> httpx.Response:
+    def _send(self, method: str, url: str, content: bytes | str | None, headers: Mapping[str, str] | None) -> Answer:
         """Send once, in turn; raise the kind of error that the failure or the status means."""
         self._pace.wait()
+        body = content.encode() if isinstance(content, str) else content
         try:
-            request = self._http.build_request(method, url, content=content, headers=headers)
-            response = self._http.send(request, stream=True)
-        except (httpx.HTTPError, httpx.InvalidURL) as problem:
-            raise self._told(problem, httpx.URL(url)) from problem
-        if response.status_code >= 400 and response.status_code != 416:
+            at = parse_url(url)
+            response = self._answer(method, at, body, self._headers_for(at, headers or {}))
+        except HTTPError as problem:
+            raise self._told(problem, url) from problem
+        if response.status >= 400 and response.status != 416:
             response.close()
             refusal = _refusal(response)
             if refusal.wait:
                 self._pace.hold(min(refusal.wait, LONGEST_PAUSE))
             raise refusal
         return response
+
+    def _headers_for(self, url: Url, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return ours and further headers; a user name and password in the URL go before a token."""
+        named = self._headers | {name.lower(): value for name, value in headers.items()}
+        if url.auth:
+            named["authorization"] = f"Basic {base64.b64encode(unquote(url.auth).encode()).decode()}"
+        return named
+
+    def _answer(self, method: str, url: Url, body: bytes | None, headers: dict[str, str]) -> Answer:
+        """Send, and go where the archive points, within its site; what proves who we are stays with the first host."""
+        first = _netloc(url)
+        for _ in range(REDIRECTS + 1):
+            self._keep_to_site(url)
+            if _netloc(url) != first:
+                headers = {name: value for name, value in headers.items() if name != "authorization"}
+            response = self._wire.send(method, url, headers, body)
+            place = response.headers.get("location")
+            if response.status not in {301, 302, 303, 307, 308} or not place:
+                return response
+            response.close()
+            if response.status in {301, 302, 303} and method not in {"GET", "HEAD"}:
+                method, body = "GET", None
+                headers = {name: value for name, value in headers.items() if name != "content-type"}
+            try:
+                url = parse_url(urljoin(url.url, place))
+            except ValueError as problem:
+                raise LocationParseError(place) from problem
+        raise ArchiveAnswerError(
+            shown(url), f"leads from place to place, more than {REDIRECTS} times", SERVE_HINT, rule="bad_answer"
+        )
 
     def _retried(self, attempt: Callable[[], T]) -> T:
         """Attempt again, shortly, what may pass: server errors, "too many", broken connections."""
@@ -316,52 +355,73 @@ class Transport:
                 time.sleep(max(pause, failure.wait))
         return attempt()
 
-    def _keep_to_site(self, request: httpx.Request) -> None:
+    def _keep_to_site(self, url: Url) -> None:
         """Refuse to leave the archive: same host and port, or a sister host (``*.stsci.edu`` of ``mast.stsci.edu``)."""
-        host, ours = request.url.host, self.root.host
-        parent = ours.split(".", 1)[1] if ours.count(".") >= 2 else ours
-        at_home = request.url.netloc == self.root.netloc or (not _is_address(ours) and host.endswith(f".{parent}"))
-        if not at_home or (self.root.scheme == "https" and request.url.scheme != "https"):
+        host, ours = url.host or "", self.root.host or ""
+        at_home = url.scheme in {"http", "https"} and _netloc(url) == _netloc(self.root)
+        if not at_home:
+            parent = ours.split(".", 1)[1] if ours.count(".") >= 2 else ours
+            at_home = url.scheme in {"http", "https"} and not _is_address(ours) and host.endswith(f".{parent}")
+        if not at_home or (self.root.scheme == "https" and url.scheme != "https"):
             raise ArchiveAnswerError(
                 shown(self.root),
-                f"leads to another host, {shown(request.url)}",
+                f"leads to another host, {shown(url)}",
                 "set HWOSIM_ARCHIVE_URL to that host if you trust it",
                 rule="other_host",
             )
 
-    def _told(self, problem: Exception, url: httpx.URL) -> ArchiveError:
+    def _told(self, problem: HTTPError, url: Url | str) -> ArchiveError:
         """Say what a failure of the connection means."""
-        detail = " ".join(str(problem).split()) or type(problem).__name__
         where = shown(url)
-        if isinstance(problem, httpx.ConnectTimeout):
+        if isinstance(problem, ProxyError) and isinstance(problem.original_error, HTTPError):
+            problem = problem.original_error
+        detail = _reason(problem)
+        # a certificate stays what it is; a handshake cut short or a damaged record may pass
+        lasting = isinstance(problem, SSLError) and isinstance(problem.args[0], ssl.SSLCertVerificationError)
+        if lasting or isinstance(problem, NewConnectionError):  # the latter is a kind of ConnectTimeoutError, too
+            return ArchiveUnreachableError(where, f"unreachable ({detail})", SERVE_HINT, rule="unreachable")
+        if isinstance(problem, ConnectTimeoutError):
             return ArchiveUnreachableError(
                 where, f"no connection within {self.timeout:g} s", SERVE_HINT, rule="unreachable"
             )
-        if isinstance(problem, httpx.TimeoutException):
+        if isinstance(problem, ReadTimeoutError):
             return ArchiveSilentError(
                 where,
                 f"time-out, no answer within {self.timeout:g} s",
                 "try again later, or raise HWOSIM_ARCHIVE_TIMEOUT_SECONDS",
                 rule="timeout",
             )
-        if isinstance(problem, httpx.ConnectError):
-            return ArchiveUnreachableError(where, f"unreachable ({detail})", SERVE_HINT, rule="unreachable")
-        if isinstance(problem, (httpx.NetworkError, httpx.RemoteProtocolError)):
-            return ArchiveUnreachableError(
-                where, f"the connection broke off ({detail})", SERVE_HINT, rule="broken_off", passing=True
-            )
-        return ArchiveAnswerError(where, f"cannot be asked ({detail})", SERVE_HINT, rule="bad_answer")
+        if isinstance(problem, (LocationValueError, DecodeError)):
+            return ArchiveAnswerError(where, f"cannot be asked ({detail})", SERVE_HINT, rule="bad_answer")
+        return ArchiveUnreachableError(
+            where, f"the connection broke off ({detail})", SERVE_HINT, rule="broken_off", passing=True
+        )
 
 
-def shown(url: httpx.URL | str) -> str:
+def shown(url: Url | str) -> str:
     """Return a URL for people: without user name and password."""
-    url = httpx.URL(url)
-    return f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii')}".rstrip("/")
+    try:
+        parts = parse_url(url) if isinstance(url, str) else url
+    except LocationValueError:
+        return redacted(str(url))
+    return f"{parts.scheme}://{_netloc(parts)}{parts.request_uri}".rstrip("/")
 
 
-def _refusal(response: httpx.Response) -> ArchiveError:
+def _reason(problem: HTTPError) -> str:
+    """Return what went wrong: urllib3 names its own objects before it, or wraps another exception."""
+    inner = " ".join(str(problem.args[-1] if problem.args else problem).split()) or type(problem).__name__
+    return inner.rpartition(": ")[2] if isinstance(problem, NewConnectionError) else inner
+
+
+def _netloc(url: Url) -> str:
+    """Return host and port, without the port that the scheme means anyway."""
+    usual = {"http": 80, "https": 443}.get(url.scheme or "")
+    return url.host or "" if url.port in (None, usual) else f"{url.host}:{url.port}"
+
+
+def _refusal(response: Answer) -> ArchiveError:
     """Say what a status of 400 and above means."""
-    where, status = shown(response.url), response.status_code
+    where, status = shown(response.url), response.status
     rule = f"http_{status}"
     if status in {401, 403}:
         return ArchiveRefusedError(
@@ -386,11 +446,11 @@ def _refusal(response: httpx.Response) -> ArchiveError:
 
 def _is_address(host: str) -> bool:
     try:
-        ipaddress.ip_address(host)
+        ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
     return True
 
 
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host.strip("[]")).is_loopback)

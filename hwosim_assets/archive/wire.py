@@ -1,33 +1,37 @@
-"""How the bytes of a request and its reply cross the line, for httpx.
+"""How the bytes of a request and its reply cross the line.
 
-Holds: :class:`Wire`, a transport of httpx over urllib3, and :func:`trusted`, whose certificates it believes. Keep out
-what a slow or silent archive means (``transport``) and where the bytes go.
+Holds: :class:`Wire`, connections to archives over urllib3, :class:`Answer`, a reply as it comes, and :func:`trusted`,
+whose certificates are believed. Keep out what a slow, silent or redirecting archive means (``transport``) and where the
+bytes go.
 
-httpx's own transport unpacks replies through h11, which copies every byte three times and costs a small file as much
-as all the rest of its way: 0.5 s of processor time for a gigabyte, half of what a download over a quick line takes.
-urllib3 reads a body straight from the connection, and the connection can be used again.
+urllib3 reads a body straight from the connection, and a request costs it a quarter of a millisecond of processor time,
+half of what httpx takes: of files of some kilobytes that is most of all that there is to do.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote
+from urllib.request import getproxies, proxy_bypass
 
-import httpx
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
+from urllib3.exceptions import ProtocolError
+from urllib3.util import Url, make_headers, parse_url
 
 from hwosim_assets.errors import BadInputError
+from hwosim_assets.settings import redacted
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
-__all__ = ["Wire", "trusted"]
+__all__ = ["Answer", "Wire", "proxy_of", "trusted"]
 
 #: Connections to one host that are kept open; more are opened when needed, and closed after use.
 CONNECTIONS = 16
@@ -35,9 +39,11 @@ CONNECTIONS = 16
 READ_BYTES = 256 * 1024
 #: The same of a packed reply: deflate makes a thousandfold of it at the worst, before anybody can look at its size.
 PACKED_BYTES = 64 * 1024
-#: Seconds without a byte after which a connection is not used again, as in httpx: a router on the way may have
+#: Seconds without a byte after which a connection is not used again: a router on the way may have
 #: forgotten it by then, without a word, and the next request would wait for its whole time limit.
 IDLE_SECONDS = 5.0
+#: So many answers may come before the answer (``103 Early Hints`` for example, RFC 8297).
+EARLY_ANSWERS = 20
 
 
 def trusted() -> ssl.SSLContext:
@@ -48,6 +54,8 @@ def trusted() -> ssl.SSLContext:
     BadInputError
         When ``SSL_CERT_FILE`` names something that holds no certificates.
     """
+    import httpx
+
     try:
         return httpx.create_ssl_context()
     except OSError as problem:  # ssl's own are of this kind, too
@@ -61,64 +69,192 @@ def trusted() -> ssl.SSLContext:
         ) from problem
 
 
-class Wire(httpx.BaseTransport):
-    """Connections to archives, shared by threads; without proxies.
+def proxy_of(url: Url) -> str | None:
+    """Return the proxy through which the environment wants a URL to be reached, ``None`` where none is named.
+
+    Parameters
+    ----------
+    url : urllib3.util.Url
+        Of the archive.
+
+    Returns
+    -------
+    str or None
+        From ``HTTP_PROXY``, ``HTTPS_PROXY`` or ``ALL_PROXY``, unless ``NO_PROXY`` names the host.
+    """
+    proxies = getproxies()
+    named = proxies.get(url.scheme or "") or proxies.get("all")
+    if not named or proxy_bypass(url.netloc or ""):
+        return None
+    return named if "://" in named else f"http://{named}"
+
+
+class Wire:
+    """Connections to archives, shared by threads.
 
     Parameters
     ----------
     context : ssl.SSLContext or None
         From :func:`trusted`; ``None`` where TLS is not expected: urllib3's own then, which checks certificates, too.
+    timeout : float
+        Seconds that a connection may take, and seconds without a byte of a reply.
+    proxy : str or None
+        From :func:`proxy_of`.
+
+    Raises
+    ------
+    BadInputError
+        When the proxy is not one that can be spoken to.
     """
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        self._pools = urllib3.PoolManager(maxsize=CONNECTIONS, ssl_context=context)
+    def __init__(self, context: ssl.SSLContext | None, timeout: float, proxy: str | None = None) -> None:
+        self._timeout = urllib3.Timeout(connect=timeout, read=timeout)
+        self.proxied = proxy is not None
+        if proxy is None:
+            self._pools = urllib3.PoolManager(maxsize=CONNECTIONS, ssl_context=context)
+        else:
+            self._pools = _through(proxy, context)
         self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def send(self, method: str, url: Url, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         """Send a request and return its reply, of which the headers have come.
+
+        Parameters
+        ----------
+        method : str
+            HTTP method.
+        url : urllib3.util.Url
+            With scheme and host.
+        headers : mapping
+            As they are to be sent.
+        body : bytes or None
+            To be sent.
+
+        Returns
+        -------
+        Answer
+            Of any status; to be closed.
 
         Raises
         ------
-        httpx.TransportError
-            Of the kind that httpx's own transport raises.
+        urllib3.exceptions.HTTPError
+            When there is none.
         """
-        url, wait = request.url, request.extensions["timeout"]
-        with _told(request):
-            pool = self._pools.connection_from_host(url.host, url.port, url.scheme)
-            reply = pool.urlopen(
-                request.method,
-                url.raw_path.decode("ascii"),
-                body=request.read() or None,
-                headers=request.headers,
-                retries=False,
-                redirect=False,
-                timeout=urllib3.Timeout(connect=wait["connect"], read=wait["read"]),
-                preload_content=False,
-                decode_content=False,
-            )
-        if reply.status < 200:
-            # What http.client takes for the reply only came before it, and that would be the next request's.
+        pool = self._pools.connection_from_host(url.host, url.port, url.scheme)
+        # to a proxy that does not only dig a tunnel the whole address is said
+        told = url._replace(auth=None, fragment=None).url if self.proxied and url.scheme == "http" else url.request_uri
+        reply = pool.urlopen(
+            method,
+            told,
+            body=body,
+            headers=headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=self._timeout,
+            preload_content=False,
+            decode_content=False,
+        )
+        if reply.status < HTTPStatus.OK:
             reply.close()
             reply.release_conn()
-            raise httpx.RemoteProtocolError(f"status {reply.status} in place of an answer", request=request)
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
-        return httpx.Response(reply.status, headers=headers, stream=_Body(request, reply))
+            raise ProtocolError(f"status {reply.status} in place of an answer")
+        return Answer(url, reply)
 
     def close(self) -> None:
         """Close the connections."""
         self._pools.clear()
 
 
+class Answer:
+    """A reply whose body is read as it comes.
+
+    Parameters
+    ----------
+    url : urllib3.util.Url
+        Who answered.
+    reply : urllib3.response.BaseHTTPResponse
+        The reply, its headers read.
+
+    Attributes
+    ----------
+    url : urllib3.util.Url
+        Who answered.
+    status : int
+        HTTP status.
+    headers : mapping of str to str
+        As received; names in any case.
+    """
+
+    def __init__(self, url: Url, reply: BaseHTTPResponse) -> None:
+        self.url = url
+        self.status = reply.status
+        self.headers: Mapping[str, str] = reply.headers
+        self._reply = reply
+        self._line = cast("_Line", reply.connection)  # the reply forgets it at its end
+        self._line.heard = monotonic()
+        self._most = PACKED_BYTES if "content-encoding" in reply.headers else READ_BYTES
+        self._over = False
+
+    def pieces(self, *, unpacked: bool = False) -> Iterator[bytes]:
+        """Yield the body in pieces as the line gives them.
+
+        Parameters
+        ----------
+        unpacked : bool
+            Whether ``Content-Encoding`` is undone.
+
+        Yields
+        ------
+        bytes
+            Never empty.
+
+        Raises
+        ------
+        urllib3.exceptions.HTTPError
+            When the reply breaks off, falls silent or cannot be unpacked.
+        """
+        while piece := self._reply.read1(self._most, decode_content=unpacked):
+            self._line.heard = monotonic()
+            yield piece
+        self._over = True
+
+    def close(self) -> None:
+        """Give the connection back; one with bytes on it that nobody read is closed."""
+        if self._over:
+            self._reply.release_conn()
+            return
+        if self._reply.length_remaining == 0:
+            self._reply.read1(1)  # lets urllib3 see that a reply without a body is over
+        else:
+            self._reply.close()
+        self._reply.release_conn()
+
+
+class _Head(http.client.HTTPResponse):
+    """A reply of which only the last answer counts: what is said before it, is passed over (RFC 9110, 15.2)."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Read the line that an answer begins with; http.client itself would wait through ``100 Continue`` for ever."""
+        for _ in range(EARLY_ANSWERS):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status >= HTTPStatus.OK or status == HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.BadStatusLine(f"status {status} in place of an answer")
+
+
 class _Line(HTTPConnection):
     """A connection that urllib3 opens anew when it was idle for long."""
 
+    response_class = _Head
     #: When the last bytes came (s, monotonic).
     heard = 0.0
 
     @property
     def is_connected(self) -> bool:
         """Tell whether a request may go over it; urllib3 asks before each."""
-        return super().is_connected and monotonic() - self.heard < IDLE_SECONDS
+        return monotonic() - self.heard < IDLE_SECONDS and super().is_connected
 
 
 class _SecureLine(_Line, HTTPSConnection):
@@ -137,53 +273,18 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _SecureLine
 
 
-class _Body(httpx.SyncByteStream):
-    """The body of a reply as it comes, in pieces as the line gives them."""
-
-    def __init__(self, request: httpx.Request, reply: BaseHTTPResponse) -> None:
-        self._request = request
-        self._reply = reply
-        self._line = cast("_Line", reply.connection)  # the reply forgets it at its end
-        self._line.heard = monotonic()
-        self._most = PACKED_BYTES if "content-encoding" in reply.headers else READ_BYTES
-        self._over = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        with _told(self._request):
-            while piece := self._reply.read1(self._most, decode_content=False):
-                self._line.heard = monotonic()
-                yield piece
-            self._over = True
-
-    def close(self) -> None:
-        """Give the connection back; one with bytes on it that nobody read is closed."""
-        if self._reply.length_remaining == 0:
-            self._reply.read1(1)  # lets urllib3 see that a reply without a body is over
-        elif not self._over:
-            self._reply.close()
-        self._reply.release_conn()
-
-
-@contextmanager
-def _told(request: httpx.Request) -> Iterator[None]:
-    """Turn urllib3's failures into httpx's."""
+def _through(proxy: str, context: ssl.SSLContext | None) -> urllib3.PoolManager:
+    """Return connections through a proxy, with the user name and password that stand in its address."""
     try:
-        yield
-    except NewConnectionError as problem:  # a kind of ConnectTimeoutError, too
-        raise httpx.ConnectError(_reason(problem), request=request) from problem
-    except SSLError as problem:
-        # A certificate stays what it is; a handshake cut short or a damaged record may pass.
-        lasting = isinstance(problem.args[0], ssl.SSLCertVerificationError)
-        raise (httpx.ConnectError if lasting else httpx.ReadError)(_reason(problem), request=request) from problem
-    except ConnectTimeoutError as problem:
-        raise httpx.ConnectTimeout(_reason(problem), request=request) from problem
-    except ReadTimeoutError as problem:
-        raise httpx.ReadTimeout(_reason(problem), request=request) from problem
-    except HTTPError as problem:
-        raise httpx.RemoteProtocolError(_reason(problem), request=request) from problem
-
-
-def _reason(problem: HTTPError) -> str:
-    """Return what went wrong: urllib3 names its own objects before it, or wraps another exception."""
-    inner = problem.args[-1] if problem.args else problem
-    return str(inner).rpartition(": ")[2] if isinstance(problem, NewConnectionError) else str(inner)
+        parts = parse_url(proxy)
+        given = make_headers(proxy_basic_auth=unquote(parts.auth)) if parts.auth else None
+        bare = parts._replace(auth=None).url
+        return urllib3.ProxyManager(
+            bare, maxsize=CONNECTIONS, proxy_headers=given, ssl_context=context, proxy_ssl_context=context
+        )
+    except (urllib3.exceptions.LocationValueError, AssertionError) as problem:
+        raise BadInputError(
+            f"proxy {redacted(proxy)!r}",
+            "is not the address of an HTTP proxy",
+            "set HTTPS_PROXY, HTTP_PROXY or ALL_PROXY to http://host:port, or unset it",
+        ) from problem

@@ -136,15 +136,15 @@ def _opened_http(transport: Transport, url: str, name: str) -> Opened:
     def fetch(start: int, length: int, etag: str) -> Part:
         asked = {"Accept-Encoding": "identity", "Range": f"bytes={start}-{start + length - 1}"}
         with transport.stream("GET", url, asked | ({"If-Range": etag} if etag.startswith('"') else {})) as reply:
-            if reply.status_code == 416 and start == 0:
+            if reply.status == 416 and start == 0:
                 return Part(b"", 0, "")
             found = _CONTENT_RANGE.fullmatch(reply.headers.get("content-range", ""))
-            if reply.status_code != 206 or found is None or int(found[1]) != start:
+            if reply.status != 206 or found is None or int(found[1]) != start:
                 raise HwosimError(
                     name, "the server sends no ranges, or the file changed", "download the file and read it here"
                 )
             data = b""
-            for chunk in transport.paced(reply.iter_raw(), reply):
+            for chunk in transport.paced(reply.pieces(), reply):
                 data += chunk
                 if len(data) >= length:
                     break

@@ -1,0 +1,149 @@
+"""Redirects are followed within the archive's site, proxies are spoken to, and secrets stay where they belong."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from archive_material import bare_server, read_request
+
+from hwosim_assets.archive.client import ArchiveClient
+from hwosim_assets.archive.errors import ArchiveAnswerError, ArchiveUnreachableError
+from hwosim_assets.archive.transport import REDIRECTS, Transport
+from hwosim_assets.errors import BadInputError
+
+URI = "mast:JWST/product/jw01979002001_02101_00001_nrca1_cal.fits"
+Talk = Callable[[socket.socket, int], None]
+
+
+def answering(asked: list[bytes], answer: Callable[[bytes], bytes]) -> Talk:
+    """Answer each request of a connection by its first line; they are noted in lower case."""
+
+    def talk(connection: socket.socket, _number: int) -> None:
+        while request := read_request(connection):
+            asked.append(request.lower())
+            connection.sendall(answer(request.split(b"\r\n")[0]))
+
+    return talk
+
+
+def found(status: bytes, place: bytes) -> bytes:
+    return b"HTTP/1.1 %s\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (status, place)
+
+
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"303 See Other", b"307 Stay", b"308 Stay"])
+def test_a_redirect_within_the_archive_is_followed(status: bytes) -> None:
+    asked: list[bytes] = []
+    talk = answering(asked, lambda line: WHOLE if b"/new" in line else found(status, b"/new/place?x=%20y#part"))
+    with bare_server(talk) as (url, _seen):
+        archive = Transport(url, token="secret", timeout=30)
+        reply = archive.request("POST", f"{url}/old", content="question", headers={"Content-Type": "text/plain"})
+        archive.close()
+    kept = status[:3] in (b"307", b"308")
+    assert (reply.url, reply.content) == (f"{url}/new/place?x=%20y#part", b"{}")
+    assert len(asked) == 2
+    assert asked[1].startswith(b"post /new/place?x=%20y http" if kept else b"get /new/place?x=%20y http")
+    assert (b"\r\n\r\nquestion" in asked[1]) is (b"content-type: text/plain" in asked[1]) is kept
+    assert b"authorization: token secret\r\n" in asked[1]
+
+
+def test_an_archive_that_leads_round_in_circles_is_told() -> None:
+    asked: list[bytes] = []
+    with (
+        bare_server(answering(asked, lambda line: found(b"302 Found", b"/again"))) as (url, _seen),
+        ArchiveClient(url, timeout=30) as client,
+        pytest.raises(ArchiveAnswerError, match="from place to place") as told,
+        client.open(URI),
+    ):
+        pass
+    assert told.value.rule == "bad_answer"
+    assert len(asked) == REDIRECTS + 1
+
+
+@pytest.mark.parametrize("place", [b"http://[::1", b"ftp://127.0.0.1/x", b"//"])
+def test_an_archive_that_leads_nowhere_is_told(place: bytes) -> None:
+    with (
+        bare_server(answering([], lambda line: found(b"302 Found", place))) as (url, _seen),
+        ArchiveClient(url, timeout=30) as client,
+        pytest.raises(ArchiveAnswerError),
+        client.open(URI),
+    ):
+        pass
+
+
+def test_a_sister_host_is_asked_without_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+
+    def here(_host: str, *more: Any, **named: Any) -> Any:
+        return resolve("127.0.0.1", *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+    asked: list[bytes] = []
+    talk = answering(asked, lambda line: WHOLE if b"/new" in line else found(b"302 Found", place))
+    with bare_server(talk) as (url, _seen):
+        place = url.replace("127.0.0.1", "data.localhost").encode() + b"/new"
+        with ArchiveClient(url.replace("127.0.0.1", "localhost"), token="secret", timeout=30) as client:
+            assert client.programs() == {}
+    assert [b"host: data.localhost" in request for request in asked] == [False, True]
+    assert [b"secret" in request for request in asked] == [True, False]
+
+
+def test_user_name_and_password_of_the_address_are_sent() -> None:
+    asked: list[bytes] = []
+    with (
+        bare_server(answering(asked, lambda line: WHOLE)) as (url, _seen),
+        ArchiveClient(url.replace("http://", "http://me:p%40ss@"), timeout=30) as client,
+    ):
+        assert client.programs() == {}
+    assert b"authorization: basic bwu6cebzcw==\r\n" in asked[0]  # me:p@ss, in lower case
+
+
+@pytest.fixture
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.mark.usefixtures("_no_proxies")
+@pytest.mark.parametrize("setting", ["http_proxy", "all_proxy"])
+def test_a_proxy_is_told_the_whole_address_and_its_own_password(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    asked: list[bytes] = []
+    with bare_server(answering(asked, lambda line: WHOLE)) as (proxy, _seen):
+        monkeypatch.setenv(setting, proxy.replace("http://", "http://me:p%40ss@"))
+        with ArchiveClient("http://mast.example:8000", timeout=30) as client:
+            assert client.programs() == {}
+            assert client.programs() == {}
+        monkeypatch.setenv("no_proxy", "mast.example")
+        with ArchiveClient("http://mast.example:8000", timeout=30) as client:
+            assert not client._transport._wire.proxied
+    assert len(asked) == 2
+    for request in asked:
+        assert request.startswith(b"get http://mast.example:8000/hwosim/v1/programs http/1.1\r\n")
+        assert b"host: mast.example:8000\r\n" in request
+        assert b"proxy-authorization: basic bwu6cebzcw==\r\n" in request
+
+
+@pytest.mark.usefixtures("_no_proxies")
+def test_a_proxy_digs_a_tunnel_to_an_archive_with_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+    with bare_server(answering(asked, lambda line: b"HTTP/1.1 502 No\r\n\r\n")) as (proxy, _seen):
+        monkeypatch.setenv("https_proxy", proxy.removeprefix("http://"))
+        client = ArchiveClient("https://mast.example", token="secret", timeout=30)
+        with client, pytest.raises(ArchiveUnreachableError, match="502"), client.open(URI):
+            pass
+    assert asked[0].startswith(b"connect mast.example:443 http")
+    assert not any(b"secret" in request for request in asked)
+
+
+@pytest.mark.usefixtures("_no_proxies")
+def test_what_is_no_proxy_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://me:hidden@127.0.0.1:9")
+    with pytest.raises(BadInputError, match="is not the address of an HTTP proxy") as told:
+        ArchiveClient("https://mast.example", timeout=5)
+    assert "hidden" not in str(told.value)
