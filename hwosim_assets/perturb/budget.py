@@ -174,7 +174,7 @@ def _inverse_slope(signal: Floats, variance: Floats | None) -> float | None:
     if x.size < _FEWEST:
         return None
     apart = 5.0 * math.sqrt(_median(y))
-    order = np.argsort(x, kind="stable")
+    order = _order(x)
     top = order.size - order.size // _BINS
     bins = [*np.array_split(order[:top], _BINS), *np.array_split(order[top:], _BINS)]
     bins = [part for part in bins if part.size >= _FEWEST // _BINS]
@@ -187,6 +187,23 @@ def _inverse_slope(signal: Floats, variance: Floats | None) -> float | None:
     ]
     slope = _median(np.array(slopes)) if slopes else 0.0
     return rounded(1.0 / slope) if slope > 0 else None
+
+
+def _order(values: Floats) -> NDArray[np.intp]:
+    """Return the stable order of finite values.
+
+    Those that are stored in single precision are sorted as whole numbers, each with its place below it: a tenth of the
+    time.
+    """
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    if not np.array_equal(single, values):
+        return np.argsort(values, kind="stable")
+    keys = (single + np.float32(0)).view(np.int32).astype(np.int64)  # -0 becomes 0, which it equals
+    keys ^= (keys >> 63) & 0x7FFFFFFF  # numbers below 0 have bits that ascend as they descend
+    keys = (keys << 32) | np.arange(values.size)
+    keys.sort()
+    return np.asarray(keys & 0xFFFFFFFF, np.intp)
 
 
 def _ratio(sample: dict[str, Floats]) -> float | None:

@@ -39,29 +39,45 @@ __all__ = ["open_in_place", "perturb_file"]
 
 #: Bytes that are copied at once.
 _COPIED = 1 << 22
+#: Bytes of a file that may be in memory as a whole while it is perturbed.
+_HELD = 1 << 28
 
 
 class _Mapping:
-    """The bytes of a file as memory that the system fills on demand and may take back."""
+    """The bytes of a file as memory that the system fills on demand and may take back.
 
-    def __init__(self, path: Path, writable: bool) -> None:
+    Parameters
+    ----------
+    path : Path
+        The file.
+    writable : bool
+        Whether bytes may be written.
+    held : bool
+        Whether all of it is looked at more than once, so that a small file is better filled in at once and kept:
+        each page that comes on demand costs as much as perturbing it.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = False, held: bool = False) -> None:
         with path.open("r+b" if writable else "rb") as file:
-            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-            self._map = mmap.mmap(file.fileno(), 0, access=access)
+            self._held = held and os.fstat(file.fileno()).st_size <= _HELD
+            flags = mmap.MAP_SHARED | (getattr(mmap, "MAP_POPULATE", 0) if self._held else 0)  # Linux only
+            access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+            self._map = mmap.mmap(file.fileno(), 0, flags=flags, prot=access)
         self.view = memoryview(self._map)
 
     def release(self) -> None:
-        """Give the memory back; the bytes stay in the file."""
-        self._map.madvise(mmap.MADV_DONTNEED)
+        """Give the memory back, unless it is held; the bytes stay in the file."""
+        if not self._held:
+            self._map.madvise(mmap.MADV_DONTNEED)
 
 
 class MappedProduct(Product):
     """A plain FITS file that is read where it lies; it must not change meanwhile."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, *, held: bool = False) -> None:
         super().__init__(name, b"")
         self.path = path
-        self._mapping = _Mapping(path, False)
+        self._mapping = _Mapping(path, held=held)
 
     @cached_property
     def sha256(self) -> str:
@@ -109,7 +125,7 @@ class MappedFile(FitsFile):
             self._copy(start, band)
             start = end
         self._copy(start, len(self.content))
-        self._mapping = _Mapping(self._path, True)
+        self._mapping = _Mapping(self._path, writable=True)
         return self._mapping.view
 
     def _copy(self, start: int, stop: int) -> None:
@@ -178,8 +194,8 @@ class _FileViews(Views):
 def perturb_file(source: Path, target: Path, plan: Plan, *, threads: int = 1, earlier: Sequence[Earlier] = ()) -> Truth:
     """Apply a plan to a file and write the result.
 
-    The memory this takes is that of a few bands of rows where effects allow it (``Effect.reach``) and no effect damages
-    the finished file; a file that is compressed is perturbed in memory.
+    The memory this takes is that of the input, or of a few bands of rows where the input is large, if effects allow it
+    (``Effect.reach``) and no effect damages the finished file; a file that is compressed is perturbed in memory.
 
     Parameters
     ----------
@@ -198,7 +214,7 @@ def perturb_file(source: Path, target: Path, plan: Plan, *, threads: int = 1, ea
         When the output cannot be written.
     """
     kinds = [effect_class(step.effect) for step in plan.effects]
-    product = open_in_place(source)
+    product = open_in_place(source, held=True)
     damaging = any(kind.on_bytes is not Effect.on_bytes for kind in kinds)
     if damaging or not plan.effects or not isinstance(product, MappedProduct):
         out, truth = perturb_product(Product.open(source), plan, threads=threads, earlier=earlier)
@@ -217,8 +233,15 @@ def perturb_file(source: Path, target: Path, plan: Plan, *, threads: int = 1, ea
         return make_truth(product, whole, plan, steps, budgets, findings, remembered)
 
 
-def open_in_place(source: Path) -> Product:
+def open_in_place(source: Path, *, held: bool = False) -> Product:
     """Return a product that stays in its file, which must not change meanwhile; in memory where it is compressed.
+
+    Parameters
+    ----------
+    source : Path
+        The file.
+    held : bool
+        Whether all of it will be looked at more than once: one that is not large is then kept in memory.
 
     Raises
     ------
@@ -228,7 +251,7 @@ def open_in_place(source: Path) -> Product:
     try:
         with source.open("rb") as file:
             plain = file.read(2) not in (GZIP_MAGIC, b"")
-        return MappedProduct(source, source.name) if plain else Product.open(source)
+        return MappedProduct(source, source.name, held=held) if plain else Product.open(source)
     except OSError as error:
         raise BadInputError(str(source), error.strerror or "cannot be read", "check the path") from error
 
