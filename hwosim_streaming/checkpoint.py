@@ -66,6 +66,12 @@ class RunState:
         event: Literal["checkpoint", "finished"] = "finished" if position == self.sends else "checkpoint"
         return replace(self, event=event, position=position, next={**self.next, **lies})
 
+    def cut(self, ends: dict[Place, int]) -> RunState:
+        """Return the state on topics that end before it, made anew or without their tails: nothing is certain."""
+        first = {place: min(offset, ends[place]) for place, offset in self.first.items() if place in ends}
+        upto = {place: min(self.next[place], ends[place]) for place in first}
+        return replace(self, event="started", position=0, first=first, next=upto)
+
 
 def begin(ends: dict[Place, int], run_id: str, program: str, plan_sha256: str, sends: int) -> RunState:
     """Return the state of a run that starts now: nothing of it lies before the present ends of the topics."""

@@ -26,7 +26,7 @@ from hwosim_streaming.checkpoint import (
     state_record,
     still_holds,
 )
-from hwosim_streaming.clients import Place, end_offsets
+from hwosim_streaming.clients import Place, end_offsets, low_offsets
 from hwosim_streaming.compose import Composed, Composer
 from hwosim_streaming.envelope import Header
 from hwosim_streaming.faults import label_delay_ns
@@ -34,7 +34,6 @@ from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan
 from hwosim_streaming.publisher import (
     LINGER_MS,
-    TRANSACTION_SECONDS,
     Delivery,
     Headers,
     KafkaSink,
@@ -45,15 +44,13 @@ from hwosim_streaming.publisher import (
 from hwosim_streaming.refusals import BrokerRefusesError
 from hwosim_streaming.skipping import Skipping, Truths
 from hwosim_streaming.topics import Topics, partition_of
+from hwosim_streaming.undecided import SETTLE_SECONDS, end_what_is_undecided
 from hwosim_streaming.verify import Expected, Verification, reconcile
 
 __all__ = ["Delivered", "deliver"]
 
 #: How often a run is taken up within one publication, after pauses of 1, 2, 3, … seconds.
 ATTEMPTS = 5
-#: How long a broker may take to show what it committed: where another publisher died within a transaction, readers get
-#: nothing that came behind it until the broker has given it up, which it looks for every ten seconds.
-SETTLE_SECONDS = TRANSACTION_SECONDS + 30.0
 #: Below so many messages per second each is sent at once, not after a wait for others.
 UNHURRIED_PER_S = 2000
 
@@ -185,7 +182,12 @@ def _attempt(
     began = time.monotonic()
     # The sink comes first: from then on no earlier publisher of this run adds anything to what is looked at.
     with closing(KafkaSink(config, transactional_id, _linger_ms(plan))) as sink:
-        state, todo = _where_to_continue(config, topics, plan, items, skipping)
+        if sink.atomic:
+            end_what_is_undecided(sink, config, plan.run_id, topics.places("control"))
+        state = newest_state(config, topics, plan.run_id)
+        if sink.atomic and state is not None:  # without one nothing of the run lies on the other topics
+            end_what_is_undecided(sink, config, plan.run_id, topics.places(*DATA_FAMILIES))
+        state, todo = _where_to_continue(config, topics, plan, state, items, skipping)
         if todo:
             # Before the first message: without it a later attempt would not know where to look.
             _confirm(sink, state_record(topics, state))
@@ -251,25 +253,45 @@ def _items(
 
 
 def _where_to_continue(
-    config: dict[str, Any], topics: Topics, plan: StreamPlan, items: Sequence[_Item], skipping: Skipping
+    config: dict[str, Any],
+    topics: Topics,
+    plan: StreamPlan,
+    state: RunState | None,
+    items: Sequence[_Item],
+    skipping: Skipping,
 ) -> tuple[RunState, list[int]]:
     """Return the state of the run and the numbers of the sends that are missing on the topics."""
-    state = newest_state(config, topics, plan.run_id)
     ends = end_offsets(config, topics.places(*DATA_FAMILIES))
-    usable = state is not None and state.plan_sha256 == plan.plan_sha256 and state.sends == len(items)
-    if state is None or not usable or not still_holds(state, ends):
+    if state is None or state.plan_sha256 != plan.plan_sha256 or state.sends != len(items):
         fresh = begin(ends, plan.run_id, plan.program, plan.plan_sha256, len(items))
         return fresh, list(range(len(items)))
+    if not still_holds(state, ends):
+        state = state.cut(ends)
     there = already_there(config, state, ends)
     if skipping.may_skip:
         skipping.recall(items, there, state.position)
-    todo = []
+    missing = []
     for number, item in enumerate(items):
         if there[item.message_id]:
             there[item.message_id] -= 1
-        elif number >= state.position and number not in skipping.left_out:
-            todo.append(number)
-    return state, todo
+        elif number not in skipping.left_out:
+            missing.append(number)
+    return _without_what_was_dropped(config, state, items, missing)
+
+
+def _without_what_was_dropped(
+    config: dict[str, Any], state: RunState, items: Sequence[_Item], missing: list[int]
+) -> tuple[RunState, list[int]]:
+    """Leave out what was there and is missing because the broker keeps messages only for so long.
+
+    What was there and is missing from a partition that the broker dropped nothing from, it lost: that is due again.
+    """
+    if not missing or missing[0] >= state.position:
+        return state, missing
+    lows = low_offsets(config, state.first)
+    whole = {place for place, first in state.first.items() if lows[place] <= first}
+    todo = [number for number in missing if number >= state.position or items[number].place in whole]
+    return state.at(min([state.position, *todo[:1]]), {}), todo
 
 
 def _records(
@@ -320,12 +342,23 @@ def _settled_ends(config: dict[str, Any], topics: Topics, state: RunState) -> di
     """Return where the topics end, once they show all that was confirmed.
 
     A broker answers a commit when it is decided, and shows the messages of each partition a moment later.
+
+    Raises
+    ------
+    BackendAbsentError
+        If it does not show them in time; another attempt finds out what is missing.
     """
     until = time.monotonic() + SETTLE_SECONDS
     while True:
         ends = end_offsets(config, topics.places(*DATA_FAMILIES))
-        if still_holds(state, ends) or time.monotonic() > until:
+        if still_holds(state, ends):
             return ends
+        if time.monotonic() > until:
+            topic, partition = next(place for place, offset in state.next.items() if ends.get(place, -1) < offset)
+            what = f"does not show what it confirmed in {topic} [{partition}]"
+            raise BackendAbsentError(
+                f"Kafka broker {config['bootstrap.servers']}", what, "see its log, then publish again"
+            )
         time.sleep(0.05)
 
 

@@ -340,6 +340,24 @@ class KafkaSink:
             self._open = False
             self._committed = time.monotonic()
 
+    def void(self, records: Iterable[Outgoing]) -> None:
+        """Send records in a transaction and abort it, which also ends what has no end yet in their partitions.
+
+        Raises
+        ------
+        BackendAbsentError
+            If the broker takes one of them not, or does not abort.
+        """
+        refused: list[BackendAbsentError] = []
+        for record in records:
+            self.send(record, lambda _offset, reason: refused.append(reason) if reason is not None else None)
+        self.flush()
+        if refused:
+            raise refused[0]
+        self._insisting(lambda: self._producer.abort_transaction(STEP_SECONDS), "to abort a transaction")
+        self._open = False
+        self._committed = time.monotonic()
+
     def _insisting(self, step: Callable[[], None], doing: str) -> None:
         """Do a step of a transaction, again while the client says that again may help."""
         until = time.monotonic() + MESSAGE_SECONDS

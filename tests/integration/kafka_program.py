@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
+import servers
+import yaml
 
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
@@ -91,6 +94,17 @@ class Installation:
 
     def ids(self) -> Counter[str]:
         return Counter(text_headers(record)[Header.ID] for record in self.records("frame", "product"))
+
+
+def installed(home: Path, broker: servers.Kafka, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """Return an installation at a broker, with the bulk program."""
+    (home / "scenarios").mkdir()
+    (home / "scenarios" / f"{SCENARIO}.yaml").write_text(yaml.safe_dump(SCENARIO_FILE))
+    monkeypatch.setenv("HWOSIM_SCENARIO_PATH", str(home / "scenarios"))
+    monkeypatch.setenv("HWOSIM_KAFKA_BOOTSTRAP_SERVERS", broker.servers)
+    settings = Settings()
+    bulk_program(Lake.from_settings(settings), Tables.from_settings(settings))
+    return Installation(settings)
 
 
 def planned_ids(plan: StreamPlan) -> Counter[str]:

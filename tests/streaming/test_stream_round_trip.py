@@ -28,7 +28,7 @@ from hwosim_assets.settings import Settings
 from hwosim_streaming import checkpoint, connect, delivery
 from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.broker import BrokerState
-from hwosim_streaming.checkpoint import begin
+from hwosim_streaming.checkpoint import begin, still_holds
 from hwosim_streaming.cli import stream as stream_command
 from hwosim_streaming.clients import client_config, end_offsets, low_offsets, read_between
 from hwosim_streaming.delivery import Delivered, deliver
@@ -242,11 +242,37 @@ def test_a_copy_is_told_from_the_message_that_it_copies(
         return [SimpleNamespace(message_id=name) for at, names in on_topics.items() for name in names[starts[at] :]]
 
     monkeypatch.setattr(checkpoint, "arrivals", arrivals)
-    monkeypatch.setattr(delivery, "newest_state", lambda *_: state)
     monkeypatch.setattr(delivery, "end_offsets", lambda *_: {**zero, here: len(lies[0]), other: len(lies[1])})
-    plan = SimpleNamespace(run_id="run", program="01093", plan_sha256="plan")
-    found = delivery._where_to_continue({}, bench.topics, plan, sends, Skipping(Schedule()))  # type: ignore[arg-type]
+    plan: Any = SimpleNamespace(run_id="run", program="01093", plan_sha256="plan")
+    found = delivery._where_to_continue({}, bench.topics, plan, state, sends, Skipping(Schedule()))  # type: ignore[arg-type]
     assert found == (state, todo)
+
+
+@pytest.mark.parametrize(
+    ("ends", "low", "due"),
+    [
+        (6, 0, [1, 2, 5]),  # an aborted transaction held the second and third: they are due again
+        (3, 0, [1, 2, 3, 4, 5]),  # the topic ends before the state: it lost its tail, or was made anew
+        (6, 1, [5]),  # the broker dropped what was old
+    ],
+)
+def test_what_was_certain_and_was_lost_is_due_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, ends: int, low: int, due: list[int]
+) -> None:
+    """Messages 0 to 4 of 6 were certain, of which offsets 1 and 2, and what lies behind the end, hold nothing."""
+    here = bench.topics.places("frame")[0]
+    sends: Any = [SimpleNamespace(message_id=str(number), family="frame", place=here) for number in range(6)]
+    zero = dict.fromkeys(bench.topics.places(*delivery.DATA_FAMILIES), 0)
+    state = replace(begin(zero, "run", "01093", "plan", 6), position=5, next={**zero, here: 5})
+    there = [SimpleNamespace(message_id=str(number)) for number in (0, 3, 4) if number < ends]
+    monkeypatch.setattr(checkpoint, "arrivals", lambda *_: there)
+    monkeypatch.setattr(delivery, "end_offsets", lambda *_: {**zero, here: ends})
+    monkeypatch.setattr(delivery, "low_offsets", lambda _config, places: {**dict.fromkeys(places, 0), here: low})
+    plan: Any = SimpleNamespace(run_id="run", program="01093", plan_sha256="plan")
+    found, todo = delivery._where_to_continue({}, bench.topics, plan, state, sends, Skipping(Schedule()))
+    assert todo == due
+    assert found.position <= todo[0]
+    assert still_holds(found, {**zero, here: ends})
 
 
 def test_a_file_that_is_not_the_manifests_stops_the_publication(bench: Bench) -> None:
