@@ -7,6 +7,7 @@ change nothing. Keep out the effects, and reading or storing many products (``pe
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -113,7 +114,16 @@ def perturb_product(
     content = file.assemble()
     whole = product if content == product.payload else Product(product.name, packed(content, product.content))
     out = _damaged(whole, effects, steps)
+    if len(content) > _KEPT:
+        _give_back()
     return out, make_truth(product, out, plan, steps, budgets, findings, remembered, None if out is whole else whole)
+
+
+def _give_back() -> None:
+    """Return the memory of arrays that are gone to the system: input, output and soon the truth are there at once."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
 
 
 def remembered_by(plan: Plan, earlier: Sequence[Earlier]) -> tuple[Earlier, ...]:

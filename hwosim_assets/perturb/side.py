@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Columns of words, of which there are few.
 _WORDS = ("kind", "effect", "label", "plane")
+#: Rows that are written at once: a table is copied on its way into the file, which is when most memory is in use.
+_GROUP = 4096
 
 __all__ = ["Events", "Findings", "Runs", "find_events", "find_runs", "side_file", "side_table"]
 
@@ -134,21 +136,58 @@ def find_events(item: Measurement, frames: Iterable[tuple[int, Sequence[Event]]]
 
 def side_file(findings: Findings) -> bytes | None:
     """Return the Parquet table of the findings, or ``None`` when there are none."""
-    if not findings.runs and not findings.events:
+    found: list[Runs | Events] = [*findings.runs, *findings.events]
+    if not found:
         return None
     import pyarrow.parquet as pq
 
+    schema = _table([_cut(one, 0, 1) for one in found]).schema
     buffer = io.BytesIO()
     # Numbers that differ from row to row would only fill a dictionary.
-    pq.write_table(_table(findings), buffer, compression="zstd", use_dictionary=[*_WORDS])
+    with pq.ParquetWriter(buffer, schema, compression="zstd", use_dictionary=[*_WORDS]) as writer:
+        for group in _groups(found):
+            writer.write_table(_table(group, schema))
     return buffer.getvalue()
 
 
-def _table(findings: Findings) -> pa.Table:
+def _size(found: Runs | Events) -> int:
+    """Return the number of rows."""
+    return int((found.starts if isinstance(found, Runs) else next(iter(found.columns.values()))).size)
+
+
+def _cut(found: Runs | Events, start: int, stop: int) -> Runs | Events:
+    """Return some of the rows."""
+    if isinstance(found, Runs):
+        return found._replace(starts=found.starts[start:stop], lengths=found.lengths[start:stop])
+    return found._replace(columns={name: column[start:stop] for name, column in found.columns.items()})
+
+
+def _groups(found: list[Runs | Events]) -> Iterator[list[Runs | Events]]:
+    """Yield the findings in groups of rows that are written together."""
+    group: list[Runs | Events] = []
+    room = _GROUP
+    for one in found:
+        start, size = 0, _size(one)
+        while start < size:
+            stop = min(start + room, size)
+            group.append(_cut(one, start, stop))
+            room -= stop - start
+            start = stop
+            if not room:
+                yield group
+                group, room = [], _GROUP
+    if group:
+        yield group
+
+
+def _table(found: list[Runs | Events], schema: pa.Schema | None = None) -> pa.Table:
+    """Return findings as a table, with all columns of a schema where one is given."""
     import pyarrow as pa
 
-    tables = [_runs_table(findings.runs)] if findings.runs else []
-    tables += [_event_table(events) for events in findings.events]
+    tables = [] if schema is None else [schema.empty_table()]
+    runs = [one for one in found if isinstance(one, Runs)]
+    tables += [_runs_table(runs)] if runs else []
+    tables += [_event_table(one) for one in found if isinstance(one, Events)]
     return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries().combine_chunks()
 
 

@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from hwosim_assets.cli import main
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.perturb import Product, Scenario, apply, replay
+from hwosim_assets.perturb import Product, Scenario, apply, replay, side
 from hwosim_assets.perturb.proof import diff
 from hwosim_assets.perturb.truth import Truth, read_truth
 
@@ -31,6 +31,20 @@ def test_the_side_file_lists_every_lost_pixel(make: Make) -> None:
     np.testing.assert_array_equal(after, lost | np.isnan(product.plane("SCI")).reshape(3, -1))
     counted = sum(step["pixels_lost"] for step in truth.record["effects"])
     assert counted == table["length"].to_numpy().sum()
+
+
+def test_the_side_file_says_the_same_in_groups_of_any_size(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = []
+    for rows in (1 << 20, 100, 7):
+        monkeypatch.setattr(side, "_GROUP", rows)
+        truth = apply(make("calints"), "everything_s3", seed=4)[1]
+        assert truth.side is not None
+        tables.append(side.side_table(truth.side))
+    assert tables[0].num_rows > 500
+    assert len(set(tables[0]["kind"].to_pylist())) > 2
+    for table in tables[1:]:
+        assert table.schema == tables[0].schema
+        assert table.to_pylist() == tables[0].to_pylist()
 
 
 def test_a_record_is_one_line_that_says_everything(make: Make) -> None:
