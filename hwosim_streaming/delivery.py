@@ -41,7 +41,7 @@ from hwosim_streaming.publisher import (
     Outgoing,
     Publisher,
 )
-from hwosim_streaming.refusals import BrokerRefusesError
+from hwosim_streaming.refusals import BrokerRefusesError, DroppedError
 from hwosim_streaming.skipping import Skipping, Truths
 from hwosim_streaming.topics import Topics, partition_of
 from hwosim_streaming.undecided import SETTLE_SECONDS, end_what_is_undecided
@@ -364,13 +364,20 @@ def _settled_ends(config: dict[str, Any], topics: Topics, state: RunState) -> di
 
 def _confirm(sink: KafkaSink, record: Outgoing) -> None:
     """Send a record and wait until the broker has it."""
-    refused: list[BackendAbsentError | None] = []
-    sink.send(record, lambda _offset, reason: refused.append(reason))
-    sink.flush()
-    sink.commit()
-    for reason in refused:
-        if reason is not None:
-            raise reason
+    refused: list[BackendAbsentError] = []
+    try:
+        sink.send(record, lambda _offset, reason: refused.append(reason) if reason is not None else None)
+        sink.flush()
+        if not refused or isinstance(refused[0], DroppedError):  # why it was dropped is what the commit says
+            sink.commit()
+    except BackendAbsentError as error:
+        sink.abandon()  # hands over what is told of the record, too
+        if not refused or isinstance(refused[0], DroppedError):
+            raise
+        raise refused[0] from error
+    if refused:
+        sink.abandon()
+        raise refused[0]
 
 
 def _ignore(_offset: int | None, _refused: BackendAbsentError | None) -> None:

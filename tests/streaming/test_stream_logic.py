@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_assets.settings import Settings
+from hwosim_streaming import delivery
 from hwosim_streaming.arrivals import Arrival
 from hwosim_streaming.clients import client_config
 from hwosim_streaming.publisher import CHECKPOINT_MESSAGES, Done, Outgoing, Publisher, PublishFailedError, VirtualClock
@@ -214,6 +215,40 @@ def test_where_only_dropped_messages_are_told_the_failure_itself_is() -> None:
         Publisher(SpoiltSink(raises=True, tells=False), VirtualClock()).run([(0, outgoing)] * 6)
     with pytest.raises(BackendAbsentError, match="Purged in queue"):
         Publisher(SpoiltSink(raises=False, tells=False), VirtualClock()).run([(0, outgoing)] * 6)
+
+
+class ErroneousSink(ListSink):
+    """A transaction whose only record is refused, by which the commit fails in words that do not say why."""
+
+    def __init__(self, why: BackendAbsentError, *, at_flush: bool) -> None:
+        super().__init__(atomic=True)
+        self.why, self.at_flush = why, at_flush
+
+    def send(self, record: Outgoing, done: Done) -> None:
+        self.records.append(record)
+        self.waiting.append(lambda: done(None, self.why))
+
+    def flush(self) -> None:
+        if self.at_flush:
+            self.commit()
+        self.serve()
+
+    def commit(self) -> None:
+        raise BackendAbsentError("broker", "is in an erroneous state", "publish again")
+
+
+@pytest.mark.parametrize("at_flush", [False, True])
+def test_a_state_that_was_refused_is_told_and_not_what_came_of_it(at_flush: bool) -> None:
+    sink = ErroneousSink(FINAL, at_flush=at_flush)
+    with pytest.raises(BrokerRefusesError, match="takes no such record"):
+        delivery._confirm(sink, outgoing(0))  # type: ignore[arg-type]
+    assert sink.records == [], "the transaction is not left open"
+
+
+@pytest.mark.parametrize("at_flush", [False, True])
+def test_a_state_that_was_dropped_says_the_failure_itself(at_flush: bool) -> None:
+    with pytest.raises(BackendAbsentError, match="erroneous state"):
+        delivery._confirm(ErroneousSink(DROPPED, at_flush=at_flush), outgoing(0))  # type: ignore[arg-type]
 
 
 def test_what_is_queued_is_dropped_when_a_record_cannot_be_made() -> None:
