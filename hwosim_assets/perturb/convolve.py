@@ -7,7 +7,8 @@ which came after, is not. Keep out kernels; they belong to the effects.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.block import Block
-    from hwosim_assets.perturb.compiled.convolution import Room, Taps, Window
+    from hwosim_assets.perturb.compiled.convolution import Pass, Room, Taps, Window
     from hwosim_assets.perturb.rng import Stream
 
 __all__ = ["convolve_signal", "rows_reached"]
@@ -33,6 +34,8 @@ _LEAST, _LEAST_SQUARED = 2.0**-22, 1e-10
 _FEW = 25
 #: Up to so many weights, what their patterns of invalid pixels leave of them stands in a table.
 _TABLED = 12
+#: Margins of rows for compiled loops are multiples of so many numbers: a line of the cache.
+_LINE = 16
 
 
 class _Pass(NamedTuple):
@@ -107,22 +110,12 @@ def convolve_signal(
 
 def _convolve_by_loops(block: Block, passes: list[_Pass], stream: Stream, honest: float, sub: int) -> None:
     """Do what :func:`_convolve_part` does, by compiled loops."""
-    from hwosim_assets.perturb.compiled.convolution import HEIGHT, Pass, convolve_rows
+    from hwosim_assets.perturb.compiled.convolution import HEIGHT, convolve_rows
 
     kind, columns = block.sci.dtype, block.measurement.frame[1]
     rows, height = block.size // columns, max(_BAND // columns // HEIGHT, 1) * HEIGHT
-    few = sum(len(one.seen().shifts) for one in passes) <= _FEW
-    two = [*passes, _pass(np.ones((1, 1)))][:2]
-    squares = [one.squared() for one in two]
-    types = (
-        (two, kind, False),
-        (squares, kind, False),
-        ([one.seen() for one in two], np.float32, few),
-        (squares, np.float32, few),
-    )
-    first, second = (Pass(*(_taps(pair[which], of, apart) for pair, of, apart in types)) for which in (0, 1))
-    window, room = _room(kind, columns, two)
-    scale = kind.type(math.sqrt(max(1.0 - _total(squares), 0.0)))
+    first, second, few, left = _steps(tuple(passes), kind)
+    window, room = _room(tuple(passes), kind, columns, threading.get_ident())
     inert = np.empty((0, 0), bool) if block.inert is None else block.inert.reshape(rows, columns)
     for group in range(block.groups):
         planes = (block.sci, block.true["poisson"], block.true["read"])
@@ -132,42 +125,69 @@ def _convolve_by_loops(block: Block, passes: list[_Pass], stream: Stream, honest
             noise = stream.normal(block.plane(group), block.start + here.start, here.stop - here.start, sub)
             change = np.zeros((block.groups, noise.size), kind)
             after = change[group].reshape(-1, columns)
-            convolve_rows(frame, noise.reshape(-1, columns), scale, after, top, window, room, few, first, second)
+            convolve_rows(frame, noise.reshape(-1, columns), left, after, top, window, room, few, first, second)
             block.part(here).add_variance("poisson", change, honest)
 
 
-def _room(kind: np.dtype[Any], columns: int, passes: list[_Pass]) -> tuple[Window, Room]:
-    """Return room for rows within reach of two passes, all of them invalid, and for what is made of them."""
+def _two(passes: tuple[_Pass, ...]) -> tuple[_Pass, _Pass]:
+    """Return two passes, of which the second changes nothing where there is none."""
+    return passes[0], passes[1] if len(passes) > 1 else _pass(np.ones((1, 1)))
+
+
+@lru_cache(maxsize=32)
+def _steps(passes: tuple[_Pass, ...], kind: np.dtype[Any]) -> tuple[Pass, Pass, bool, Any]:
+    """Return two passes as arrays, whether their weights are few, and what the read noise is multiplied with."""
+    from hwosim_assets.perturb.compiled.convolution import Pass
+
+    few = sum(len(one.seen().shifts) for one in passes) <= _FEW
+
+    def arrays(one: _Pass) -> Pass:
+        squares, seen = one.squared(), one.seen()
+        types = (one, kind, False), (squares, kind, False), (seen, np.float32, few), (squares, np.float32, few)
+        return Pass(*(_taps(*each) for each in types))
+
+    first, second = (arrays(one) for one in _two(passes))
+    return first, second, few, kind.type(math.sqrt(max(1.0 - _total(one.squared() for one in passes), 0.0)))
+
+
+@lru_cache(maxsize=8)
+def _room(passes: tuple[_Pass, ...], kind: np.dtype[Any], columns: int, thread: int) -> tuple[Window, Room]:
+    """Return a thread's room for rows within reach of passes, with invalid margins, and for what is made of them."""
     from hwosim_assets.perturb.compiled.convolution import HEIGHT, Room, Window
 
-    y, x, between = sum(one.y for one in passes), sum(one.x for one in passes), columns + 2 * passes[1].x
-
     def of(height: int, width: int, *kinds: Any) -> list[NDArray[Any]]:
-        return [np.zeros((height, width), kind) for kind in kinds]
+        return [_aligned(height, width, np.dtype(one)) for one in kinds]
 
-    window = Window(*of(HEIGHT + 2 * y, columns + 2 * x, kind, kind, np.float32, np.uint8))
-    window.bad[:] = 1
-    single = np.float32
-    room = Room(
-        *of(HEIGHT, between, kind, single, np.uint8), *of(HEIGHT, columns, kind, kind, single, single, np.uint8)
-    )
-    room.near[:] = 1
+    first, second = (-(-one.x // _LINE) * _LINE for one in _two(passes))
+    rows, between = HEIGHT + 2 * sum(one.y for one in passes), columns + 2 * second
+    single, flag = np.float32, np.uint8
+    window = Window(*of(rows, between + 2 * first, kind, kind, single, flag))
+    room = Room(*of(HEIGHT, between, kind, single, flag), *of(HEIGHT, columns, kind, kind, single, single, flag))
+    for plane in window:
+        plane[:] = 0
+    window.bad[:] = room.near[:] = 1
     return window, room
+
+
+def _aligned(height: int, width: int, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Return an array that begins with a line of the cache: rows that lie across two take half as long again to sum."""
+    size = height * width * kind.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    return memory[begin : begin + size].view(kind).reshape(height, width)
 
 
 def _taps(one: _Pass, kind: Any, apart: bool) -> Taps:
     """Return a pass as arrays, each shift a group of its own or not."""
     from hwosim_assets.perturb.compiled.convolution import Taps
 
-    groups = [
-        (weight, part) for weight, shifts in one.taps for part in ([[shift] for shift in shifts] if apart else [shifts])
-    ]
+    groups = [(weight, part) for weight, shifts in one.taps for part in (zip(shifts) if apart else (shifts,))]
     weights, parts = zip(*groups, strict=True)
     down, across = np.array(one.shifts, np.intp).T.copy()
-    return Taps(np.array(weights, kind), np.cumsum([len(part) for part in parts], dtype=np.intp), down, across)
+    return Taps(np.array([*weights, 0, 0], kind), np.array([*map(len, parts), 0, 0, 0], np.intp), down, across)
 
 
-def _total(passes: list[_Pass]) -> float:
+def _total(passes: Iterable[_Pass]) -> float:
     """Return the sum of all weights."""
     return math.prod(sum(weight * len(shifts) for weight, shifts in one.taps) for one in passes)
 

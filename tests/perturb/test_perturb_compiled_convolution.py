@@ -27,6 +27,8 @@ KERNELS = {
     "blur 2": (gaussian_taps(2.0), gaussian_taps(2.0)),
     "lopsided": LOPSIDED,
     "negative": ([-0.1, 1.2, -0.1], [-0.3, 1.0, 0.3]),
+    "along y": (gaussian_taps(2.2), [1.0]),
+    "along x": ([1.0], gaussian_taps(0.3)),
     "ipc": IPC,
     "shift": shift_kernel(0.3, -0.2),
     "smear": shift_kernel(0.3, 0.2, 2.5, 3.5),

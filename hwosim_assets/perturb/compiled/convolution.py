@@ -34,24 +34,24 @@ class Taps(NamedTuple):
     ----------
     weights : floating array
         Of each group of shifts, in the type of what is spread: the values of a group are summed, then weighed.
-    ends : int array
-        Where each group ends in ``down`` and ``across``.
+    counts : int array
+        How many shifts each group has. It ends with three groups of none.
     down, across : int array
         Shifts along y and x.
     """
 
     weights: NDArray[Any]
-    ends: NDArray[np.intp]
+    counts: NDArray[np.intp]
     down: NDArray[np.intp]
     across: NDArray[np.intp]
 
 
 class Window(NamedTuple):
-    """The rows that are worked on, with the rows and columns within reach of them.
+    """The rows that are worked on, with the rows and columns within reach of them, or more columns.
 
     Attributes
     ----------
-    values, shot : floating array (``HEIGHT`` and twice the reach, columns and twice the reach)
+    values, shot : floating array (``HEIGHT`` and twice the reach, columns and margins)
         Signal and photon variance, 0 where invalid.
     valid : float32 array of this shape
         0 where invalid, else 1.
@@ -70,7 +70,7 @@ class Room(NamedTuple):
 
     Attributes
     ----------
-    between, left, near_between : array (``HEIGHT``, columns and twice the reach of the second pass)
+    between, left, near_between : array (``HEIGHT``, columns and margins of the second pass)
         After the first pass: of signal or variance, of weights, of what is near invalid pixels.
     moved, after : floating array (``HEIGHT``, columns)
         The signal and the photon variance, spread.
@@ -148,40 +148,57 @@ def _forget(plane: Any) -> None:
         plane[place] = plane[place + HEIGHT]
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _add_group(line: Any, flat: Any, at: Any, begin: Any, end: Any, weight: Any, together: Any) -> None:
+    """Add a group of shifts of one weight to a row."""
+    columns, a, b = np.uintp(line.size), at[begin], at[min(begin + 1, end - 1)]
+    if end - begin == 1:
+        for i in range(columns):
+            line[i] += flat[a + i] * weight
+    elif end - begin == 2:
+        for i in range(columns):
+            line[i] += (flat[a + i] + flat[b + i]) * weight
+    else:
+        for i in range(columns):
+            together[i] = flat[a + i] + flat[b + i]
+        for tap in range(begin + 2, end):
+            c = at[tap]
+            for i in range(columns):
+                together[i] += flat[c + i]
+        for i in range(columns):
+            line[i] += together[i] * weight
+
+
 @_loop
 def _spread(out: Any, rows: Any, taps: Any) -> None:
-    """Sum the neighbours by the weights of a pass; ``rows`` has margins that ``out`` has not."""
-    (height, size), ends, weights = out.shape, taps.ends, taps.weights
-    y, x = (rows.shape[0] - height) // 2, (rows.shape[1] - size) // 2
-    together = np.empty(size, rows.dtype)
+    """Sum the neighbours by the weights of a pass, small groups together; ``rows`` has margins that ``out`` has not."""
+    (height, size), width, flat = out.shape, rows.shape[1], rows.reshape(-1)
+    weights, counts, down, across = taps.weights, taps.counts, taps.down, taps.across
+    y, x, columns = (rows.shape[0] - height) // 2, (width - size) // 2, np.uintp(size)
+    # Places without sign cannot count from the end, which would have to be asked for each.
+    at, together = np.empty(down.size, np.uintp), np.empty(size, rows.dtype)
     for number in range(height):
+        for tap in range(down.size):
+            at[tap] = (y + number - down[tap]) * width + x - across[tap]
         line = out[number]
         line[:] = -rows.dtype.type(0)  # to which anything may be added and keep its sign
-        begin = 0
-        for group in range(ends.size):
-            end, weight = ends[group], weights[group]
-            at = x - taps.across[begin]
-            first = rows[y + number - taps.down[begin], at : at + size]
-            if end - begin == 1:
-                for i in range(size):
-                    line[i] += first[i] * weight
+        group = begin = 0
+        while counts[group]:
+            first, second, third = weights[group], weights[group + 1], weights[group + 2]
+            if counts[group] == counts[group + 1] == counts[group + 2] == 1:
+                a, b, c = at[begin], at[begin + 1], at[begin + 2]
+                for i in range(columns):
+                    line[i] = ((line[i] + flat[a + i] * first) + flat[b + i] * second) + flat[c + i] * third
+                group, begin = group + 3, begin + 3
+            elif counts[group] == counts[group + 1] == 2:
+                a, b, c, d = at[begin], at[begin + 1], at[begin + 2], at[begin + 3]
+                for i in range(columns):
+                    line[i] = (line[i] + (flat[a + i] + flat[b + i]) * first) + (flat[c + i] + flat[d + i]) * second
+                group, begin = group + 2, begin + 4
             else:
-                at = x - taps.across[begin + 1]
-                second = rows[y + number - taps.down[begin + 1], at : at + size]
-                if end - begin == 2:
-                    for i in range(size):
-                        line[i] += (first[i] + second[i]) * weight
-                else:
-                    for i in range(size):
-                        together[i] = first[i] + second[i]
-                    for tap in range(begin + 2, end):
-                        at = x - taps.across[tap]
-                        other = rows[y + number - taps.down[tap], at : at + size]
-                        for i in range(size):
-                            together[i] += other[i]
-                    for i in range(size):
-                        line[i] += together[i] * weight
-            begin = end
+                end = begin + counts[group]
+                _add_group(line, flat, at, begin, end, first, together)
+                group, begin = group + 1, end
 
 
 @_loop
@@ -253,21 +270,23 @@ def convolve_rows(
     for place in range(2 * reach if top == 0 else 0):
         _take(window, place, place - reach, sci, poisson, inert)
     for begin in range(0, noise.shape[0], HEIGHT):
-        for place in range(2 * reach, 2 * reach + HEIGHT):
+        rows = min(HEIGHT, noise.shape[0] - begin)
+        part, here, near = slice(begin, begin + rows), slice(top + begin, top + begin + rows), slice(rows + 2 * reach)
+        for place in range(2 * reach, 2 * reach + rows):
             _take(window, place, top + begin + place - reach, sci, poisson, inert)
-        _spread(room.between, window.values, first.signal)
-        _spread(room.moved, room.between, second.signal)
-        _spread(room.between, window.shot, first.variance)
-        _spread(room.after, room.between, second.variance)
-        _spread(room.left, window.valid, first.seen)
-        _spread(room.weight, room.left, second.seen)
-        _spread(room.left, window.valid, first.squares)
-        _spread(room.share, room.left, second.squares)
+        between, left = room.between[:rows], room.left[:rows]
+        _spread(between, window.values[near], first.signal)
+        _spread(room.moved[:rows], between, second.signal)
+        _spread(between, window.shot[near], first.variance)
+        _spread(room.after[:rows], between, second.variance)
+        _spread(left, window.valid[near], first.seen)
+        _spread(room.weight[:rows], left, second.seen)
+        _spread(left, window.valid[near], first.squares)
+        _spread(room.share[:rows], left, second.squares)
         if few:
-            _near(room.near_between, window.bad, first.seen)
-            _near(room.near, room.near_between, second.seen)
-        part, here = slice(begin, begin + HEIGHT), slice(top + begin, min(top + begin + HEIGHT, top + noise.shape[0]))
-        bad = window.bad[reach : reach + HEIGHT, margin : margin + columns]
+            _near(room.near_between[:rows], window.bad[near], first.seen)
+            _near(room.near[:rows], room.near_between[:rows], second.seen)
+        bad = window.bad[reach : reach + rows, margin : margin + columns]
         _finish(sci[here], change[part], poisson[here], read[here], noise[part], scale, bad, room)
         _forget(window.values)
         _forget(window.shot)
