@@ -23,7 +23,7 @@ from hwosim_streaming.lag import Lag, lags
 from hwosim_streaming.live import Feed, LiveMessage, LivePicture
 from hwosim_streaming.registry import Registry
 from hwosim_streaming.tally import DAMAGED, Tally
-from hwosim_streaming.topics import existing_topics
+from hwosim_streaming.topics import existing_topics, topic_ids
 from hwosim_streaming.watch import describe_frame
 
 __all__ = ["group_lags", "kafka_feed"]
@@ -43,6 +43,7 @@ def kafka_feed(settings: Settings) -> Feed:
         Which broker; the embedded one is not started for the page's sake.
     """
     reached: dict[Place, int] = {}
+    ids: dict[str, str] = {}
     brokers: list[str] = []
     tally = Tally()
 
@@ -50,15 +51,18 @@ def kafka_feed(settings: Settings) -> Feed:
         servers = bootstrap_servers(settings, start=False)
         config = client_config(settings, servers)
         broker, registry = broker_id(settings, servers), Registry.configured(settings)
+        places = _places(config, settings)
         if not brokers:
-            reached.update(end_offsets(config, _places(config, settings)))
+            reached.update(end_offsets(config, places))
         elif brokers[-1] != broker:
             reached.clear()
         else:
-            _forget_what_is_gone(reached, config, _places(config, settings))
+            _forget_what_is_gone(reached, config, places)
         brokers[:] = [broker]
         while not stop.is_set():
-            new = [place for place in _places(config, settings) if place not in reached]
+            places = _places(config, settings)
+            _forget_other_topics(reached, ids, topic_ids(config, {topic for topic, _partition in places}))
+            new = [place for place in places if place not in reached]
             reached.update(low_offsets(config, new))
             for found in _looked(read_between(config, dict(reached), None, reached=reached), tally, registry):
                 yield found
@@ -87,6 +91,14 @@ def _forget_what_is_gone(reached: dict[Place, int], config: dict[str, Any], plac
     for place, offset in list(reached.items()):
         if place not in ends or not lows[place] <= offset <= ends[place]:
             del reached[place]
+
+
+def _forget_other_topics(reached: dict[Place, int], ids: dict[str, str], now: dict[str, str]) -> None:
+    """Drop where we were on topics that are others by now, which may be longer than those of the same name were."""
+    for topic, partition in list(reached):
+        if topic in now and ids.get(topic, now[topic]) != now[topic]:
+            del reached[topic, partition]
+    ids.update(now)
 
 
 def _places(config: dict[str, Any], settings: Settings) -> list[Place]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from hwosim_streaming.refusals import MEND, refusal
 if TYPE_CHECKING:
     from hwosim_streaming.registry import Registry
 
-__all__ = ["Topics", "ensure_topic", "ensure_topics", "existing_topics", "partition_of", "topic_name"]
+__all__ = ["Topics", "ensure_topic", "ensure_topics", "existing_topics", "partition_of", "topic_ids", "topic_name"]
 
 #: Detectors and instruments in the order in which they are dealt to partitions. Hashing would not do:
 #: the CRC-32 of six detector names hits two of four partitions.
@@ -109,6 +109,23 @@ def existing_topics(config: dict[str, Any], prefix: str) -> Topics:
     names = {family: topic_name(family, prefix) for family in FAMILIES}
     there = {family: name for family, name in names.items() if name in found and found[name].error is None}
     return Topics(there, {family: len(found[name].partitions) for family, name in there.items()})
+
+
+def topic_ids(config: dict[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """Return the ids of topics by name: one that was deleted and made anew has another.
+
+    Raises
+    ------
+    BackendAbsentError
+        If the broker does not answer, or does not have one of them.
+    """
+    from confluent_kafka import TopicCollection
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient(config)  # held until its answers are in
+    with answer_or_absent(config["bootstrap.servers"]):
+        asked = admin.describe_topics(TopicCollection(list(names)), request_timeout=ANSWER_SECONDS)
+        return {name: str(told.result().topic_id) for name, told in asked.items()}
 
 
 def ensure_topics(config: dict[str, Any], prefix: str, partitions: int) -> Topics:

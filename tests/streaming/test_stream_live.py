@@ -134,6 +134,37 @@ def test_the_feed_goes_on_with_a_topic_that_was_made_anew_on_the_same_broker(
         live.close()
 
 
+def test_the_feed_shows_all_of_a_topic_that_was_made_anew_and_is_longer_than_before(
+    stream_settings: Settings, lake: Lake
+) -> None:
+    bench = Bench(stream_settings, lake, manifest(lake))
+    topic, feed = bench.topics.names["frame"], kafka_feed(stream_settings)
+    before, after = LiveStream(feed), LiveStream(feed)
+
+    def produce(count: int, key: bytes) -> None:
+        producer = Producer(bench.config)
+        for _message in range(count):
+            producer.produce(topic, b"something", key=key, partition=0)
+        producer.flush(10)
+
+    before.start()
+    try:
+        while before.snapshot()["messages"] < 3:
+            produce(1, b"before")
+            time.sleep(0.2)
+    finally:
+        before.close()
+    admin = AdminClient(bench.config)
+    admin.delete_topics([topic])[topic].result()
+    admin.create_topics([NewTopic(topic, 3, 1)])[topic].result()
+    produce(200, b"anew")
+    after.start()
+    try:
+        wait_until(lambda: after.snapshot()["by_key"].get("anew") == 200)
+    finally:
+        after.close()
+
+
 def drawn(stop: threading.Event) -> Iterator[LiveMessage | LivePicture]:
     yield LiveMessage("hwosim.frames.v1", "NRCA1", "id", "<i>x_cal.fits", 10, fault=DUPLICATE, missing=3)
     yield LivePicture(b"first", "one")
