@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,14 @@ __all__ = ["CLAIMS", "Block", "Event", "Mark"]
 #: Which plane claims which part of the variance.
 CLAIMS = {"poisson": "VAR_POISSON", "read": "VAR_RNOISE"}
 _LOST = int(DQ.DROPOUT | DQ.DO_NOT_USE)
+
+
+@lru_cache(maxsize=4)
+def _positions(size: int) -> NDArray[np.intp]:
+    """Return the positions in a block, made once for all that are of this size."""
+    positions = np.arange(size)
+    positions.flags.writeable = False
+    return positions
 
 
 class Mark(NamedTuple):
@@ -192,6 +201,36 @@ class Block:
                 self.stated[kind][where] *= said
         self.true[kind][where] *= factor
 
+    def accounts(self, kind: str, honest: float) -> tuple[NDArray[Any], ...]:
+        """Return the rows of pixels that keep a variance, the true one first, for a loop that changes all alike.
+
+        Parameters
+        ----------
+        kind : {"poisson", "read"}
+            Which variance.
+        honest : float
+            Share of the change that ERR and VAR say: ``task.err_honest``.
+
+        Returns
+        -------
+        tuple of floating arrays, (pixels,)
+            Empty where they do not change alike: :meth:`add_variance` and :meth:`scale_variance` do it then. Otherwise
+            the caller changes all of them.
+        """
+        if self.groups > 1 or honest not in (0.0, 1.0) or (honest and self.claimed_change is not None):
+            return ()
+        planes = [self.true[kind]]
+        if honest:
+            self.dirty.add("variance")
+            said = [self.claimed.get(CLAIMS[kind]), self.stated[kind]]
+            planes += [plane for plane in said if plane is not None and plane is not self.true[kind]]
+        return tuple(plane[0] for plane in planes)
+
+    def flat_accounts(self, honest: float) -> tuple[NDArray[Any], ...]:
+        """Return the row that keeps VAR_FLAT, where there is one and it changes; see :meth:`accounts`."""
+        plane = self.claimed.get("VAR_FLAT")
+        return (plane[0],) if honest and plane is not None else ()
+
     def scale_flat_variance(self, factor: NDArray[Any] | float, honest: float) -> None:
         """Multiply VAR_FLAT, where there is one and it may say so."""
         plane = self.claimed.get("VAR_FLAT")
@@ -298,7 +337,8 @@ class Block:
     def _chosen(self, index: NDArray[Any] | slice) -> NDArray[np.intp]:
         """Return the positions among ``index`` that hold data."""
         if isinstance(index, slice):
-            index = np.arange(self.size)[index]
+            every = _positions(self.size)
+            index = every if index == slice(None) else every[index]
         elif index.dtype == bool:
             index = np.flatnonzero(index)
         return index if self.inert is None else index[~self.inert[index]]
@@ -328,7 +368,8 @@ class Block:
 
     def _everywhere(self, places: NDArray[np.intp]) -> bool:
         """Return whether these are all pixels in order, which are named and kept at a fraction of the cost."""
-        return places.size == self.size and np.array_equal(places, np.arange(self.size))
+        every = _positions(self.size)
+        return places is every or (places.size == self.size and np.array_equal(places, every))
 
     def chunks(self) -> Iterator[Block]:
         """Yield the chunks of this block as blocks whose arrays are views of this one's."""

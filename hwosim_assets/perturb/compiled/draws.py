@@ -32,21 +32,22 @@ _WORD = np.uint64(0xFFFF)
 #: Words of the ends of the normal distribution. Where their number is taken from a word whose top bit was set, that bit
 #: stays but for a word of the ends (and for one of as few others).
 _ENDS = np.uint64(32)
-_FOUR_TOPS, _FOUR_ENDS = np.uint64(0x8000800080008000), np.uint64(0x0020002000200020)
-#: Words that are asked together for the least of them.
-_TOGETHER = 64
+_FOUR_TOPS, _FOUR_ENDS, _FOUR_ONES = (np.uint64(word * 0x0001000100010001) for word in (0x8000, 32, 1))
+_HALF = np.uint64(0x8000)
 
 
 @intrinsic
-def _high(context: Any, left: Any, right: Any) -> Any:
-    """Return the upper 64 bits of the product of two words, for which numba has no type."""
+def _product(context: Any, left: Any, right: Any) -> Any:
+    """Return the upper and the lower 64 bits of the product of two words, for which numba has no type."""
 
     def made(context: Any, builder: Any, signature: Any, words: Any) -> Any:
-        wide = ir.IntType(128)
-        product = builder.mul(*(builder.zext(word, wide) for word in words))
-        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+        wide, word = ir.IntType(128), ir.IntType(64)
+        product = builder.mul(*(builder.zext(factor, wide) for factor in words))
+        upper = builder.lshr(product, ir.Constant(wide, 64))
+        halves = [builder.trunc(upper, word), builder.trunc(product, word)]
+        return context.make_tuple(builder, signature.return_type, halves)
 
-    return types.uint64(types.uint64, types.uint64), made
+    return types.UniTuple(types.uint64, 2)(types.uint64, types.uint64), made
 
 
 @njit(cache=True, nogil=True)
@@ -54,8 +55,8 @@ def _philox(step: Any, plane: Any, sub: Any, first: Any, second: Any) -> Any:
     """Return the four words of a step of the counter under a key of two; numpy counts on before it makes them."""
     x0, x1, x2, x3 = (step & _IN_TILE) + _ONE, step >> _TILE, plane, sub
     for _ in range(10):
-        high, low = _high(_FIRST, x0), _FIRST * x0
-        other_high, other_low = _high(_SECOND, x2), _SECOND * x2
+        high, low = _product(_FIRST, x0)
+        other_high, other_low = _product(_SECOND, x2)
         x0, x1, x2, x3 = other_high ^ x1 ^ first, other_low, high ^ x3 ^ second, low
         first += _FIRST_KEY
         second += _SECOND_KEY
@@ -146,22 +147,26 @@ def below(start: int, count: int, address: Any, key: Any, high: Any, low: Any) -
     first, steps = start >> 4, ((start + count + 15) >> 4) - (start >> 4)
     plane, sub, begin = address
     key0, key1 = key
-    high, low = np.int64(high), np.uint64(low)
-    raw = np.empty(steps << 2, np.uint64)
+    high, low = np.uint64(high), np.uint64(low)
+    # A word up to ``high`` shows as those of the ends do, beside as many others; beyond half all are looked at.
+    four = min(high + _ONE, _HALF) * _FOUR_ONES
+    raw, near, size = np.empty(steps << 2, np.uint64), np.empty(steps, np.intp), 0
     for step in range(steps):
+        x0, x1, x2, x3 = _philox(np.uint64(first + step), plane, sub, key0, key1)
         at = step << 2
-        raw[at], raw[at + 1], raw[at + 2], raw[at + 3] = _philox(np.uint64(first + step), plane, sub, key0, key1)
-    words, skip = raw.view(np.uint16), start & 15
-    found, size = np.empty(count, np.intp), 0
-    for part in range(skip, skip + count, _TOGETHER):
-        end = min(part + _TOGETHER, skip + count)
-        least = np.uint16(0xFFFF)
-        for at in range(part, end):
-            least = min(least, words[at])
-        if least <= high:
-            for at in range(part, end):
-                place = at - skip
-                if words[at] < high or (words[at] == high and _finer(start + place, begin) >> _48 < low):
-                    found[size] = place
-                    size += 1
-    return found[:size]
+        raw[at], raw[at + 1], raw[at + 2], raw[at + 3] = x0, x1, x2, x3
+        left = ((x0 | _FOUR_TOPS) - four) & ((x1 | _FOUR_TOPS) - four)
+        left &= ((x2 | _FOUR_TOPS) - four) & ((x3 | _FOUR_TOPS) - four)
+        if left & _FOUR_TOPS != _FOUR_TOPS or high >= _HALF:
+            near[size] = step
+            size += 1
+    found, many = np.empty(count, np.intp), 0
+    for step in near[:size]:
+        for lane in range(16):
+            word = raw[(step << 2) + (lane >> 2)] >> np.uint64((lane & 3) << 4) & _WORD
+            place = (first + step << 4) + lane
+            chosen = word < high or (word == high and _finer(place, begin) >> _48 < low)
+            if chosen and start <= place < start + count:
+                found[many] = place - start
+                many += 1
+    return found[:many]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import wavelengths
 from hwosim_assets.perturb.effects.wavefront import wavelength_of
@@ -136,6 +137,15 @@ def lose_light(block: Block, stream: Stream, q: NDArray[Any] | float, honest: fl
     """
     if block.measurement.ramp:
         _lose_from_ramp(block, stream, float(q))
+        return
+    accounts = block.accounts("poisson", honest) if compiled.on() and isinstance(q, float) else ()
+    if accounts and isinstance(q, float):
+        from hwosim_assets.perturb.compiled import effects
+
+        deviates = stream.normal(block.plane(0), block.start, block.size)
+        shares = tuple(block.sci.dtype.type(share) for share in (q, q * (1.0 - q), 1.0 - q * q))
+        effects.lose_light(block.sci[0], block.true["read"][0], deviates, shares, accounts)
+        block.scale_flat_variance(q * q, honest)
         return
     sigma = block.true["poisson"] * (q * (1.0 - q))
     sigma += block.true["read"] * (1.0 - q * q)

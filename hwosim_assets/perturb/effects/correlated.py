@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.series import layers_for, octave_weights, octaves
 from hwosim_assets.perturb.facts import find_facts
@@ -182,6 +183,14 @@ class _Correlated(Effect):
         """Add the noise, and say so."""
         lanes, level = self._lanes[id(block.measurement)]
         sigma = self.task.number("amplitude", block) * level
+        accounts = block.accounts("read", self.task.err_honest) if compiled.on() else ()
+        if accounts:
+            from hwosim_assets.perturb.compiled.effects import add_lanes
+
+            (table,), along_x = self._frame(block, lanes), abs(lanes.readout.fast) == 1
+            variance = block.sci.dtype.type(sigma * sigma)
+            add_lanes(block.sci[0], block.start, table, lanes.index, along_x, np.float32(sigma), variance, accounts)
+            return
         for group, table in enumerate(self._frame(block, lanes)):
             values = lanes.values(table, block.start, block.size)
             values *= np.float32(sigma)

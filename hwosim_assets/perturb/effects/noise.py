@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.parameters import Parameter
 from hwosim_assets.perturb.registry import register
@@ -59,6 +60,13 @@ class ReadNoise(Effect):
         """Add noise of (m^2 - 1) times the read variance."""
         stream = self.task.stream(block.measurement.key)
         factor = self.task.number("factor")
+        accounts = block.accounts("read", self.task.err_honest) if compiled.on() else ()
+        if accounts:
+            from hwosim_assets.perturb.compiled.effects import add_noise
+
+            deviates = stream.normal(block.plane(0), block.start, block.size)
+            add_noise(block.sci[0], deviates, block.sci.dtype.type(factor * factor - 1.0), accounts)
+            return
         added = block.true["read"] * (factor * factor - 1.0)
         sigma = np.sqrt(added)
         for group in range(block.groups):

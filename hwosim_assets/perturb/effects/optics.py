@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
@@ -67,6 +68,13 @@ class Background(Effect):
         stream = self.task.stream(block.measurement.key)
         added, electrons = self._amount(block.budget)
         per_electron = 1.0 / float(block.budget.k or 1.0)
+        accounts = () if block.measurement.ramp else block.accounts("poisson", self.task.err_honest)
+        if compiled.on() and accounts:
+            from hwosim_assets.perturb.compiled.effects import add_light
+
+            counts, kind = stream.poisson(electrons, block.plane(0), block.start, block.size), block.sci.dtype.type
+            add_light(block.sci[0], counts, kind(per_electron), kind(added * per_electron), accounts)
+            return
         first = 1 if block.measurement.ramp else 0
         for group in range(first, block.groups):
             counts = stream.poisson(electrons, block.plane(group), block.start, block.size)

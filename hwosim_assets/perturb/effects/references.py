@@ -7,11 +7,12 @@ Holds: the effects of calibration drift E1 and E3 to E6. Keep out light that is 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import (
     cosine_of_turns,
@@ -55,6 +56,13 @@ def scale(block: Block, factor: NDArray[Any] | float, honest: float, slope: NDAr
 
     That slope is c itself where c is a calibration factor and does not depend on the signal.
     """
+    if compiled.on() and isinstance(factor, np.ndarray) and factor.ndim == 1 and slope is None:
+        poisson, read = (block.accounts(kind, honest) for kind in ("poisson", "read"))
+        if poisson and read:
+            from hwosim_assets.perturb.compiled import effects
+
+            effects.scale(block.sci[0], factor, poisson + read + block.flat_accounts(honest))
+            return
     block.sci *= factor
     response = factor if slope is None else slope
     square = response * response
@@ -106,6 +114,7 @@ class FlatDrift(Effect):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._detector = ""
+        self._smooth: dict[tuple[int, float], _Smooth] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse what has no flat or no detector."""
@@ -118,36 +127,71 @@ class FlatDrift(Effect):
         rms = self.task.number("rms", block)
         if rms == 0:
             return
-        factor = flat_pattern(self.task, block.measurement, block.start, block.size, rms)
+        key = id(block.measurement), rms
+        smooth = self._smooth.get(key)
+        if smooth is None:
+            smooth = _smooth_part(self.task, block.measurement, self._detector, rms)
+            self._smooth = {key: smooth}
+        stream = detector_stream(self.task, self._detector, "pixels")
+        deviates = frame_normal(stream, self.task.product, block.measurement, block.start, block.size)
+        factor = flat_pattern(deviates, block.start, smooth)
         scale(block, factor, self.task.err_honest)
         block.flag(self.use, 0, slice(None), DQ.UNRELIABLE_FLAT, self.task.dq_honest)
 
 
-def flat_pattern(task: Task, measurement: Measurement, start: int, count: int, rms: float) -> NDArray[np.float32]:
-    """Return the factors c of consecutive pixels of a frame, float32, of a standard deviation over the detector.
+class _Smooth(NamedTuple):
+    """The smooth part of a flat's error over a frame: row for row one curve and a multiple of another.
 
-    The smooth part is a sum of the products of two Legendre polynomials of degree 2 and less, so that row for row it is
-    one curve and a multiple of another.
+    Attributes
+    ----------
+    slope, level : float32 array, (columns,)
+        What is multiplied by y, and what is added.
+    height, more : float32 array, (rows,)
+        y (-1 to 1 over the detector), and what is added in the row.
+    white : float32
+        Standard deviation of the part that is not smooth.
     """
-    detector, columns = on_detector(task.product, measurement), measurement.frame[1]
-    top, bottom = start // columns, -(-(start + count) // columns)
+
+    slope: NDArray[np.float32]
+    level: NDArray[np.float32]
+    height: NDArray[np.float32]
+    more: NDArray[np.float32]
+    white: np.float32
+
+
+def _smooth_part(task: Task, measurement: Measurement, detector: str, rms: float) -> _Smooth:
+    """Return the smooth part: the products of two Legendre polynomials of degree 2 and less, with drawn weights."""
+    rows, columns = measurement.frame
     (x0, y0), (height, width) = detector_corner(task.product), detector_shape(task.product, measurement, detector)
     u = (np.arange(x0, x0 + columns) + 0.5) / (width / 2) - 1.0
-    v = (np.arange(y0 + top, y0 + bottom) + 0.5) / (height / 2) - 1.0
+    v = (np.arange(y0, y0 + rows) + 0.5) / (height / 2) - 1.0
     drawn = detector_stream(task, detector, "smooth").normal(0, 0, 5).astype(np.float64)
     smooth = task.number("smooth")
     a, b, c, d, e = drawn * (rms * smooth / float(np.sqrt((drawn * drawn).sum())))
     level = (a * 3**0.5 * u + d * 1.25**0.5 * (3 * u * u - 1)).astype(np.float32)
     slope = (c * 3.0 * u).astype(np.float32)
-    rows = (b * 3**0.5 * v + e * 1.25**0.5 * (3 * v * v - 1)).astype(np.float32)
-    curve = v.astype(np.float32)[:, None] * slope
-    curve += level
-    curve += rows[:, None]
-    factor = frame_normal(detector_stream(task, detector, "pixels"), task.product, measurement, start, count)
-    factor *= np.float32(rms * (1.0 - smooth * smooth) ** 0.5)
-    factor += curve.reshape(-1)[start - top * columns :][:count]
-    factor += np.float32(1.0)
-    return factor
+    more = (b * 3**0.5 * v + e * 1.25**0.5 * (3 * v * v - 1)).astype(np.float32)
+    return _Smooth(slope, level, v.astype(np.float32), more, np.float32(rms * (1.0 - smooth * smooth) ** 0.5))
+
+
+def flat_pattern(deviates: NDArray[np.float32], start: int, smooth: _Smooth) -> NDArray[np.float32]:
+    """Return the factors c of consecutive pixels of a frame from their fixed deviates, which become them."""
+    columns = smooth.slope.size
+    top, bottom = start // columns, -(-(start + deviates.size) // columns)
+    height, more = smooth.height[top:bottom], smooth.more[top:bottom]
+    if compiled.on():
+        from hwosim_assets.perturb.compiled import effects
+
+        curves = smooth.slope, smooth.level
+        effects.flat_pattern(deviates, start - top * columns, curves, (height, more), smooth.white)
+        return deviates
+    curve = height[:, None] * smooth.slope
+    curve += smooth.level
+    curve += more[:, None]
+    deviates *= smooth.white
+    deviates += curve.reshape(-1)[start - top * columns :][: deviates.size]
+    deviates += np.float32(1.0)
+    return deviates
 
 
 @register(
