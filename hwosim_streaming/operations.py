@@ -19,6 +19,7 @@ import dagster as dg
 import pyarrow.compute as pc
 
 from hwosim_assets import backlog
+from hwosim_assets.checks import DATA_VERSION_TAG
 from hwosim_assets.console import json_option, print_json, print_table
 from hwosim_assets.lake.spec import TableSpec
 from hwosim_streaming.freshness import freshness
@@ -106,7 +107,7 @@ def operations(
     failed = [one for one in backlog.left(instance, where) if one.state == "failed"]
     stale = {program for found in where.states.values() for program, state in found.items() if state == "stale"}
     latency, runs, ticks, daemons = _latency(instance, where), _runs(instance), _ticks(instance), _daemons(instance)
-    volume, fresh = _volume(tables), freshness(instance, where)
+    volume, fresh = _volume(instance, tables), freshness(instance, where)
     values: dict[str, float | None] = {
         "programs that failed": len(failed),
         "share of programs out of date": len(stale) / max(len(where.programs), 1),
@@ -215,7 +216,7 @@ def _daemons(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
     return rows
 
 
-def _volume(tables: Tables) -> list[dict[str, Any]]:
+def _volume(instance: dg.DagsterInstance, tables: Tables) -> list[dict[str, Any]]:
     """Return rows and bytes of what the stages hold; a column or two of each table is read."""
     from hwosim_assets.catalog.products import PRODUCTS
     from hwosim_assets.lake.ingest import RAW_FILES
@@ -235,19 +236,38 @@ def _volume(tables: Tables) -> list[dict[str, Any]]:
         found = tables.scan(spec, columns=["program", *([column] if column else [])])
         held = int(pc.sum(found[column]).as_py() or 0) if column else None
         rows.append({"table": spec.name, "rows": found.num_rows, "bytes": held})
-    proofs = tables.scan(PUBLICATIONS, columns=["program", "scenario", "published_at", "verified", "published"])
+    columns = ["program", "scenario", "plan_sha256", "published_at", "verified", "published"]
+    proofs = tables.scan(PUBLICATIONS, columns=columns)
     messages = int(pc.sum(proofs["published"]).as_py() or 0)
-    rows[-1] |= {"messages": messages, "not proved": _unproved(proofs.to_pylist())}
+    rows[-1] |= {"messages": messages, "not proved": _unproved(proofs.to_pylist(), instance)}
     return rows
 
 
-def _unproved(publications: Iterable[dict[str, Any]]) -> int:
-    """Count the programs and scenarios whose latest publication was not proved; nothing mends an earlier plan's."""
-    latest = {
-        (row["program"], row["scenario"]): row["verified"]
-        for row in sorted(publications, key=lambda row: row["published_at"])
-    }
-    return sum(not verified for verified in latest.values())
+def _unproved(publications: Iterable[dict[str, Any]], instance: dg.DagsterInstance) -> int:
+    """Count the programs and scenarios whose publication that stands was not proved; nothing mends an earlier plan's.
+
+    It is the latest, or, where products went back to what they were, an earlier one: that of the asset's version.
+    """
+    of: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in sorted(publications, key=lambda row: row["published_at"]):
+        of.setdefault((row["program"], row["scenario"]), []).append(row)
+    count = 0
+    for (program, scenario), rows in of.items():
+        standing = rows
+        if len({row["verified"] for row in rows}) > 1:  # else it does not matter which
+            version = _version(instance, program, scenario)
+            standing = [row for row in rows if row["plan_sha256"] == version] or rows
+        count += not standing[-1]["verified"]
+    return count
+
+
+def _version(instance: dg.DagsterInstance, program: str, scenario: str) -> str | None:
+    """Return the plan that the asset of a program's publications under a scenario stands for."""
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(["stream", scenario]), asset_partitions=[program])
+    for record in instance.fetch_materializations(wanted, limit=1).records:
+        event = record.asset_materialization
+        return event.tags.get(DATA_VERSION_TAG) if event is not None and event.tags else None
+    return None
 
 
 @click.command("operations", epilog="Example:  hwosim operations --json")

@@ -148,12 +148,28 @@ def test_an_alert_fires_above_its_limit_and_not_at_it() -> None:
         assert not [alert for alert in others if alert.firing]
 
 
-def test_a_publication_that_a_later_one_made_good_is_no_alert() -> None:
+def test_the_publication_of_what_an_asset_stands_for_is_alarming_and_no_other(state: Path) -> None:
+    said = (
+        ("01093", "a", 1, False),  # made good by a later one
+        ("01093", "b", 2, True),
+        ("02282", "a", 1, True),
+        ("02282", "b", 2, False),  # stands, for nothing is known of the asset
+        ("03333", "a", 1, True),  # the products went back to what they were, and what was proved of them stands
+        ("03333", "b", 2, False),
+        ("04444", "a", 1, False),  # the same, and it was not proved
+        ("04444", "b", 2, True),
+    )
     rows = [
-        {"program": program, "scenario": "clean", "published_at": at, "verified": verified}
-        for program, at, verified in (("01093", 1, False), ("01093", 2, True), ("02282", 2, False), ("02282", 1, True))
+        {"program": program, "scenario": "clean", "plan_sha256": plan, "published_at": at, "verified": verified}
+        for program, plan, at, verified in said
     ]
-    assert _unproved(rows) == 1
+    with dg.instance_for_test(temp_dir=str(state)) as instance:
+        for program in ("03333", "04444"):
+            for plan in ("b", "a"):
+                version = {"dagster/data_version": plan}
+                event = dg.AssetMaterialization(["stream", "clean"], partition=program, tags=version)
+                instance.report_runless_asset_event(event)
+        assert _unproved(rows, instance) == 2
 
 
 def test_the_page_says_it_and_escapes_what_steps_said(found: dict[str, Any]) -> None:
