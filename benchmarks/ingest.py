@@ -1,14 +1,15 @@
 """Bytes from an archive into the lake, beside plain concurrent copies of the same bytes.
 
 Holds: the run. It prints and asserts nothing. The archive is a process of its own on loopback, so its processor time
-is taken from all three alike. Each begins with the list of the files and ends when all of them are there:
+is taken from all alike. Each begins with the list of the files and ends when all of them are there:
 
 * "copy" asks for each file with httpx, as many at once as an ingest does, and writes it to the same disk under its
   name: no checksum, nothing that tells a whole file from a part of one;
 * "checked" is the copy that one could rely on: the SHA-256 is taken on the way, and a file gets its name when it is
   complete;
 * "ingest" does what the pipeline does: a lake and a catalog that are new, part files of large files that could be
-  continued, SHA-256, a journal, each file in two folders of its own, rows in a table that is made for them.
+  continued, SHA-256, a journal, each file in two folders of its own, rows in a table that is made for them;
+* "next" is the same ingest into a lake that another program lies in already, as every program after the first one's is.
 
 An ingest waits until the disk has its files before it commits their rows; neither copy does. Each is therefore timed
 both ways: "s" without that wait, "disk s" what it takes, for the copies after their last file. "of copy" compares the
@@ -30,15 +31,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 import httpx
+import pyarrow as pa
 
 from hwosim_assets.archive.client import ArchiveClient
 from hwosim_assets.lake.disk import flush
-from hwosim_assets.lake.ingest import THREADS, ingest_program
+from hwosim_assets.lake.ingest import RAW_FILES, THREADS, ingest_program
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 
@@ -79,7 +82,8 @@ def main() -> int:
     options = parser.parse_args()
     walls = f"{'copy s':>8}{'disk s':>8}{'checked s':>11}{'disk s':>8}{'ingest s':>10}{'disk s':>8}"
     ratios = f"{'of copy':>9}{'of checked':>12}{'both on disk':>14}{'':>6}"
-    print(f"{'files':>6}{'MB':>6}{walls}{ratios}  cpu s: copy, checked, ingest")
+    following = f"{'next s':>8}{'of copy':>9}{'of checked':>12}"
+    print(f"{'files':>6}{'MB':>6}{walls}{ratios}{following}  cpu s: copy, checked, ingest, next")
     with tempfile.TemporaryDirectory(prefix="hwosim-bench-") as scratch:
         if options.archive:
             _compare(options.archive, Path(scratch), options.rounds)
@@ -108,8 +112,10 @@ def _compare(folder: Path, scratch: Path, rounds: int) -> None:
     left: list[Path] = []
     with _served(folder) as url:
         for number in range(rounds):
-            for name, bring in (("copy", _copy), ("checked", _checked_copy), ("ingest", _ingest)):
+            for name, bring in _WAYS.items():
                 place = scratch / f"{name}{number}"
+                if name == "next":
+                    _begun_by_another_program(place)
                 flush(scratch)  # what another left to be written is not waited for here
                 begun = time.perf_counter(), time.process_time()
                 disk = bring(url, sizes, place)
@@ -120,7 +126,7 @@ def _compare(folder: Path, scratch: Path, rounds: int) -> None:
                     shutil.rmtree(left.pop())
     for place in left:
         shutil.rmtree(place)
-    _print(len(sizes), sum(sizes.values()) / 1e6, took["copy"], took["checked"], took["ingest"])
+    _print(len(sizes), sum(sizes.values()) / 1e6, *(took[name] for name in _WAYS))
 
 
 class _Spent(NamedTuple):
@@ -132,12 +138,13 @@ class _Spent(NamedTuple):
 
 
 def _print(count: int, megabytes: float, *runs: list[_Spent]) -> None:
-    copy, checked, ingest = (min(run.wall for run in each) for each in runs)
+    copy, checked, ingest, following = (min(run.wall for run in each) for each in runs)
     disks = [min(run.disk for run in each) for each in runs]
     on_disk = [min(run.wall + run.disk for run in each) for each in runs]
     walls = f"{copy:>8.2f}{disks[0]:>8.2f}{checked:>11.2f}{disks[1]:>8.2f}{ingest:>10.2f}{disks[2]:>8.2f}"
     ratios = f"{copy / ingest:>9.2f}{checked / ingest:>12.2f}"
     ratios += f"{on_disk[0] / on_disk[2]:>14.2f}{on_disk[1] / on_disk[2]:>6.2f}"
+    ratios += f"{following:>8.2f}{copy / following:>9.2f}{checked / following:>12.2f}"
     processor = ", ".join(f"{min(run.processor for run in each):.2f}" for each in runs)
     print(f"{count:>6}{megabytes:>6.0f}{walls}{ratios}  {processor}", flush=True)
 
@@ -199,9 +206,9 @@ class _TimedLake(Lake):
 
 
 def _ingest(url: str, sizes: dict[str, int], place: Path) -> float:
-    """Bring every file into a new lake; return the seconds spent in waiting for the disk."""
+    """Bring every file into the lake of that place; return the seconds spent in waiting for the disk."""
     lake = _TimedLake((place / "lake").as_uri())
-    tables = Tables(f"sqlite:///{place / 'catalog.db'}", (place / "lake" / "tables").as_uri())
+    tables = _tables(place)
     listed: list[dict[str, Any]] = [
         {"productFilename": name, "dataURI": _uri(name), "size": size, "obs_id": name[:25]}
         for name, size in sizes.items()
@@ -213,11 +220,26 @@ def _ingest(url: str, sizes: dict[str, int], place: Path) -> float:
     return lake.seconds
 
 
+def _begun_by_another_program(place: Path) -> None:
+    """Make the tables of a lake, as the first program does."""
+    row: dict[str, Any] = {field.name: 0 if field.name == "size_bytes" else "x" for field in RAW_FILES.schema}
+    row |= {"program": "00001", "ingested_at": datetime.now(UTC)}
+    _tables(place).replace(RAW_FILES, {"program": "00001"}, pa.Table.from_pylist([row], schema=RAW_FILES.schema))
+
+
+def _tables(place: Path) -> Tables:
+    place.mkdir(exist_ok=True)
+    return Tables(f"sqlite:///{place / 'catalog.db'}", (place / "lake" / "tables").as_uri())
+
+
 def _waited(place: Path) -> float:
     """Wait for the disk; return the seconds."""
     begun = time.perf_counter()
     flush(place)
     return time.perf_counter() - begun
+
+
+_WAYS = {"copy": _copy, "checked": _checked_copy, "ingest": _ingest, "next": _ingest}
 
 
 def _address(url: str, name: str) -> str:
