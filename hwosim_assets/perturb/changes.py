@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.product import Product
 
 #: Elements that are compared at once: whole bytes of bits.
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 
 __all__ = ["Difference", "HeaderChange", "PlaneChange", "compare"]
 

@@ -255,13 +255,15 @@ def _within(marks: list[Mark], kept: slice, loaded: slice) -> list[Mark]:
 
 def _run_effects(block: Block, effects: list[Effect]) -> None:
     """Run effects in order; those that work on chunks are fused, those that need neighbours see the whole frame."""
+    chunks: list[Block] = []  # views, which stay right, since effects change arrays in place
     for frames, together in groupby(effects, key=_needs_frames):
         steps = list(together)
         if frames:
             for effect in steps:
                 effect.on_frame(block)
             continue
-        for chunk in block.chunks() if block.size > CHUNK else (block,):
+        chunks = chunks or (list(block.chunks()) if block.size > CHUNK else [block])
+        for chunk in chunks:
             for effect in steps:
                 effect.on_chunk(chunk)
 
