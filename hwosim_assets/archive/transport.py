@@ -322,11 +322,10 @@ class Transport:
         return named
 
     def _answer(self, method: str, url: Url, body: bytes | None, headers: dict[str, str]) -> Answer:
-        """Send, and go where the archive points, within its site; what proves who we are stays with the first host."""
-        first = _netloc(url)
+        """Send, and go where the archive points, within its site; what proves who we are is for its own host only."""
         for _ in range(REDIRECTS + 1):
             self._keep_to_site(url)
-            if _netloc(url) != first:
+            if _netloc(url) != _netloc(self.root):
                 headers = {name: value for name, value in headers.items() if name != "authorization"}
             response = self._wire.send(method, url, headers, body)
             place = response.headers.get("location")

@@ -24,7 +24,7 @@ from urllib3.util import parse_url
 
 from hwosim_assets.archive.client import ArchiveClient
 from hwosim_assets.archive.download import ByteStream
-from hwosim_assets.archive.errors import ArchiveSilentError, ArchiveUnreachableError
+from hwosim_assets.archive.errors import ArchiveAnswerError, ArchiveSilentError, ArchiveUnreachableError
 from hwosim_assets.archive.transport import Transport
 from hwosim_assets.archive.wire import CONNECTIONS, PACKED_BYTES, Wire
 from hwosim_assets.errors import BadInputError
@@ -259,6 +259,33 @@ def test_a_packed_reply_to_a_question_is_unpacked() -> None:
 
     with bare_server(talk) as (url, _seen), ArchiveClient(url, timeout=30) as client:
         assert client.programs() == {"01979": "f"}
+
+
+def test_a_packed_reply_that_unpacks_to_much_is_whole_or_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b"0123456789" * 1_000_000
+    packed = gzip.compress(content)
+
+    def talk(connection: socket.socket, _number: int) -> None:
+        while asked := read_request(connection):
+            half = packed[: len(packed) // 2] if b"/half" in asked else packed
+            damaged = b"\x00" * 1000 if b"/damaged" in asked else half
+            head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+            connection.sendall(head % (len(packed) if b"/half" in asked else len(damaged)) + damaged)
+            if b"/half" in asked:
+                return
+
+    with bare_server(talk) as (url, _seen):
+        archive = Transport(url, timeout=30)
+        assert archive.request("GET", f"{url}/whole").content == content
+        with pytest.raises(ArchiveAnswerError, match="cannot be asked") as damaged:
+            archive.request("GET", f"{url}/damaged")
+        with pytest.raises(ArchiveUnreachableError, match="broke off"):
+            archive.request("GET", f"{url}/half")
+        monkeypatch.setattr("hwosim_assets.archive.transport.LARGEST_REPLY", 1_000_000)
+        with pytest.raises(ArchiveAnswerError, match="exceeds"):
+            archive.request("GET", f"{url}/whole")
+        archive.close()
+    assert damaged.value.rule == "bad_answer"
 
 
 def test_a_packed_reply_comes_in_pieces_that_stay_small_unpacked() -> None:
