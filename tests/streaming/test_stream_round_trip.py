@@ -20,7 +20,7 @@ from astropy.io import fits
 from click.testing import CliRunner
 from stream_data import FAULTY, files, manifest, scenario, truth
 
-from hwosim_assets.errors import BadInputError, HwosimError
+from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.perturb.schedule import Schedule
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES
@@ -273,6 +273,17 @@ def test_what_was_certain_and_was_lost_is_due_again(
     assert todo == due
     assert found.position <= todo[0]
     assert still_holds(found, {**zero, here: ends})
+
+
+def test_a_broker_that_never_shows_what_it_confirmed_is_an_absent_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SETTLE_SECONDS", 0.2)
+    (topic, partition) = here = bench.topics.places("frame")[0]
+    zero = dict.fromkeys(bench.topics.places(*delivery.DATA_FAMILIES), 0)
+    state = replace(begin(zero, "run", "01093", "plan", 1), next={**zero, here: 1})
+    with pytest.raises(BackendAbsentError, match=rf"what it confirmed in {topic} \[{partition}\]"):
+        delivery._settled_ends(bench.config, bench.topics, state)
 
 
 def test_a_file_that_is_not_the_manifests_stops_the_publication(bench: Bench) -> None:
