@@ -109,6 +109,17 @@ def test_rows_that_are_all_invalid(monkeypatch: pytest.MonkeyPatch, name: str) -
         same(monkeypatch, KERNELS[name], seed=9, shape=(30, 71), kind="float32", dead=dead)
 
 
+def test_zeros_keep_their_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_by = []
+    for on in (False, True):
+        block = made(seed=4, shape=(20, 40), kind="float32", dead=0.0)
+        block.sci[:] = -0.0
+        block.true["read"][:] = 0
+        made_by.append(convolved(monkeypatch, on, block, KERNELS["blur 0.08"]))
+    assert 0 < np.signbit(made_by[0][0]).sum() < 800
+    assert made_by[0][1:] == made_by[1][1:]
+
+
 def test_parts_of_a_frame_that_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block may begin in the middle of a frame, where its deviates do too."""
     planes = []
