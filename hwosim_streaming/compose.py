@@ -77,8 +77,14 @@ class Composer:
         self._files = files
         self._numbers = numbers or own_numbers()
         self._writer = FrameWriter(plan.run_id, self._numbers["frame"])
-        self._products = {name: (product, _own(plan.program, product)) for name, product in plan.products.items()}
+        self._rows = plan.rows
+        self._products: dict[str, tuple[dict[str, Any], tuple[Any, ...], bytes]] = {}
+        for name, product in plan.products.items():
+            own = _own(plan.program, product)
+            self._products[name] = (product, own, self._writer.product(own))
         self._frames: dict[tuple[str, int], int] = defaultdict(int)
+        # One for each message, of which few are different objects: the writer keeps what it made.
+        self._places = [self._writer.place(row) if row["family"] == "frame" else b"" for row in plan.rows]
         for row in plan.rows:
             if row["family"] == "frame":
                 self._frames[row["product_name"], row["hdu"]] += 1
@@ -93,11 +99,13 @@ class Composer:
         BadInputError
             If the message comes out larger than one may be.
         """
-        row = self._plan.rows[index]
-        product, own = self._products[row["product_name"]]
+        row = self._rows[index]
+        product, own, about = self._products[row["product_name"]]
         if row["family"] == "frame":
             exposed = _on_its_clock(row, row["exposed_mjd"])
-            value = self._writer.value(row, own, exposed, packed_arrays(*self._files.read(row)))
+            arrays = packed_arrays(*self._files.read(row))
+            identity = (row["message_id"], row["sequence"])
+            value = self._writer.value(*identity, about, exposed, self._places[index], arrays)
         else:
             exposed = _on_its_clock(row, mid_time(product))
             ids = {"run_id": self._plan.run_id, "message_id": row["message_id"], "exposed_mjd": exposed}

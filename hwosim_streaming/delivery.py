@@ -91,6 +91,7 @@ class _Item:
     family: str
     due_ns: int
     place: Place
+    sequence: int
     compose: Callable[[], Composed]
 
 
@@ -178,7 +179,7 @@ def _attempt(
     """Publish what is missing now, and prove the whole."""
     skipping = Skipping(plan.scenario_content.schedule)
     items = _items(plan, truth, files, topics, skipping)
-    expected: dict[int, Expected] = {}
+    sums: dict[int, tuple[int, int]] = {}
     began = time.monotonic()
     # The sink comes first: from then on no earlier publisher of this run adds anything to what is looked at.
     with closing(KafkaSink(config, transactional_id, _linger_ms(plan))) as sink:
@@ -201,14 +202,15 @@ def _attempt(
         if on_message is not None:
             publisher.on_sent = lambda number: on_message(todo[number] + 1, len(items))
         with _plan_not_collected():
-            publisher.run(_records(items, todo, expected, skipping))
+            publisher.run(_records(items, todo, sums, skipping))
         if todo:
             state = progress.at(len(todo), publisher.deliveries)
             _confirm(sink, state_record(topics, state))
     seconds = time.monotonic() - began
+    expected = _expected(items, sums)
     verification = _prove(plan, config, topics, state, expected, skipping)
     sent = {number: each for number, each in zip(todo, publisher.deliveries, strict=True) if not each.left_out}
-    return Delivered(dict(sorted(expected.items())), sent, skipping.left_out, verification, state, seconds)
+    return Delivered(expected, sent, skipping.left_out, verification, state, seconds)
 
 
 @contextmanager
@@ -240,7 +242,8 @@ def _items(
         row = plan.rows[send.index]
         family = row["family"]
         place = (topics.names[family], partition_of(row["key"], topics.partitions[family]))
-        items.append(_Item(row["message_id"], family, send.due_ns, place, partial(composer.compose, send.index)))
+        compose = partial(composer.compose, send.index)
+        items.append(_Item(row["message_id"], family, send.due_ns, place, row["sequence"], compose))
     end = max((item.due_ns for item in items), default=0)
     late = plan.scenario_content.transport.late_label
     labels = []
@@ -248,7 +251,8 @@ def _items(
     for number, composed in enumerate(told.planned):
         place = (topics.names["truth"], partition_of(composed.key, topics.partitions["truth"]))
         due = end + label_delay_ns(plan.seed, composed.key, late)
-        labels.append(_Item(composed.message_id, "truth", due, place, partial(told.compose, number)))
+        compose = partial(told.compose, number)
+        labels.append(_Item(composed.message_id, "truth", due, place, composed.sequence, compose))
     return items + sorted(labels, key=lambda label: label.due_ns)
 
 
@@ -295,18 +299,15 @@ def _without_what_was_dropped(
 
 
 def _records(
-    items: Sequence[_Item], todo: Sequence[int], expected: dict[int, Expected], skipping: Skipping
+    items: Sequence[_Item], todo: Sequence[int], sums: dict[int, tuple[int, int]], skipping: Skipping
 ) -> Iterator[tuple[int, Callable[[int], Outgoing]]]:
-    """Make the missing records one by one, and note of every send what must be found on the topics."""
+    """Make the missing records one by one, and note the checksums of every send that must be found on the topics."""
     missing = set(todo)
     start = items[todo[0]].due_ns if todo else 0
 
     def noted(number: int) -> Composed:
-        item = items[number]
-        composed = item.compose()
-        expected[number] = Expected(
-            composed.message_id, composed.family, item.place, composed.sequence, composed.crc, composed.stated_crc
-        )
+        composed = items[number].compose()
+        sums[number] = (composed.crc, composed.stated_crc)
         return composed
 
     def outgoing(number: int, due_wall_ns: int) -> Outgoing:
@@ -321,6 +322,15 @@ def _records(
             noted(number)
 
 
+def _expected(items: Sequence[_Item], sums: Mapping[int, tuple[int, int]]) -> dict[int, Expected]:
+    """Return what must be found on the topics, in the order of the sends."""
+    return {
+        number: Expected(item.message_id, item.family, item.place, item.sequence, *sums[number])
+        for number, item in enumerate(items)
+        if number in sums
+    }
+
+
 def _prove(
     plan: StreamPlan,
     config: dict[str, Any],
@@ -331,7 +341,7 @@ def _prove(
 ) -> Verification:
     ends = _settled_ends(config, topics, state)
     starts = {place: state.first[place] for place in ends if place in state.first}
-    due = [expected[number] for number in sorted(expected)]
+    due = list(expected.values())
     # What nobody gets: lost on the way as planned, or left out with all its copies.
     gone = frozenset(skipping.left_out.values()) - {send.message_id for send in due}
     lost = gone | {row["message_id"] for row in plan.rows if row["copies"] == 0}

@@ -28,6 +28,7 @@ OF_PRODUCT = ("program", "product", "obs_id", "product_type", "instrument", "det
 _OF_PLACE = ("kind", "hdu", "extname", "extver", "integration", "group", "tile", "tiles", "hdu_shape", "origin")
 _PLACE = itemgetter(*_OF_PLACE[:-2])
 _OF_ARRAY = ("name", "unit", "dtype", "shape", "codec")
+_ARRAY = itemgetter(*_OF_ARRAY)
 #: A number that may be absent: which of the two it is, and the number.
 _NO_TIME, _TIME = b"\x00", struct.Struct("<Bd")
 _IS_THERE = 2
@@ -49,15 +50,27 @@ class FrameWriter:
         self._product, self._place = _encoder("Frame", OF_PRODUCT), _encoder("Frame", _OF_PLACE)
         self._array = _encoder("Array", _OF_ARRAY)
 
-    def value(self, row: Mapping[str, Any], product: tuple[Any, ...], exposed_mjd: float | None, arrays: Any) -> bytes:
+    def product(self, values: tuple[Any, ...]) -> bytes:
+        """Return what the frames of a product say of it, from its values in the order of ``OF_PRODUCT``."""
+        return self._product(*values)
+
+    def place(self, row: Mapping[str, Any]) -> bytes:
+        """Return where in its file a frame lies, from its row of the plan's messages."""
+        return self._place(*_PLACE(row), tuple(row["hdu_shape"]), tuple(row["origin"]))
+
+    def value(
+        self, message_id: str, sequence: int, product: bytes, exposed_mjd: float | None, place: bytes, arrays: Any
+    ) -> bytes:
         """Return a frame's value.
 
         Parameters
         ----------
-        row : mapping
-            Of the plan's messages.
-        product : tuple
-            The fields from ``program`` to ``detector``.
+        message_id : str
+            UUID.
+        sequence : int
+            Within its key.
+        product, place : bytes
+            See the methods of these names.
         exposed_mjd : float or None
             As the clock of the message's key tells it.
         arrays : sequence of mapping
@@ -70,19 +83,18 @@ class FrameWriter:
         """
         parts = [
             self._head,
-            _text(row["message_id"]),
-            _number(row["sequence"]),
-            self._product(*product),
+            _text(message_id),
+            _number(sequence),
+            product,
             _NO_TIME if exposed_mjd is None else _TIME.pack(_IS_THERE, exposed_mjd),
-            self._place(*_PLACE(row), tuple(row["hdu_shape"]), tuple(row["origin"])),
+            place,
         ]
         # The arrays are one block, and an empty one that ends it.
         if arrays:
             parts.append(_number(len(arrays)))
         for each in arrays:
             data = each["data"]
-            told = self._array(each["name"], each["unit"], each["dtype"], tuple(each["shape"]), each["codec"])
-            parts += (told, _number(len(data)), data)
+            parts += (self._array(*_ARRAY(each)), _number(len(data)), data)
         parts.append(_number(0))
         return inline("frame", b"".join(parts))
 
