@@ -11,9 +11,9 @@ import ipaddress
 import logging
 import math
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
@@ -30,9 +30,12 @@ __all__ = [
     "end_offsets",
     "is_loopback",
     "low_offsets",
+    "once_it_has_leaders",
     "read_between",
     "watermarks",
 ]
+
+Answer = TypeVar("Answer")
 
 #: Topic and partition.
 Place = tuple[str, int]
@@ -294,19 +297,27 @@ def watermarks(consumer: Any, place: Place) -> tuple[int, int]:
     confluent_kafka.KafkaException
         If the broker does not say.
     """
-    from confluent_kafka import KafkaError, KafkaException, TopicPartition
+    from confluent_kafka import TopicPartition
+
+    low, high = once_it_has_leaders(
+        lambda: consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_SECONDS)
+    )
+    return int(low), int(high)
+
+
+def once_it_has_leaders(ask: Callable[[], Answer]) -> Answer:
+    """Return an answer about a topic that may have been made a moment ago; see :func:`watermarks`."""
+    from confluent_kafka import KafkaError, KafkaException
 
     young = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
     until = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_SECONDS)
+            return ask()
         except KafkaException as error:
             if error.args[0].code() not in young or time.monotonic() > until:
                 raise
             time.sleep(0.05)
-        else:
-            return int(low), int(high)
 
 
 def low_offsets(config: dict[str, Any], places: Iterable[Place]) -> dict[Place, int]:

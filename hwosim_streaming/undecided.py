@@ -21,7 +21,7 @@ from typing import Any
 
 from hwosim_assets.errors import BackendAbsentError
 from hwosim_streaming.arrivals import text_headers
-from hwosim_streaming.clients import ANSWER_SECONDS, Place, answer_or_absent, read_between
+from hwosim_streaming.clients import ANSWER_SECONDS, Place, answer_or_absent, once_it_has_leaders, read_between
 from hwosim_streaming.envelope import Header
 from hwosim_streaming.publisher import TRANSACTION_SECONDS, KafkaSink, Outgoing
 
@@ -82,12 +82,14 @@ def _ends(admin: Any, places: Iterable[Place], *, committed: bool) -> dict[Place
     from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
     latest: Any = OffsetSpec
-    asked = admin.list_offsets(
-        {TopicPartition(*place): latest.latest() for place in places},
-        isolation_level=IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED,
-        request_timeout=ANSWER_SECONDS,
-    )
-    return {(at.topic, at.partition): int(told.result().offset) for at, told in asked.items()}
+    wanted = {TopicPartition(*place): latest.latest() for place in places}
+    level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+
+    def ask() -> dict[Place, int]:
+        asked = admin.list_offsets(wanted, isolation_level=level, request_timeout=ANSWER_SECONDS)
+        return {(at.topic, at.partition): int(told.result().offset) for at, told in asked.items()}
+
+    return once_it_has_leaders(ask)
 
 
 def _run_at(config: dict[str, Any], place: Place, offset: int) -> str:
