@@ -193,6 +193,15 @@ class Stream:
             out[outer] = ends.take((words.take(outer).astype(np.intp) << _FINE_BITS) + fine.astype(np.intp))
         return out
 
+    def normal_at(self, plane: int, places: NDArray[np.intp], sub: int = 0) -> NDArray[np.float32]:
+        """Return standard normal deviates of single pixels, float32; see :meth:`bits_at`."""
+        if compiled.on():
+            from hwosim_assets.perturb.compiled.draws import normals_at
+
+            drawn: NDArray[np.float32] = normals_at(places, np.uint64(self._begin(plane, sub)), *_tables())
+            return drawn
+        return normal(self.bits_at(plane, places, sub))
+
     def below(self, probability: float, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.intp]:
         """Return which of consecutive pixels a probability chooses, ascending, counted from ``start``.
 

@@ -7,17 +7,21 @@ have tests of their own.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from golden import GOLDEN, made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwosim_assets.perturb import compiled
+from hwosim_assets.perturb import Product, Scenario, apply, block, compiled, run
+from hwosim_assets.perturb.effects.particles import _gathered
 from hwosim_assets.perturb.rng import TILE, Stream
 
 pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="numba (extra fast) is not installed")
@@ -25,14 +29,16 @@ pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="numba (extra
 #: What a process does first to use the loops on products of any size.
 FORCED = """
 import atexit, os, sys
-from hwosim_assets.perturb import compiled
+from hwosim_assets.perturb import Product, Scenario, apply, block, compiled, run
+from hwosim_assets.perturb.effects.particles import _gathered
 compiled.LEAST_PIXELS = 0
 atexit.register(lambda: sys.modules.get("numba") or os._exit(3))
 """
 HIDDEN = """
 import sys
 sys.modules["numba"] = None
-from hwosim_assets.perturb import compiled
+from hwosim_assets.perturb import Product, Scenario, apply, block, compiled, run
+from hwosim_assets.perturb.effects.particles import _gathered
 compiled.LEAST_PIXELS = 0
 """
 
@@ -92,3 +98,96 @@ def test_words_of_both_ends_are_among_those_drawn() -> None:
     assert np.count_nonzero(np.abs(plain) > 3.5) > 300
     assert plain.min() < -3.5
     assert plain.max() > 3.5
+
+
+def test_normal_deviates_of_single_pixels() -> None:
+    stream, places = Stream(1, "hot_pixels", "", "x", "SCI"), np.arange(1 << 23)
+    plain, looped = both(lambda: stream.normal_at(7, places, 3))
+    assert same_bits(plain, looped)
+    # The table of single words, beyond 2^-22, is among those looked up.
+    assert plain.min() < -5.2
+    assert plain.max() > 5.2
+
+
+# ------------------------------------------------------------------- effects
+
+EFFECTS = ("read_noise", "background", "throughput", "flat_drift", "pink_noise", "hot_pixels", "missing_values",
+           "cosmic_rays", "dropped_groups", "photon_noise", "photom_step")  # fmt: skip
+CARDS = {"TELESCOP": "JWST", "INSTRUME": "NIRCAM", "CHANNEL": "SHORT", "DETECTOR": "NRCA1", "FILTER": "F200W",
+         "EXPSTART": 60000.0, "EXPMID": 60000.005, "EXPEND": 60000.01, "EFFINTTM": 9e4, "EFFEXPTM": 9e4,
+         "SLOWAXIS": 2, "NOUTPUTS": 1}  # fmt: skip
+
+
+@st.composite
+def products(draw: st.DrawFn) -> Product:
+    """Draw a product of odd sizes, with pixels that are no number, infinite, 0 and negative."""
+    shape = draw(st.integers(1, 3)), draw(st.integers(2, 50)), draw(st.integers(3, 70))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
+    signal = rng.uniform(0.5, 40, shape)
+    data = {"SCI": signal, "ERR": np.sqrt(signal / 100 + 0.02), "VAR_POISSON": signal / 100}
+    data["VAR_RNOISE"] = np.full(shape, 0.02)
+    data["VAR_FLAT"] = 1e-5 * signal * signal
+    odd = rng.random(shape) < draw(st.sampled_from([0.0, 0.05]))
+    for name, plane in data.items():
+        if name in ("SCI", "ERR") or draw(st.booleans()):
+            plane[odd] = rng.choice([np.nan, np.inf, 0.0, -0.0, -1.0], np.count_nonzero(odd))
+    left_out = draw(st.sets(st.sampled_from(["ERR", "VAR_FLAT", "VAR_RNOISE"]), max_size=1))
+    number, axis = draw(st.sampled_from([np.float32, np.float64])), draw(st.sampled_from([1, -1, 2, -2]))
+    hdus = [fits.ImageHDU(plane.astype(number), name=name) for name, plane in data.items() if name not in left_out]
+    hdus.append(fits.ImageHDU(odd.astype(np.uint32), name="DQ"))
+    primary, buffer = fits.PrimaryHDU(), io.BytesIO()
+    primary.header.update({**CARDS, "FASTAXIS": axis, "SLOWAXIS": 3 - abs(axis), "NINTS": shape[0]})
+    fits.HDUList([primary, *hdus]).writeto(buffer)
+    return Product("jw01234001001_02101_00001_nrca1_calints.fits", buffer.getvalue())
+
+
+@st.composite
+def uses(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Draw effects with their switches."""
+    names = draw(st.lists(st.sampled_from(EFFECTS), min_size=1, max_size=4, unique=True))
+    err, dq = st.sampled_from(["consistent", "stale", "biased"]), st.sampled_from(["flagged", "silent", "mixed"])
+    severity = st.sampled_from([1, 3, 5])
+    found = []
+    for name in names:
+        body: dict[str, Any] = {"severity": draw(severity), "err": draw(err)}
+        if name in ("hot_pixels", "missing_values", "cosmic_rays", "flat_drift"):
+            body["dq"] = draw(dq)
+        if name == "missing_values":
+            del body["err"]
+        found.append({name: body})
+    return found
+
+
+def same_numbers(plain: np.ndarray, looped: np.ndarray) -> bool:
+    """Return whether arrays have the same bits; of what is no number, only that it is none is defined."""
+    if plain.dtype.kind != "f":
+        return same_bits(plain, looped)
+    word = f"u{plain.dtype.itemsize}"
+    none = np.isnan(plain) & np.isnan(looped)
+    return plain.dtype == looped.dtype and bool(((plain.view(word) == looped.view(word)) | none).all())
+
+
+@settings(max_examples=25, deadline=None)
+@given(products(), uses(), st.sampled_from([100, 333, 1 << 15]), st.integers(0, 1 << 30))
+def test_effects_over_products_of_all_kinds(product: Product, effects: list[Any], chunk: int, seed: int) -> None:
+    scenario = Scenario.from_mapping("loops", {"version": 1, "seed": seed, "effects": effects})
+    with patch.object(run, "CHUNK", chunk), patch.object(block, "CHUNK", chunk):
+        with patch.object(compiled, "_wanted", False), patch.object(compiled, "LEAST_PIXELS", 1 << 60):
+            plain, told = apply(product, scenario)
+        with patch.object(compiled, "_wanted", True):
+            looped, also_told = apply(product, scenario)
+    for before, after in zip(plain.planes, looped.planes, strict=True):
+        assert same_numbers(before.read(plain.payload), after.read(looped.payload)), before.name
+    runs, also_runs = told.runs(), also_told.runs()
+    assert runs is also_runs is None or (runs is not None and runs.equals(also_runs))
+    assert told.record["effects"] == also_told.record["effects"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 200), st.integers(1, 50), st.integers(0, 1 << 30), st.floats(1e-3, 1e6))
+def test_hits_that_come_together(count: int, places: int, seed: int, k: float) -> None:
+    rng = np.random.default_rng(seed)
+    pixels, missed = rng.integers(0, places, count), rng.random(count) < 0.5
+    drawn = rng.uniform(0, 1e5, count), rng.uniform(0, 1, count)
+    parts = [both(lambda part=part: _gathered(pixels, *drawn, missed, k)[part]) for part in range(3)]  # type: ignore[misc]
+    assert all(same_bits(*part) for part in parts)

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["below", "normals", "poissons"]
+__all__ = ["below", "normals", "normals_at", "poissons"]
 
 _FIRST, _SECOND = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _FIRST_KEY, _SECOND_KEY = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
@@ -170,3 +170,20 @@ def below(start: int, count: int, address: Any, key: Any, high: Any, low: Any) -
                 found[many] = place - start
                 many += 1
     return found[:many]
+
+
+@njit(cache=True, nogil=True)
+def normals_at(places: Any, begin: Any, firsts: Any, slopes: Any, lower: Any) -> Any:
+    """Return standard normal deviates of single pixels, float32; see :func:`hwosim_assets.perturb.rng.normal`."""
+    out = np.empty(places.size, np.float32)
+    for index in range(places.size):
+        word: Any = np.int64(_finer(places[index], begin) >> _32)
+        cell = word >> 20
+        if 0 < cell < 4095:
+            out[index] = np.float32(word & 0xFFFFF) * slopes[cell] + firsts[cell]
+            continue
+        word = 0xFFFFFFFF - word if cell else word
+        part = max((word >> 10) - 1, 0)
+        value = lower[word] if word < 1024 else np.float32(word & 1023) * lower[2047 + part] + lower[1024 + part]
+        out[index] = -value if cell else value
+    return out

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-__all__ = ["add_lanes", "add_light", "add_noise", "flat_pattern", "lose_light", "scale"]
+__all__ = ["add_lanes", "add_light", "add_noise", "flat_pattern", "gathered", "lose_light", "scale"]
 
 
 @njit(cache=True, nogil=True)
@@ -114,3 +114,21 @@ def flat_pattern(deviates: Any, start: int, curves: Any, rows: Any, white: Any) 
         along, lift, y, base = slope[first:], level[first:], height[row], more[row]
         for place in range(part.size):
             part[place] = part[place] * white + (y * along[place] + lift[place] + base) + one
+
+
+@njit(cache=True, nogil=True)
+def gathered(order: Any, pixels: Any, electrons: Any, u: Any, missed: Any, k: float) -> Any:
+    """Bring hits together by pixel; see :func:`hwosim_assets.perturb.effects.particles.settle`."""
+    struck = np.empty(pixels.size, np.int64)
+    added, worst = np.zeros(pixels.size), np.ones(pixels.size)
+    last = -1
+    for hit in order:
+        if last < 0 or pixels[hit] != struck[last]:
+            last += 1
+            struck[last] = pixels[hit]
+        early, late = u[hit], 1.0 - u[hit]
+        if missed[hit]:
+            added[last] += 6.0 * early * late * electrons[hit] / k
+        else:
+            worst[last] = min(worst[last], early * early * early + late * late * late)
+    return struck[: last + 1], added[: last + 1], worst[: last + 1]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import exposure_shares, on_detector
 from hwosim_assets.perturb.effects.state import integrations
@@ -22,7 +23,7 @@ from hwosim_assets.perturb.exact import exp, log, power
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
-from hwosim_assets.perturb.rng import normal, poisson
+from hwosim_assets.perturb.rng import poisson
 from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
@@ -224,24 +225,39 @@ def settle(
     missed : bool array
         What jump detection does not find.
     """
-    struck, which = np.unique(pixels, return_inverse=True)
-    response = 6.0 * u * (1.0 - u) * electrons / float(block.budget.k or 1.0)
-    added = np.bincount(which[missed], response[missed], struck.size)
+    struck, added, worst = _gathered(pixels, electrons, u, missed, float(block.budget.k or 1.0))
     block.sci[0, struck] += added.astype(block.sci.dtype)
-    # A pixel hit twice keeps the worst cut; ramps are cut in three and more so rarely that it does not matter.
-    cut = u * u * u + (1.0 - u) * (1.0 - u) * (1.0 - u)
-    worst = np.ones(struck.size)
-    np.minimum.at(worst, which[~missed], cut[~missed])
     struck, worst = struck[worst < 1.0], worst[worst < 1.0]
     # A hit falls into one of the integrations that a slope is the mean of; by its read noise, n - 1 of n stay whole.
     several = integrations(effect.task.product, block.measurement)
     factor = several / (several - 1.0 + worst)
     read = block.true["read"][0, struck].astype(np.float64)
     stream = effect.task.stream(block.measurement.key)
-    noise = np.sqrt(read * (factor - 1.0)) * normal(stream.bits_at(block.plane(0), struck + block.start, 1))
+    noise = np.sqrt(read * (factor - 1.0)) * stream.normal_at(block.plane(0), struck + block.start, 1)
     block.sci[0, struck] += noise.astype(block.sci.dtype)
     block.scale_variance("read", factor.astype(block.sci.dtype), effect.task.err_honest, struck)
     block.flag(effect.use, 0, struck, int(DQ.JUMP_DET), effect.task.dq_honest)
+
+
+def _gathered(
+    pixels: NDArray[np.int64], electrons: Floats, u: Floats, missed: NDArray[np.bool_], k: float
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Return (pixels, each once and ascending; what stays in their slopes; what is left of their ramps' variance)."""
+    if compiled.on():
+        from hwosim_assets.perturb.compiled import effects
+
+        found: tuple[NDArray[np.int64], Floats, Floats] = effects.gathered(
+            np.argsort(pixels, kind="stable"), pixels, electrons, u, missed, k
+        )
+        return found
+    struck, which = np.unique(pixels, return_inverse=True)
+    response = 6.0 * u * (1.0 - u) * electrons / k
+    added: Floats = np.bincount(which[missed], response[missed], struck.size).astype(np.float64, copy=False)
+    # A pixel hit twice keeps the worst cut; ramps are cut in three and more so rarely that it does not matter.
+    cut = u * u * u + (1.0 - u) * (1.0 - u) * (1.0 - u)
+    worst = np.ones(struck.size)
+    np.minimum.at(worst, which[~missed], cut[~missed])
+    return struck, added, worst
 
 
 class _Particles(Effect):

@@ -27,7 +27,6 @@ from hwosim_assets.perturb.exact import log, power
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
-from hwosim_assets.perturb.rng import normal
 from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
@@ -239,32 +238,36 @@ class HotPixels(Effect):
     def _share_of_open(self, block: Block, places: Integers) -> None:
         """Give a quarter of what an open pixel does not show to each neighbour."""
         columns = block.measurement.frame[1]
-        rows = block.size // columns
-        y, x = np.divmod(places, columns)
+        beside = _beside(places, (block.size // columns, columns))
         first = block.sci[0, places] if block.measurement.ramp else 0.0
         part = (1.0 - _OPEN_SHARE) / 4.0
         for group in range(1 if block.measurement.ramp else 0, block.groups):
-            light = np.nan_to_num(block.sci[group, places] - first, nan=0.0, posinf=0.0, neginf=0.0) * part
+            light = _finite(block.sci[group, places] - first) * part
             # An open pixel that was lost earlier has no variance to give.
-            shot = np.nan_to_num(block.true["poisson"][group, places], nan=0.0, posinf=0.0) * (part * part)
-            for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
-                inside = (y + dy >= 0) & (y + dy < rows) & (x + dx >= 0) & (x + dx < columns)
-                target = (y[inside] + dy) * columns + x[inside] + dx
+            shot = _finite(block.true["poisson"][group, places]) * (part * part)
+            for inside, target in beside:
                 # Each pixel has one neighbour in one direction, so no target comes twice.
                 block.sci[group, target] += light[inside]
                 if not block.measurement.ramp:
                     block.add_variance("poisson", shot[inside], self.task.err_honest, target)
 
 
-def _neighbours(places: Integers, frame: tuple[int, ...]) -> Integers:
-    """Return the flat places next to others (above, below, left, right), each once."""
+def _finite(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values with 0 for those that are no number or infinite."""
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def _beside(places: Integers, frame: tuple[int, ...]) -> list[tuple[NDArray[np.bool_], Integers]]:
+    """Return (which have one, its place) for the neighbour above, to the left, to the right and below."""
     rows, columns = frame
     y, x = np.divmod(places, columns)
-    found = []
-    for dy, dx in ((-1, 0), (0, -1), (0, 1), (1, 0)):
-        inside = (y + dy >= 0) & (y + dy < rows) & (x + dx >= 0) & (x + dx < columns)
-        found.append((y[inside] + dy) * columns + x[inside] + dx)
-    return np.unique(np.concatenate(found))
+    sides = ((y > 0, -columns), (x > 0, -1), (x < columns - 1, 1), (y < rows - 1, columns))
+    return [(inside, places[inside] + away) for inside, away in sides]
+
+
+def _neighbours(places: Integers, frame: tuple[int, ...]) -> Integers:
+    """Return the flat places next to others, each once."""
+    return np.unique(np.concatenate([target for _, target in _beside(places, frame)]))
 
 
 def _weaken(block: Block, places: Integers, share: float, honest: float, stream: Stream) -> None:
@@ -273,7 +276,7 @@ def _weaken(block: Block, places: Integers, share: float, honest: float, stream:
     top_up = (1.0 - share * share) ** 0.5
     for group in range(1 if block.measurement.ramp else 0, block.groups):
         read = np.sqrt(block.true["read"][group, places])
-        noise = normal(stream.bits_at(block.plane(group), places + block.start, 1))
+        noise = stream.normal_at(block.plane(group), places + block.start, 1)
         block.sci[group, places] = first + share * (block.sci[group, places] - first) + top_up * read * noise
     if not block.measurement.ramp:
         block.scale_variance("poisson", share * share, honest, places)

@@ -18,7 +18,6 @@ from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.readout import find_readout
 from hwosim_assets.perturb.registry import register
-from hwosim_assets.perturb.rng import normal
 from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def lose_groups(
     if not index.size:
         return
     added = sum(block.true[kind][0, index] * (more[kind] - 1.0) for kind in more)
-    noise = normal(effect.task.stream(name).bits_at(block.plane(0), index + block.start))
+    noise = effect.task.stream(name).normal_at(block.plane(0), index + block.start)
     block.sci[0, index] += np.sqrt(added) * noise
     for kind, factor in more.items():
         block.scale_variance(kind, factor.astype(block.sci.dtype)[None, :], honest, index)
