@@ -6,11 +6,13 @@ five ways, taking turns, three times; the medians are compared, so that one run 
 * bare: ``produce()`` of one value again and again with the producer settings of a publication, without headers; its
   second column is the same with the headers of one of our messages, the same ones each time, and the second ratio is
   against that: the same bytes on the wire.
-* full: ``deliver()``: each message composed (Avro, ids, CRC-32, CloudEvents headers), sent by its plan with counted
-  reports, transactions and checkpoints included. In the timing: from the first message to the last confirmed commit.
-  Not in it: making the producer (the bare loop's clock starts when its first message is confirmed, too) and looking at
-  what lies there, both once per run; packing the pixels, which stands in a column of its own (shuffle and zstd, fewer
-  bytes on the wire); and the proof, which reads everything back.
+* full: ``deliver()``. In the timing, from the first message to the last confirmed commit: each message composed (its
+  Avro value joined, its CRC-32, its twelve CloudEvents headers with id, sequence and due time), sent when the plan says
+  (at once here), its delivery report taken and its offset noted, all transactions and checkpoints. Not in it, once per
+  run: planning, which makes the ids; encoding where in its file each frame lies; making the producer (the bare loop's
+  clock starts when its first message is confirmed, too); looking at what lies on the topics already; and the proof,
+  which reads everything back. Nor is packing the pixels, which stands in a column of its own (shuffle and zstd, fewer
+  bytes on the wire).
 * perf-test: ``kafka-producer-perf-test``, by its own clock, with the same settings of batches and acknowledgements.
 * cpu: processor time of the publishing process per message, all its threads, which others at work on the machine change
   least; the wall-clock figures have the broker in them, which shares the machine.
@@ -33,7 +35,7 @@ from unittest import mock
 
 from benchmarks.brokers import Broker, Messages, broker
 from hwosim_streaming import delivery
-from hwosim_streaming.publisher import KafkaSink
+from hwosim_streaming.sink import KafkaSink
 from hwosim_streaming.topics import Topics, ensure_topics
 
 #: Bytes of a value, how many of them, and the goal of the full path against the bare loop.
@@ -158,8 +160,8 @@ def _full(found: Broker, messages: Messages, turn: int, *, packing: bool) -> Rat
     topics = ensure_topics(found.config, f"f{messages.size}-{packing}-{turn}.", 4)
     with nullcontext() if packing else messages.packed_before():
         one = found.transactional_id(f"{messages.size}-{packing}-{turn}")
-        clock, proved = _Clock(), delivery._prove  # noqa: SLF001 - the proof is not timed
-        with mock.patch.object(delivery, "_prove", lambda *what: [clock.stop(), proved(*what)][1]):
+        clock, expected = _Clock(), delivery._expected  # noqa: SLF001 - with it the proof begins, which is not timed
+        with mock.patch.object(delivery, "_expected", lambda *what: [clock.stop(), expected(*what)][1]):
             done = delivery.deliver(
                 messages.plan,
                 [],

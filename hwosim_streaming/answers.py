@@ -16,8 +16,8 @@ import numpy as np
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_streaming.envelope import Frame, encode, headers, packed_arrays
-from hwosim_streaming.publisher import KafkaSink, Outgoing, PublishFailedError
 from hwosim_streaming.registry import Registry
+from hwosim_streaming.sink import KafkaSink, Outgoing, PublishFailedError
 from hwosim_streaming.topics import ensure_topics, partition_of
 
 __all__ = ["Answers", "record_of"]

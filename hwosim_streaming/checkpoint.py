@@ -25,7 +25,7 @@ from typing import Any, Literal
 from hwosim_streaming.arrivals import arrivals
 from hwosim_streaming.clients import Place, low_offsets, read_between
 from hwosim_streaming.envelope import UnreadableMessageError, decode, encode, headers
-from hwosim_streaming.publisher import Outgoing
+from hwosim_streaming.sink import Outgoing
 from hwosim_streaming.topics import Topics
 
 __all__ = ["DATA_FAMILIES", "RunState", "already_there", "begin", "newest_state", "state_record", "still_holds"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from hwosim_assets.errors import BackendAbsentError
 from hwosim_streaming.envelope import LARGEST_VALUE
-from hwosim_streaming.publisher import KafkaSink, Outgoing
+from hwosim_streaming.sink import KafkaSink, Outgoing
 from hwosim_streaming.topics import ensure_topic
 
 __all__ = ["SUFFIX", "DeadLetters"]

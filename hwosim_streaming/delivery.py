@@ -32,16 +32,9 @@ from hwosim_streaming.envelope import Header
 from hwosim_streaming.faults import label_delay_ns
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan
-from hwosim_streaming.publisher import (
-    LINGER_MS,
-    Delivery,
-    Headers,
-    KafkaSink,
-    MonotonicClock,
-    Outgoing,
-    Publisher,
-)
+from hwosim_streaming.publisher import Delivery, MonotonicClock, Publisher
 from hwosim_streaming.refusals import BrokerRefusesError, DroppedError
+from hwosim_streaming.sink import LINGER_MS, Headers, KafkaSink, Outgoing
 from hwosim_streaming.skipping import Skipping, Truths
 from hwosim_streaming.topics import Topics, partition_of
 from hwosim_streaming.undecided import SETTLE_SECONDS, end_what_is_undecided

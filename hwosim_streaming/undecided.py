@@ -23,7 +23,7 @@ from hwosim_assets.errors import BackendAbsentError
 from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.clients import ANSWER_SECONDS, Place, answer_or_absent, once_it_has_leaders, read_between
 from hwosim_streaming.envelope import Header
-from hwosim_streaming.publisher import TRANSACTION_SECONDS, KafkaSink, Outgoing
+from hwosim_streaming.sink import TRANSACTION_SECONDS, KafkaSink, Outgoing
 
 __all__ = ["SETTLE_SECONDS", "end_what_is_undecided"]
 

@@ -21,7 +21,7 @@ import servers
 from kafka_program import BULK, assert_proved, installed, planned_ids
 
 from hwosim_assets.errors import BackendAbsentError
-from hwosim_streaming import delivery, publisher
+from hwosim_streaming import delivery, publisher, sink
 
 pytestmark = [
     pytest.mark.integration,
@@ -121,8 +121,8 @@ def test_a_broker_that_cannot_write_is_told_and_gets_the_rest_when_it_can(
     here = installed(state, broker, monkeypatch)
     with broker.started(), monkeypatch.context() as impatient:
         impatient.setattr(delivery, "ATTEMPTS", 2)
-        impatient.setattr(publisher, "MESSAGE_SECONDS", 8)
-        impatient.setattr(publisher, "STEP_SECONDS", 2.0)
+        impatient.setattr(sink, "MESSAGE_SECONDS", 8)
+        impatient.setattr(sink, "STEP_SECONDS", 2.0)
         impatient.setattr(publisher, "CHECKPOINT_MESSAGES", 100)  # so that some are committed when the disk fails
         with pytest.raises(BackendAbsentError) as failure:
             here.publish(BULK, on_message=lambda number, _total: disk.spoil() if number == OUT else None)

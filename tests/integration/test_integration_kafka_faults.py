@@ -30,8 +30,9 @@ from stream_data import send_after_another_took_over
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.settings import Settings
-from hwosim_streaming.publisher import KafkaSink, MonotonicClock, Outgoing, Publisher
+from hwosim_streaming.publisher import MonotonicClock, Publisher
 from hwosim_streaming.refusals import BrokerRefusesError
+from hwosim_streaming.sink import KafkaSink, Outgoing
 from hwosim_streaming.topics import ensure_topic, ensure_topics
 
 FULL = os.environ.get("HWOSIM_TEST_FAULTS") == "full"

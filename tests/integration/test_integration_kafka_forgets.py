@@ -21,7 +21,7 @@ from kafka_program import BULK, assert_proved, installed, planned_ids
 from hwosim_assets.errors import BackendAbsentError
 from hwosim_streaming import delivery, publisher, undecided
 from hwosim_streaming.envelope import Header
-from hwosim_streaming.publisher import KafkaSink, Outgoing
+from hwosim_streaming.sink import KafkaSink, Outgoing
 from hwosim_streaming.topics import ensure_topics
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

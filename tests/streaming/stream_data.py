@@ -20,7 +20,7 @@ from hwosim_assets.lake.layout import delivered_key
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_streaming.clients import low_offsets, read_between
-from hwosim_streaming.publisher import KafkaSink, Outgoing
+from hwosim_streaming.sink import KafkaSink, Outgoing
 from hwosim_streaming.topics import Topics
 
 PROGRAM = "01093"

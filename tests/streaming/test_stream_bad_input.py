@@ -22,8 +22,8 @@ from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.clients import low_offsets, read_between
 from hwosim_streaming.codec import unpack
 from hwosim_streaming.envelope import Frame, Header, decode, encode
-from hwosim_streaming.publisher import KafkaSink, Outgoing
 from hwosim_streaming.refusals import BrokerRefusesError
+from hwosim_streaming.sink import KafkaSink, Outgoing
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from hwosim_assets.settings import Settings
 from hwosim_streaming import delivery
 from hwosim_streaming.arrivals import Arrival
 from hwosim_streaming.clients import client_config
-from hwosim_streaming.publisher import CHECKPOINT_MESSAGES, Done, Outgoing, Publisher, PublishFailedError, VirtualClock
+from hwosim_streaming.publisher import CHECKPOINT_MESSAGES, Publisher, VirtualClock
 from hwosim_streaming.refusals import BrokerRefusesError, refusal
+from hwosim_streaming.sink import Done, Outgoing, PublishFailedError
 from hwosim_streaming.topics import KEYS, partition_of, topic_name
 from hwosim_streaming.verify import Expected, reconcile
 

@@ -24,7 +24,7 @@ from hwosim_assets.lake.tables import Tables
 from hwosim_assets.perturb.dataset import PERTURBED, TRUTH
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.settings import Settings
-from hwosim_streaming import broker, publisher
+from hwosim_streaming import broker, sink
 from hwosim_streaming.cli import stream as stream_command
 from hwosim_streaming.clients import client_config, low_offsets, read_between
 from hwosim_streaming.publication import PUBLICATIONS, prove_again, publish_program
@@ -161,7 +161,7 @@ def test_a_broker_that_was_restarted_gets_the_messages_again(state: Path) -> Non
 def test_a_broker_that_dies_meanwhile_is_said_and_the_next_attempt_succeeds(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "MESSAGE_SECONDS", 2)
+    monkeypatch.setattr(sink, "MESSAGE_SECONDS", 2)
     settings = Settings()
     own = Program(settings, scenario())
 

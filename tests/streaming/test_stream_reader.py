@@ -27,7 +27,7 @@ from hwosim_streaming.codec import unpack
 from hwosim_streaming.envelope import Frame, Header, decode
 from hwosim_streaming.frame_fits import file_name, write_fits
 from hwosim_streaming.gaps import REMEMBERED, Gaps
-from hwosim_streaming.publisher import KafkaSink, PublishFailedError
+from hwosim_streaming.sink import KafkaSink, PublishFailedError
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ from hwosim_streaming.envelope import Frame, Header, decode, encode
 from hwosim_streaming.lag import lags
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, make_plan
-from hwosim_streaming.publisher import KafkaSink, Outgoing
 from hwosim_streaming.refusals import BrokerRefusesError
+from hwosim_streaming.sink import KafkaSink, Outgoing
 from hwosim_streaming.skipping import Skipping
 from hwosim_streaming.topics import Topics, ensure_topics, existing_topics, topic_name
 from hwosim_streaming.watch import Watcher, picture, snapshot
