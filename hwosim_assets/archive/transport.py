@@ -115,10 +115,8 @@ class Transport:
     ) -> None:
         try:
             self.root = parse_url(url)
-        except (LocationValueError, TypeError, AttributeError) as problem:
-            raise BadInputError(
-                f"archive {redacted(url)!r}", f"is not a URL ({problem})", "set HWOSIM_ARCHIVE_URL"
-            ) from problem
+        except (LocationValueError, TypeError, AttributeError):  # it repeats the address, with its password
+            raise BadInputError(f"archive {redacted(url)!r}", "is not a URL", "set HWOSIM_ARCHIVE_URL") from None
         if self.root.scheme not in {"http", "https"} or not self.root.host:
             raise BadInputError(
                 f"archive {redacted(url)!r}",
@@ -303,6 +301,9 @@ class Transport:
         body = content.encode() if isinstance(content, str) else content
         try:
             at = parse_url(url)
+        except LocationValueError:  # it repeats the address, with its password
+            raise ArchiveAnswerError(shown(url), "is no URL", SERVE_HINT, rule="bad_answer") from None
+        try:
             response = self._answer(method, at, body, self._headers_for(at, headers or {}))
         except HTTPError as problem:
             raise self._told(problem, url) from problem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -23,6 +24,7 @@ from hwosim_assets.archive.errors import (
     ArchiveUnreachableError,
     ProgramsNotListedError,
 )
+from hwosim_assets.archive.transport import Transport
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 
 URI = "mast:JWST/product/jw01979002001_02101_00001_nrca1_cal.fits"
@@ -216,3 +218,16 @@ def test_passwords_are_not_shown() -> None:
         with client, pytest.raises(ArchiveMissingError) as failed, client.open(URI):
             pass
     assert "hidden" not in str(failed.value)
+
+
+@pytest.mark.parametrize("url", ["http://me:hidden@127.0.0.1:99999", "http://me:hid/den@h:1", "http://hidden@h:x"])
+def test_passwords_of_what_is_no_url_are_not_shown(url: str) -> None:
+    with pytest.raises(BadInputError, match="HWOSIM_ARCHIVE_URL") as failed:
+        ArchiveClient(url)
+    archive = Transport("http://127.0.0.1:1", timeout=2)
+    with pytest.raises(ArchiveAnswerError, match="is no URL") as asked:
+        archive.request("GET", url)
+    archive.close()
+    for told in (failed.value, asked.value):
+        assert "hid" not in str(told)
+        assert "hid" not in "".join(traceback.format_exception(told))
