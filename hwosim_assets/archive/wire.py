@@ -194,7 +194,6 @@ class Answer:
         self._line = cast("_Line", reply.connection)  # the reply forgets it at its end
         self._line.heard = monotonic()
         self._most = PACKED_BYTES if "content-encoding" in reply.headers else READ_BYTES
-        self._over = False
 
     def pieces(self, *, unpacked: bool = False) -> Iterator[bytes]:
         """Yield the body in pieces as the line gives them.
@@ -217,17 +216,14 @@ class Answer:
         while piece := self._reply.read1(self._most, decode_content=unpacked):
             self._line.heard = monotonic()
             yield piece
-        self._over = True
 
     def close(self) -> None:
         """Give the connection back; one with bytes on it that nobody read is closed."""
-        if self._over:
-            self._reply.release_conn()
-            return
-        if self._reply.length_remaining == 0:
-            self._reply.read1(1)  # lets urllib3 see that a reply without a body is over
-        else:
-            self._reply.close()
+        if self._reply.connection is not None:  # urllib3 gave it back where it has seen the end
+            if self._reply.length_remaining == 0:
+                self._reply.read1(1)  # lets it see that a reply without a body is over
+            else:
+                self._reply.close()
         self._reply.release_conn()
 
 

@@ -11,15 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from archive_material import bare_server, read_request
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 from urllib3.util import parse_url
 
 from hwosim_assets.archive.client import ArchiveClient
@@ -288,6 +283,30 @@ def test_a_packed_reply_that_unpacks_to_much_is_whole_or_told(monkeypatch: pytes
     assert damaged.value.rule == "bad_answer"
 
 
+@pytest.mark.parametrize(("most", "told"), [(1_000_000, "cannot be asked"), (150_000, "exceeds 150000 bytes")])
+def test_a_packed_reply_that_proves_wrong_at_its_end_is_told(
+    monkeypatch: pytest.MonkeyPatch, most: int, told: str
+) -> None:
+    packed = gzip.compress(random.Random(3).randbytes(200_000))
+    damaged = packed[:-8] + b"\x00" * 8 if told == "cannot be asked" else packed
+
+    def talk(connection: socket.socket, _number: int) -> None:
+        while read_request(connection):
+            head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+            connection.sendall(head % len(damaged) + damaged)
+
+    monkeypatch.setattr("hwosim_assets.archive.transport.LARGEST_REPLY", most)
+    monkeypatch.setattr("hwosim_assets.archive.wire.PACKED_BYTES", 1024 * 1024)  # the end comes with what went before
+    with bare_server(talk) as (url, seen):
+        archive = Transport(url, timeout=30)
+        for _ in range(2):
+            with pytest.raises(ArchiveAnswerError, match=told) as failed:
+                archive.request("GET", url)
+        archive.close()
+    assert failed.value.rule == ("bad_answer" if told == "cannot be asked" else "too_large")
+    assert len(seen) <= 2
+
+
 def test_a_packed_reply_comes_in_pieces_that_stay_small_unpacked() -> None:
     packed = random.Random(2).randbytes(2_000_000)
 
@@ -349,27 +368,6 @@ def test_an_archive_elsewhere_is_reached_through_the_proxy(
         client.open(URI),
     ):
         pass
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """Make a self-signed certificate of localhost, with its key, in one file."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    who, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = tmp_path / "certificate.pem"
-    path.write_bytes(private + made)
-    return path
 
 
 @pytest.mark.parametrize(
