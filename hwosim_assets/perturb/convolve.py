@@ -116,17 +116,21 @@ def _convolve_by_loops(block: Block, passes: list[_Pass], stream: Stream, honest
     rows, height = block.size // columns, max(_BAND // columns // HEIGHT, 1) * HEIGHT
     first, second, few, left = _steps(tuple(passes), kind)
     window, room = _room(tuple(passes), kind, columns, threading.get_ident())
-    inert = np.empty((0, 0), bool) if block.inert is None else block.inert.reshape(rows, columns)
+    inert = np.empty((0, columns), bool) if block.inert is None else block.inert.reshape(rows, columns)
+    accounts = block.accounts("poisson", honest)
+    apart = not 1 <= len(accounts) <= 2  # all that loops change alike are these
+    said = accounts[1].reshape(rows, columns) if len(accounts) == 2 else np.empty((0, columns), kind)
     for group in range(block.groups):
         planes = (block.sci, block.true["poisson"], block.true["read"])
-        frame = (*(plane[group].reshape(rows, columns) for plane in planes), inert)
+        frame = (*(plane[group].reshape(rows, columns) for plane in planes), inert, said)
         for top in range(0, rows, height):
             here = slice(top * columns, min(top + height, rows) * columns)
             noise = stream.normal(block.plane(group), block.start + here.start, here.stop - here.start, sub)
-            change = np.zeros((block.groups, noise.size), kind)
+            change = np.zeros((block.groups, noise.size if apart else 0), kind)
             after = change[group].reshape(-1, columns)
             convolve_rows(frame, noise.reshape(-1, columns), left, after, top, window, room, few, first, second)
-            block.part(here).add_variance("poisson", change, honest)
+            if apart:
+                block.part(here).add_variance("poisson", change, honest)
 
 
 def _two(passes: tuple[_Pass, ...]) -> tuple[_Pass, _Pass]:

@@ -109,6 +109,22 @@ def test_rows_that_are_all_invalid(monkeypatch: pytest.MonkeyPatch, name: str) -
         same(monkeypatch, KERNELS[name], seed=9, shape=(30, 71), kind="float32", dead=dead)
 
 
+@pytest.mark.parametrize("honest", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("kept", ["by one plane", "by the true plane alone", "as stated too"])
+def test_whatever_keeps_the_variance(monkeypatch: pytest.MonkeyPatch, kept: str, honest: float) -> None:
+    """A plane may claim it, or be it, or an effect before may have told less of it than is true."""
+    planes = []
+    for on in (False, True):
+        block = made(seed=6, shape=(37, 50), kind="float32")
+        if kept == "by the true plane alone":
+            block.claimed["VAR_POISSON"] = block.true["poisson"]
+        elif kept == "as stated too":
+            block.stated = {name: plane * np.float32(0.9) for name, plane in block.true.items()}
+        found = convolved(monkeypatch, on, block, KERNELS["blur 0.08"], honest)[1:]
+        planes.append((found, block.stated["poisson"].tobytes()))
+    assert planes[0] == planes[1]
+
+
 def test_zeros_keep_their_sign(monkeypatch: pytest.MonkeyPatch) -> None:
     made_by = []
     for on in (False, True):

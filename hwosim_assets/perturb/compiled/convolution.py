@@ -158,6 +158,10 @@ def _add_group(line: Any, flat: Any, at: Any, begin: Any, end: Any, weight: Any,
     elif end - begin == 2:
         for i in range(columns):
             line[i] += (flat[a + i] + flat[b + i]) * weight
+    elif end - begin == 4:
+        c, d = at[begin + 2], at[begin + 3]
+        for i in range(columns):
+            line[i] += (((flat[a + i] + flat[b + i]) + flat[c + i]) + flat[d + i]) * weight
     else:
         for i in range(columns):
             together[i] = flat[a + i] + flat[b + i]
@@ -216,8 +220,8 @@ def _near(out: Any, bad: Any, taps: Any) -> None:
 
 
 @_loop
-def _finish(sci: Any, change: Any, poisson: Any, read: Any, noise: Any, scale: Any, bad: Any, room: Any) -> None:
-    """Normalise what is left of the kernel, and add the noise that keeps the read noise as large as it was."""
+def _finish(sci: Any, poisson: Any, read: Any, noise: Any, scale: Any, bad: Any, room: Any) -> None:
+    """Normalise what is left of the kernel, add noise for what it took of the read noise, and leave what shot gains."""
     moved, after, weight, share, near = room.moved, room.after, room.weight, room.share, room.near
     for row in range(sci.shape[0]):
         for i in range(sci.shape[1]):
@@ -232,8 +236,16 @@ def _finish(sci: Any, change: Any, poisson: Any, read: Any, noise: Any, scale: A
             value = part if near[row, i] else whole
             later = after[row, i] / square if near[row, i] else after[row, i]
             keeps = near[row, i] & bad[row, i]
-            change[row, i] = change.dtype.type(0) if keeps else later - poisson[row, i]
+            after[row, i] = after.dtype.type(0) if keeps else later - poisson[row, i]
             sci[row, i] = sci[row, i] if keeps else value
+
+
+@_loop
+def _add(plane: Any, change: Any) -> None:
+    """Add to rows."""
+    for row in range(plane.shape[0]):
+        for i in range(plane.shape[1]):
+            plane[row, i] += change[row, i]
 
 
 @_loop
@@ -245,14 +257,14 @@ def convolve_rows(
     Parameters
     ----------
     group : tuple of array (rows, columns)
-        Signal, which is changed in place, photon and read variance of a frame; and as bool which pixels hold no data,
-        or empty where all do.
+        Signal, which is changed in place, photon and read variance of a frame; as bool which pixels hold no data; and
+        what else keeps the photon variance. The last two may be empty.
     noise : float32 array (n, columns)
         Normal deviates.
     scale : floating
         What read noise is multiplied with where the whole kernel is known.
-    change : floating array (n, columns)
-        Takes what is to be added to the photon variance.
+    change : floating array (n, columns) or empty
+        Takes what is to be added to the photon variance; where it is empty, that is added.
     top : int
         First row.
     window : Window
@@ -264,7 +276,7 @@ def convolve_rows(
     first, second : Pass
         Along y and x, or all of the kernel and what changes nothing.
     """
-    sci, poisson, read, inert = group
+    sci, poisson, read, inert, said = group
     columns, reach = sci.shape[1], (window.values.shape[0] - HEIGHT) // 2
     margin = (window.values.shape[1] - columns) // 2
     for place in range(2 * reach if top == 0 else 0):
@@ -287,7 +299,12 @@ def convolve_rows(
             _near(room.near_between[:rows], window.bad[near], first.seen)
             _near(room.near[:rows], room.near_between[:rows], second.seen)
         bad = window.bad[reach : reach + rows, margin : margin + columns]
-        _finish(sci[here], change[part], poisson[here], read[here], noise[part], scale, bad, room)
+        _finish(sci[here], poisson[here], read[here], noise[part], scale, bad, room)
+        if change.size:
+            change[part] = room.after[:rows]
+        else:
+            _add(poisson[here], room.after)
+            _add(said[here], room.after)
         _forget(window.values)
         _forget(window.shot)
         _forget(window.valid)
