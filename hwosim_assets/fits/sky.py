@@ -26,32 +26,38 @@ def in_degrees(ra: object, dec: object) -> tuple[float, float] | None:
 
 
 def region_vertices(region: str) -> list[tuple[float, float]]:
-    """Return the vertices of a ``POLYGON``, the centre of a ``CIRCLE``; nothing for other text.
+    """Return the vertices of each ``POLYGON`` and the centre of each ``CIRCLE``; nothing for other text.
 
     Parameters
     ----------
     region : str
-        ``POLYGON [ICRS] ra dec ra dec …`` or ``CIRCLE [ICRS] ra dec radius``, deg.
+        ``POLYGON [ICRS] ra dec ra dec …`` or ``CIRCLE [ICRS] ra dec radius``, deg; one or several.
 
     Returns
     -------
     list of (float, float)
-        Right ascension and declination, deg; those of all polygons where there are several.
+        Right ascension and declination, deg, of all shapes.
     """
+    return [point for point, _ in _points(region)]
+
+
+def _points(region: str) -> list[tuple[tuple[float, float], float]]:
+    """Return each vertex or centre with the radius about it, deg, which is 0 for a vertex."""
     words = region.replace(",", " ").upper().split()
-    if not words or words[0] not in {"POLYGON", "CIRCLE"}:
+    starts = [place for place, word in enumerate(words) if word in {"POLYGON", "CIRCLE"}]
+    if not starts or starts[0] != 0:
         return []
-    if words[0] == "CIRCLE":
-        numbers = _numbers(words[1:])
-        corners = [numbers[:2]] if len(numbers) >= 3 else []
-    else:
-        starts = [place for place, word in enumerate(words) if word == "POLYGON"]
-        polygons = [_numbers(words[start + 1 : end]) for start, end in zip(starts, [*starts[1:], None], strict=True)]
-        if any(len(numbers) < 6 for numbers in polygons):
+    found: list[tuple[tuple[float, float] | None, float]] = []
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        numbers = _numbers(words[start + 1 : end])
+        if len(numbers) < (3 if words[start] == "CIRCLE" else 6):
             return []
-        corners = [numbers[at : at + 2] for numbers in polygons for at in range(0, len(numbers) - 1, 2)]
-    points = [in_degrees(ra, dec) for ra, dec in corners]
-    return [point for point in points if point] if all(points) else []
+        if words[start] == "CIRCLE":
+            found.append((in_degrees(*numbers[:2]), numbers[2]))
+        else:
+            found += [(in_degrees(*numbers[at : at + 2]), 0.0) for at in range(0, len(numbers) - 1, 2)]
+    points = [(point, radius) for point, radius in found if point]
+    return points if len(points) == len(found) else []
 
 
 def _numbers(words: list[str]) -> list[float]:
@@ -82,14 +88,12 @@ def region_centre(region: str) -> tuple[float, float] | None:
 
 def region_radius(region: str) -> float | None:
     """Return the radius of the circle about the centre that holds the region, deg."""
-    words = region.replace(",", " ").upper().split()
-    centre = region_centre(region)
+    points, centre = _points(region), region_centre(region)
     if centre is None:
         return None
-    if words[0] == "CIRCLE":
-        numbers = [word for word in words[1:] if word not in _FRAMES]
-        return float(numbers[2])
-    return max(separation(*centre, *point) for point in region_vertices(region))
+    if len(points) == 1:
+        return points[0][1]
+    return max(separation(*centre, *point) + radius for point, radius in points)
 
 
 def separation(ra1: float, dec1: float, ra2: float, dec2: float) -> float:

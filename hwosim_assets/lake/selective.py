@@ -154,11 +154,12 @@ def plan(table: Table, may_hold: Callable[[Zones], list[int]], program: str | No
             continue
         scheme, netloc, path = PyArrowFileIO.parse_location(file.path)
         filesystem = table.io.fs_by_scheme(scheme, netloc)  # type: ignore[attr-defined]
-        fragment = _footers.get(file.path, partial(parquet.make_fragment, path, filesystem))
-        zones = zones_of(path, filesystem, fragment)
+        # a fragment reads its footer once, and its subsets share it; files that are not read push none out
+        held = partial(_footers.get, file.path, partial(parquet.make_fragment, path, filesystem))
+        zones = zones_of(path, filesystem, held)
         chosen = may_hold(zones)
         if chosen:
-            # a fragment reads its footer once; its subsets share it
+            fragment = held()
             fragments.append(fragment.subset(row_group_ids=chosen) if len(chosen) < len(zones) else fragment)
             groups += len(chosen)
             rows += sum(zones.each[number]["rows"] for number in chosen)

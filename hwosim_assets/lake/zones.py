@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -201,11 +202,11 @@ class Zones:
     Attributes
     ----------
     each : list of dict
-        The same.
+        The same without the cells, which take a fourth of the memory in the array.
     """
 
     def __init__(self, each: list[Zone]) -> None:
-        self.each = each
+        self.each = [{name: value for name, value in zone.items() if name != "cells"} for zone in each]
         self._first, self._last = np.array([_span(zone) for zone in each], float).reshape(-1, 2).T
         self._wide = np.array([zone["wide"] for zone in each], bool)
         self._cells = np.concatenate([np.asarray(zone["cells"], np.uint64) for zone in each] or [_NO_CELLS])
@@ -237,7 +238,7 @@ def _span(zone: Zone) -> tuple[float, float]:
     return zone["t_min"][0], max(zone["t_min"][1], zone["t_max"][1] if zone["t_max"] else zone["t_min"][1])
 
 
-def zones_of(path: str, filesystem: FileSystem, fragment: ds.ParquetFileFragment) -> Zones:
+def zones_of(path: str, filesystem: FileSystem, fragment: Callable[[], ds.ParquetFileFragment]) -> Zones:
     """Return the summaries of a data file's row groups.
 
     Parameters
@@ -246,8 +247,9 @@ def zones_of(path: str, filesystem: FileSystem, fragment: ds.ParquetFileFragment
         The data file, as its file system names it.
     filesystem : pyarrow.fs.FileSystem
         Where it lies.
-    fragment : pyarrow.dataset.ParquetFileFragment
-        The same file; its rows are read where no summaries are stored.
+    fragment : callable
+        Returns the same file as a ``pyarrow.dataset.ParquetFileFragment``; its rows are read where no summaries are
+        stored.
 
     Raises
     ------
@@ -261,8 +263,9 @@ def zones_of(path: str, filesystem: FileSystem, fragment: ds.ParquetFileFragment
         with filesystem.open_input_stream(zone_path(path)) as stream:
             zones = json.loads(stream.read())
     except FileNotFoundError:
-        present = [name for name in ZONED if name in fragment.physical_schema.names]
-        zones = [summarize(_whole(group.to_table(columns=present))) for group in fragment.split_by_row_group()]
+        rows = fragment()
+        present = [name for name in ZONED if name in rows.physical_schema.names]
+        zones = [summarize(_whole(group.to_table(columns=present))) for group in rows.split_by_row_group()]
     return _kept.put(path, Zones(zones))
 
 

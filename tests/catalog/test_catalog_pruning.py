@@ -6,10 +6,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from hwosim_assets.catalog.footprint_search import Cone
 from hwosim_assets.catalog.products import PRODUCTS
 from hwosim_assets.catalog.search import Question, _Narrow, accepted_by, find
 from hwosim_assets.lake import datafile, selective, zones
@@ -26,7 +28,7 @@ TIMES = (
 )  # fmt: skip
 
 
-def rows_of(times: Any, program: str = "01093", kind: Any = None) -> pa.Table:
+def rows_of(times: Any, program: str = "01093", kind: Any = None, ra: float | None = None) -> pa.Table:
     rows = []
     for number, (start, length) in enumerate(times):
         end = None if start is None or length is None else start + length
@@ -34,7 +36,8 @@ def rows_of(times: Any, program: str = "01093", kind: Any = None) -> pa.Table:
             {"program": program, "product_name": f"jw{program}001001_02101_{number:05d}_nrca1_cal.fits", "sha256": "0",
              "size_bytes": 1, "key": "k", "uri": "u", "data_uri": f"mast:{program}/{number}", "product_type": "cal",
              "layout_json": "[]", "extractor_version": 1, "t_min": start, "t_max": end,
-             "instrument_name": kind if kind is not None else KINDS[number % len(KINDS)], "filters": "F150W"}
+             "instrument_name": kind if kind is not None else KINDS[number % len(KINDS)], "filters": "F150W",
+             "s_ra": ra, "s_dec": None if ra is None else 0.0, "s_fov": None if ra is None else 0.1}
         )  # fmt: skip
     return pa.Table.from_pylist(rows, schema=PRODUCTS.schema)
 
@@ -87,7 +90,7 @@ def test_an_exposure_without_end_is_always_looked_at() -> None:
 
 @pytest.fixture
 def many(state: Path, monkeypatch: pytest.MonkeyPatch) -> Tables:
-    """Return products of 12 programs, each in its own days, in row groups of one program and files of four."""
+    """Return products of 12 programs, each at its own time and place, in row groups of one and files of four."""
     monkeypatch.setattr(datafile, "ROW_GROUP", 10)
     tables = Tables(f"sqlite:///{state / 'catalog.db'}", (state / "tables").as_uri())
     first = rows_of([(60000.0, 0.1)] * 10)
@@ -98,7 +101,10 @@ def many(state: Path, monkeypatch: pytest.MonkeyPatch) -> Tables:
         for start in range(0, 12, 4):
             rows = [
                 rows_of(
-                    [(60000.0 + 30 * (number % 4) + day, 0.1) for day in range(10)], f"{number:05d}", KINDS[number % 3]
+                    [(60000.0 + 30 * (number % 4) + day, 0.1) for day in range(10)],
+                    f"{number:05d}",
+                    KINDS[number % 3],
+                    15.0 * number,
                 )
                 for number in range(start, start + 4)
             ]
@@ -118,6 +124,37 @@ def test_a_span_of_time_reads_the_row_groups_of_its_days(many: Tables) -> None:
     nowhere = find(many, Question(between=(60015.0, 60025.0)))
     assert nowhere.plan is not None
     assert (nowhere.plan.files_planned, nowhere.rows.num_rows) == (0, 0)
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_a_cone_reads_the_row_groups_of_its_place(many: Tables, number: int) -> None:
+    found = find(many, Question(areas=(Cone(15.0 * number, 0.01, 0.02),)))
+    assert found.plan is not None
+    assert (found.plan.row_groups_planned, found.plan.rows_planned) == (1, 10)
+    assert found.rows["program"].to_pylist() == [f"{number:05d}"] * 10
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_row_groups_of_a_file_are_judged_as_each_by_itself(seed: int) -> None:
+    random = Random(seed)
+    rows = [
+        rows_of(random.sample(TIMES, random.randint(0, 4)), ra=random.choice([None, 0.0, 0.3, 40.0, 359.9]))
+        for _ in range(random.randint(0, 6))
+    ]
+    each = [summarize(part.select(list(ZONED))) for part in rows]
+    for zone in each:
+        zone["wide"] = zone["wide"] or random.random() < 0.1
+    cells = np.unique(np.concatenate([np.arange(3, dtype=np.uint64), *(zone["cells"] for zone in each)])[::2])
+    span = (60000.0, random.choice([60000.0, 60005.0, INFINITE]))
+    together = Zones(each)
+    alone = [Zones([zone]) for zone in each]
+    assert len(together) == len(each)
+    for asked in (cells.astype(np.uint64), np.empty(0, np.uint64)):
+        assert together.holding(asked).tolist() == [one.holding(asked)[0] for one in alone]
+        assert [one.holding(asked)[0] for one in alone] == [
+            zone["wide"] or bool(set(zone["cells"]) & set(asked.tolist())) for zone in each
+        ]
+    assert together.overlapping(*span).tolist() == [one.overlapping(*span)[0] for one in alone]
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,12 @@ def test_regions_across_zero_and_at_the_pole() -> None:
     assert ra is not None and min(ra, 360 - ra) < 1e-9
     assert dec == pytest.approx(0, abs=1e-9)
     assert region_centre("POLYGON 0 89 90 89 180 89 270 89") == (pytest.approx(0, abs=360), pytest.approx(90))
+    two = "CIRCLE ICRS 10 0 0.1 CIRCLE ICRS 12 0 0.3"
+    assert region_centre(two) == pytest.approx((11.0, 0.0))
+    assert region_radius(two) == pytest.approx(1.3)
+    mixed = "POLYGON ICRS 10 0 10.2 0 10.1 0.1 CIRCLE ICRS 10.1 0.5 0.2"
+    assert region_radius(mixed) == pytest.approx(separation(*region_centre(mixed), 10.1, 0.5) + 0.2)
+    assert region_radius("POLYGON ICRS 10 0 10.2 0 10.1 0.1 CIRCLE ICRS 10.1") is None
     assert region_radius("CIRCLE ICRS 10 20 0.5") == 0.5
     for nonsense in ("", "POLYGON", "POLYGON ICRS 1 2 3", "BOX 1 2 3 4", "POLYGON 1 95 2 95 3 95", "CIRCLE x y z"):
         assert region_centre(nonsense) is None
