@@ -220,7 +220,7 @@ def _perturb_measurement(
 def _parts(item: Measurement, effects: list[Effect]) -> list[Part]:
     """Cut a measurement into parts: chunks, or bands of rows as far as effects reach, or whole frames."""
     reaches = [effect.reach(item) for effect in effects if _needs_frames(effect)]
-    length, margin = CHUNK, 0
+    length, margin = max(CHUNK // min(item.groups, 4), 1), 0  # of a ramp, all groups of a pixel come together
     if reaches:
         columns = item.frame[-1]
         whole = None in reaches or len(item.frame) < 2
