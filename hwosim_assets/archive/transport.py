@@ -11,19 +11,19 @@ from __future__ import annotations
 import base64
 import ipaddress
 import ssl
+import string
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeVar
-from urllib.parse import unquote, urljoin
+from urllib.parse import quote, unquote, urljoin
 
 from urllib3.exceptions import (
     ConnectTimeoutError,
     DecodeError,
     HTTPError,
-    LocationParseError,
     LocationValueError,
     NewConnectionError,
     ProxyError,
@@ -63,6 +63,10 @@ LARGEST_REPLY = 512 * 1024 * 1024
 POLITE_RATE = 10.0
 #: A redirect leads to another, so many times at the most.
 REDIRECTS = 10
+#: The body of a redirect is read up to here, in bytes; a longer one costs its connection.
+REDIRECT_BYTES = 64 * 1024
+#: The most that is told of what came from outside, in characters.
+LONGEST_TOLD = 300
 SERVE_HINT = "check HWOSIM_ARCHIVE_URL and that the archive runs (`hwosim archive serve`)"
 
 
@@ -332,17 +336,24 @@ class Transport:
             place = response.headers.get("location")
             if response.status not in {301, 302, 303, 307, 308} or not place:
                 return response
-            response.close()
+            self._pass_over(response)
             if response.status in {301, 302, 303} and method not in {"GET", "HEAD"}:
                 method, body = "GET", None
                 headers = {name: value for name, value in headers.items() if name != "content-type"}
-            try:
-                url = parse_url(urljoin(url.url, place))
-            except ValueError as problem:
-                raise LocationParseError(place) from problem
+            url = _place(url, place)
         raise ArchiveAnswerError(
             shown(url), f"leads from place to place, more than {REDIRECTS} times", SERVE_HINT, rule="bad_answer"
         )
+
+    def _pass_over(self, response: Answer) -> None:
+        """Read what a redirect says besides, if it is little, so that its connection can be used again."""
+        left = REDIRECT_BYTES
+        with suppress(ArchiveError):  # where it leads is known already
+            for piece in self.paced(response.pieces(), response):
+                left -= len(piece)
+                if left < 0:
+                    break
+        response.close()
 
     def _retried(self, attempt: Callable[[], T]) -> T:
         """Attempt again, shortly, what may pass: server errors, "too many", broken connections."""
@@ -365,7 +376,7 @@ class Transport:
         if not at_home or (self.root.scheme == "https" and url.scheme != "https"):
             raise ArchiveAnswerError(
                 shown(self.root),
-                f"leads to another host, {shown(url)}",
+                _printable(f"leads to another host, {url.scheme}://{_netloc(url)}"),
                 "set HWOSIM_ARCHIVE_URL to that host if you trust it",
                 rule="other_host",
             )
@@ -403,14 +414,28 @@ def shown(url: Url | str) -> str:
     try:
         parts = parse_url(url) if isinstance(url, str) else url
     except LocationValueError:
-        return redacted(str(url))
-    return f"{parts.scheme}://{_netloc(parts)}{parts.request_uri}".rstrip("/")
+        return _printable(redacted(str(url)))
+    return _printable(f"{parts.scheme}://{_netloc(parts)}{parts.request_uri}".rstrip("/"))
+
+
+def _printable(told: str) -> str:
+    """Return what came from outside as a terminal may show it: without what would steer it, and not without end."""
+    short = told if len(told) <= LONGEST_TOLD else f"{told[:LONGEST_TOLD]}…"
+    return "".join(character if character.isprintable() else "?" for character in short)
+
+
+def _place(url: Url, place: str) -> Url:
+    """Return where a ``Location`` leads; http.client takes its bytes for latin-1, and they are sent as they came."""
+    try:
+        return parse_url(urljoin(url.url, quote(place.strip().encode("latin-1"), safe=string.punctuation)))
+    except ValueError:  # it repeats the address, which may hold a password
+        raise ArchiveAnswerError(shown(url), "leads to what is no URL", SERVE_HINT, rule="bad_answer") from None
 
 
 def _reason(problem: HTTPError) -> str:
     """Return what went wrong: urllib3 names its own objects before it, or wraps another exception."""
     inner = " ".join(str(problem.args[-1] if problem.args else problem).split()) or type(problem).__name__
-    return inner.rpartition(": ")[2] if isinstance(problem, NewConnectionError) else inner
+    return _printable(inner.rpartition(": ")[2] if isinstance(problem, NewConnectionError) else inner)
 
 
 def _netloc(url: Url) -> str:

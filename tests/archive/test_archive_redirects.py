@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,15 +68,92 @@ def test_an_archive_that_leads_round_in_circles_is_told() -> None:
     assert len(asked) == REDIRECTS + 1
 
 
-@pytest.mark.parametrize("place", [b"http://[::1", b"ftp://127.0.0.1/x", b"//"])
-def test_an_archive_that_leads_nowhere_is_told(place: bytes) -> None:
+@pytest.mark.parametrize(
+    ("place", "rule", "told"),
+    [
+        (b"http://[::1", "bad_answer", "is no URL"),
+        (b"http://me:hidden@127.0.0.1:99999", "bad_answer", "is no URL"),
+        (b"http://127.0.0.1:\x1b[31mx" + b"y" * 60_000, "bad_answer", "is no URL"),
+        (b"http://" + b"y" * 60_000 + b".example", "other_host", "another host"),
+        (b"http://me:hidden@mast.example/?token=hidden&x=" + b"y" * 60_000, "other_host", "http://mast.example;"),
+        (b"ftp://127.0.0.1/x", "other_host", "another host, ftp://127.0.0.1;"),
+        (b"//", "bad_answer", "from place to place"),
+    ],
+)
+def test_an_archive_that_leads_nowhere_is_told(place: bytes, rule: str, told: str) -> None:
     with (
         bare_server(answering([], lambda line: found(b"302 Found", place))) as (url, _seen),
         ArchiveClient(url, timeout=30) as client,
-        pytest.raises(ArchiveAnswerError),
+        pytest.raises(ArchiveAnswerError, match=told) as failed,
         client.open(URI),
     ):
         pass
+    assert failed.value.rule == rule
+    assert str(failed.value).isprintable()
+    assert len(str(failed.value)) < 1000
+    assert "hidden" not in "".join(traceback.format_exception(failed.value))
+
+
+@pytest.mark.parametrize(
+    ("place", "asked_for"),
+    [(b"/new/caf\xc3\xa9", b"/new/caf%c3%a9"), (b"/new/caf\xe9", b"/new/caf%e9"), (b"/new/%C3%A9", b"/new/%c3%a9")],
+)
+def test_a_place_in_raw_bytes_is_asked_for_in_the_same_bytes(place: bytes, asked_for: bytes) -> None:
+    asked: list[bytes] = []
+    talk = answering(asked, lambda line: WHOLE if b"/new" in line else found(b"302 Found", place))
+    with bare_server(talk) as (url, _seen):
+        archive = Transport(url, timeout=30)
+        assert archive.request("GET", f"{url}/old").content == b"{}"
+        archive.close()
+    assert asked[1].startswith(b"get %s http" % asked_for)
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [(b"Content-Length: 5\r\n\r\nthere", 1), (b"Transfer-Encoding: chunked\r\n\r\n2\r\nyo\r\n0\r\n\r\n", 1)]
+    + [(b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000, 2), (b"Content-Length: 9\r\n\r\nshort", 2)],
+)
+def test_a_redirect_with_a_small_body_leaves_its_connection_open(body: bytes, lines: int) -> None:
+    def talk(connection: socket.socket, _number: int) -> None:
+        while request := read_request(connection):
+            if b"/new" in request:
+                connection.sendall(WHOLE)
+                continue
+            connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /new\r\n" + body)
+            if body.endswith(b"short"):
+                return
+
+    with bare_server(talk) as (url, seen):
+        archive = Transport(url, timeout=30)
+        assert archive.request("GET", f"{url}/old").content == b"{}"
+        archive.close()
+    assert len(seen) == lines
+
+
+def test_a_redirect_never_leaves_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    asked: list[bytes] = []
+
+    def talk(connection: socket.socket, _number: int) -> None:
+        if connection.recv(1, socket.MSG_PEEK) != b"\x16":  # not TLS, whose records of a handshake begin so
+            asked.append(read_request(connection))
+            connection.sendall(WHOLE)
+            return
+        with context.wrap_socket(connection, server_side=True) as line:
+            while request := read_request(line):
+                asked.append(request)
+                line.sendall(found(b"302 Found", bare.encode() + b"/x"))
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with bare_server(talk) as (url, _seen):
+        bare = url.replace("127.0.0.1", "localhost")
+        archive = Transport(bare.replace("http://", "https://"), token="secret", timeout=30)
+        with pytest.raises(ArchiveAnswerError, match="another host, http://localhost:") as failed:
+            archive.request("GET", f"{archive.url}/old")
+        archive.close()
+    assert failed.value.rule == "other_host"
+    assert len(asked) == 1
 
 
 def test_a_sister_host_is_asked_without_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
