@@ -8,9 +8,9 @@ a second it writes how many of its sends the broker has confirmed, in order, and
 which they lie. A later attempt reads the newest state, reads the topics from these offsets on, and
 leaves out what it finds there. Each partition is filled in the order of the plan by an idempotent
 producer, so what is missing is exactly the rest. In transactions (``publisher``) messages and state become
-visible together, and what a later attempt looks at cannot change any more. Without them one gap is left: bytes
-of a killed publisher that the broker takes in after the next attempt has looked. Readers close it by
-leaving out what has the same run id and message id.
+visible together, and what a later attempt looks at cannot change any more, once ``undecided`` has ended what is open.
+Without them one gap is left: bytes of a killed publisher that the broker takes in after the next attempt has looked.
+Readers close it by leaving out what has the same run id and message id.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ FORGOTTEN = {
     "the end of an aborted transaction": lambda there: last_end(there, "abort"),
     "the end of a committed transaction": lambda there: last_end(there, "commit"),
     "messages of a committed transaction": lambda there: last_end(there, "commit") - 1,
+    "a committed transaction": lambda there: last_end(there[: last_end(there, "commit")], "commit") + 1,
 }
 
 
