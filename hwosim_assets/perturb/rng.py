@@ -43,9 +43,9 @@ _FAMILY = "philox-table-1"
 #: Pixels of one tile of the address space: consecutive flat pixels of a frame.
 TILE = 65536
 
-#: Pixels that are worked on at once. Smaller arrays cost calls, larger ones leave the cache: a frame of 2048 x 2048 takes
-#: 112 ms with 32768, 105 with 65536, 100 with 131072 (with numpy alone 176, 169 and 168). The numbers drawn do not
-#: depend on it.
+#: Pixels that are worked on at once. Smaller arrays cost calls, larger ones leave the cache: a frame of 2048 x 2048
+#: takes 112 ms with 32768, 105 with 65536, 100 with 131072 (with numpy alone 176, 169 and 168). The numbers drawn do
+#: not depend on it.
 CHUNK = 131072
 
 #: Up to this mean, Poisson counts are drawn exactly from their distribution.
