@@ -8,7 +8,6 @@ asked (``mast``, ``client``) and what is done with the bytes (``download``).
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import ssl
 import string
@@ -18,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TypeVar
-from urllib.parse import quote, unquote, urljoin
+from urllib.parse import quote, urljoin
 
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -43,7 +42,7 @@ from hwosim_assets.archive.errors import (
     ArchiveUnreachableError,
 )
 from hwosim_assets.archive.pace import Pace, seconds_asked
-from hwosim_assets.archive.wire import Answer, Wire, proxy_of, trusted
+from hwosim_assets.archive.wire import Answer, Wire, basic, proxy_of, trusted
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.settings import redacted
 
@@ -67,6 +66,7 @@ REDIRECTS = 10
 REDIRECT_BYTES = 64 * 1024
 #: The most that is told of what came from outside, in characters.
 LONGEST_TOLD = 300
+PROXY_HINT = "check HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the archive's host in NO_PROXY"
 SERVE_HINT = "check HWOSIM_ARCHIVE_URL and that the archive runs (`hwosim archive serve`)"
 
 
@@ -313,7 +313,7 @@ class Transport:
             raise self._told(problem, url) from problem
         if response.status >= 400 and response.status != 416:
             response.close()
-            refusal = _refusal(response)
+            refusal = _refusal(response, self._wire.proxy)
             if refusal.wait:
                 self._pace.hold(min(refusal.wait, LONGEST_PAUSE))
             raise refusal
@@ -323,7 +323,7 @@ class Transport:
         """Return ours and further headers; a user name and password in the URL go before a token."""
         named = self._headers | {name.lower(): value for name, value in headers.items()}
         if url.auth:
-            named["authorization"] = f"Basic {base64.b64encode(unquote(url.auth).encode()).decode()}"
+            named["authorization"] = basic(url.auth)
         return named
 
     def _answer(self, method: str, url: Url, body: bytes | None, headers: dict[str, str]) -> Answer:
@@ -383,29 +383,35 @@ class Transport:
 
     def _told(self, problem: HTTPError, url: Url | str) -> ArchiveError:
         """Say what a failure of the connection means."""
-        where = shown(url)
-        if isinstance(problem, ProxyError) and isinstance(problem.original_error, HTTPError):
-            problem = problem.original_error
+        where, hint = shown(url), SERVE_HINT
+        through = f" through the proxy {self._wire.proxy}" if self._wire.proxy else ""
+        lasting = False
+        if isinstance(problem, ProxyError):
+            if not isinstance(problem.original_error, SSLError):  # whose certificate it was, the text says
+                hint = PROXY_HINT
+            lasting = str(problem.original_error).startswith("Tunnel connection failed: 4")
+            if isinstance(problem.original_error, HTTPError):
+                problem = problem.original_error
         detail = _reason(problem)
         # a certificate stays what it is; a handshake cut short or a damaged record may pass
-        lasting = isinstance(problem, SSLError) and isinstance(problem.args[0], ssl.SSLCertVerificationError)
+        lasting |= isinstance(problem, SSLError) and isinstance(problem.args[0], ssl.SSLCertVerificationError)
         if lasting or isinstance(problem, NewConnectionError):  # the latter is a kind of ConnectTimeoutError, too
-            return ArchiveUnreachableError(where, f"unreachable ({detail})", SERVE_HINT, rule="unreachable")
+            return ArchiveUnreachableError(where, f"unreachable{through} ({detail})", hint, rule="unreachable")
         if isinstance(problem, ConnectTimeoutError):
             return ArchiveUnreachableError(
-                where, f"no connection within {self.timeout:g} s", SERVE_HINT, rule="unreachable"
+                where, f"no connection within {self.timeout:g} s{through}", hint, rule="unreachable"
             )
         if isinstance(problem, ReadTimeoutError):
             return ArchiveSilentError(
                 where,
-                f"time-out, no answer within {self.timeout:g} s",
+                f"time-out, no answer within {self.timeout:g} s{through}",
                 "try again later, or raise HWOSIM_ARCHIVE_TIMEOUT_SECONDS",
                 rule="timeout",
             )
         if isinstance(problem, (LocationValueError, DecodeError)):
             return ArchiveAnswerError(where, f"cannot be asked ({detail})", SERVE_HINT, rule="bad_answer")
         return ArchiveUnreachableError(
-            where, f"the connection broke off ({detail})", SERVE_HINT, rule="broken_off", passing=True
+            where, f"the connection broke off{through} ({detail})", hint, rule="broken_off", passing=True
         )
 
 
@@ -444,10 +450,14 @@ def _netloc(url: Url) -> str:
     return url.host or "" if url.port in (None, usual) else f"{url.host}:{url.port}"
 
 
-def _refusal(response: Answer) -> ArchiveError:
+def _refusal(response: Answer, proxy: str) -> ArchiveError:
     """Say what a status of 400 and above means."""
     where, status = shown(response.url), response.status
     rule = f"http_{status}"
+    if status == 407 and proxy:
+        return ArchiveUnreachableError(
+            where, f"unreachable through the proxy {proxy} (status 407)", PROXY_HINT, rule=rule
+        )
     if status in {401, 403}:
         return ArchiveRefusedError(
             where,

@@ -10,6 +10,7 @@ half of what httpx takes: of files of some kilobytes that is most of all that th
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import ssl
@@ -22,8 +23,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ProtocolError
-from urllib3.util import Url, make_headers, parse_url
+from urllib3.exceptions import LocationValueError, ProtocolError
+from urllib3.util import Url, parse_url
 
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.settings import redacted
@@ -31,7 +32,7 @@ from hwosim_assets.settings import redacted
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
-__all__ = ["Answer", "Wire", "proxy_of", "trusted"]
+__all__ = ["Answer", "Wire", "basic", "proxy_of", "trusted"]
 
 #: Connections to one host that are kept open; more are opened when needed, and closed after use.
 CONNECTIONS = 16
@@ -89,6 +90,18 @@ def proxy_of(url: Url) -> str | None:
     return named if "://" in named else f"http://{named}"
 
 
+def basic(named: str) -> str:
+    """Return the header value for a user name and password that stand in an address, in UTF-8 (RFC 7617).
+
+    Parameters
+    ----------
+    named : str
+        What stands before the ``@``, percent-encoded; the password may be absent.
+    """
+    user, _, password = named.partition(":")
+    return f"Basic {base64.b64encode(f'{unquote(user)}:{unquote(password)}'.encode()).decode()}"
+
+
 class Wire:
     """Connections to archives, shared by threads.
 
@@ -105,11 +118,16 @@ class Wire:
     ------
     BadInputError
         When the proxy is not one that can be spoken to.
+
+    Attributes
+    ----------
+    proxy : str
+        The proxy as it may be shown; empty where there is none.
     """
 
     def __init__(self, context: ssl.SSLContext | None, timeout: float, proxy: str | None = None) -> None:
         self._timeout = urllib3.Timeout(connect=timeout, read=timeout)
-        self.proxied = proxy is not None
+        self.proxy = redacted(proxy or "")
         if proxy is None:
             self._pools = urllib3.PoolManager(maxsize=CONNECTIONS, ssl_context=context)
         else:
@@ -142,7 +160,7 @@ class Wire:
         """
         pool = self._pools.connection_from_host(url.host, url.port, url.scheme)
         # to a proxy that does not only dig a tunnel the whole address is said
-        told = url._replace(auth=None, fragment=None).url if self.proxied and url.scheme == "http" else url.request_uri
+        told = url._replace(auth=None, fragment=None).url if self.proxy and url.scheme == "http" else url.request_uri
         reply = pool.urlopen(
             method,
             told,
@@ -271,16 +289,20 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 
 def _through(proxy: str, context: ssl.SSLContext | None) -> urllib3.PoolManager:
     """Return connections through a proxy, with the user name and password that stand in its address."""
+    refused = BadInputError(
+        f"proxy {redacted(proxy)!r}",
+        "is not the address of an HTTP proxy",
+        "set HTTPS_PROXY, HTTP_PROXY or ALL_PROXY to http://host:port, or unset it",
+    )
     try:
         parts = parse_url(proxy)
-        given = make_headers(proxy_basic_auth=unquote(parts.auth)) if parts.auth else None
+        given = {"proxy-authorization": basic(parts.auth)} if parts.auth else None
         bare = parts._replace(auth=None).url
-        return urllib3.ProxyManager(
+        pools = urllib3.ProxyManager(
             bare, maxsize=CONNECTIONS, proxy_headers=given, ssl_context=context, proxy_ssl_context=context
         )
-    except (urllib3.exceptions.LocationValueError, AssertionError) as problem:
-        raise BadInputError(
-            f"proxy {redacted(proxy)!r}",
-            "is not the address of an HTTP proxy",
-            "set HTTPS_PROXY, HTTP_PROXY or ALL_PROXY to http://host:port, or unset it",
-        ) from problem
+    except (LocationValueError, AssertionError):  # it may repeat the address, with its password
+        raise refused from None
+    if not parts.host:
+        raise refused
+    return pools

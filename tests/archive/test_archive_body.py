@@ -358,10 +358,10 @@ def test_an_archive_elsewhere_is_reached_through_the_proxy(
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with ArchiveClient("https://mast.example", timeout=5) as direct:
-        assert not direct._transport._wire.proxied
+        assert direct._transport._wire.proxy == ""
     monkeypatch.setenv(setting, value)
     with ArchiveClient("http://127.0.0.1:8", timeout=5) as here:
-        assert not here._transport._wire.proxied
+        assert here._transport._wire.proxy == ""
     with (
         ArchiveClient("https://mast.example", timeout=5) as client,
         pytest.raises(ArchiveUnreachableError, match="refused"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import traceback
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from archive_material import bare_server, read_request
 
 from hwosim_assets.archive.client import ArchiveClient
-from hwosim_assets.archive.errors import ArchiveAnswerError, ArchiveUnreachableError
+from hwosim_assets.archive.errors import ArchiveAnswerError, ArchiveError, ArchiveUnreachableError
 from hwosim_assets.archive.transport import REDIRECTS, Transport
 from hwosim_assets.errors import BadInputError
 
@@ -110,8 +111,12 @@ def test_a_place_in_raw_bytes_is_asked_for_in_the_same_bytes(place: bytes, asked
 
 @pytest.mark.parametrize(
     ("body", "lines"),
-    [(b"Content-Length: 5\r\n\r\nthere", 1), (b"Transfer-Encoding: chunked\r\n\r\n2\r\nyo\r\n0\r\n\r\n", 1)]
-    + [(b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000, 2), (b"Content-Length: 9\r\n\r\nshort", 2)],
+    [
+        (b"Content-Length: 5\r\n\r\nthere", 1),
+        (b"Transfer-Encoding: chunked\r\n\r\n2\r\nyo\r\n0\r\n\r\n", 1),
+        (b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000, 2),
+        (b"Content-Length: 9\r\n\r\nshort", 2),
+    ],
 )
 def test_a_redirect_with_a_small_body_leaves_its_connection_open(body: bytes, lines: int) -> None:
     def talk(connection: socket.socket, _number: int) -> None:
@@ -173,14 +178,30 @@ def test_a_sister_host_is_asked_without_the_token(monkeypatch: pytest.MonkeyPatc
     assert [b"secret" in request for request in asked] == [True, False]
 
 
-def test_user_name_and_password_of_the_address_are_sent() -> None:
+#: What stands before the host, and what RFC 7617 makes of it.
+NAMES = [
+    ("me:p%40ss", "me:p@ss"),
+    ("key", "key:"),
+    ("key:", "key:"),
+    ("me:a:b", "me:a:b"),
+    ("me:пароль", "me:пароль"),
+    ("me:%D0%BF", "me:п"),
+]
+
+
+def basic(said: str) -> bytes:
+    return b"authorization: basic %s\r\n" % b64encode(said.encode()).lower()
+
+
+@pytest.mark.parametrize(("named", "said"), NAMES)
+def test_user_name_and_password_of_the_address_are_sent(named: str, said: str) -> None:
     asked: list[bytes] = []
     with (
         bare_server(answering(asked, lambda line: WHOLE)) as (url, _seen),
-        ArchiveClient(url.replace("http://", "http://me:p%40ss@"), timeout=30) as client,
+        ArchiveClient(url.replace("http://", f"http://{named}@"), timeout=30) as client,
     ):
         assert client.programs() == {}
-    assert b"authorization: basic bwu6cebzcw==\r\n" in asked[0]  # me:p@ss, in lower case
+    assert b"\r\n" + basic(said) in asked[0]
 
 
 @pytest.fixture
@@ -201,7 +222,7 @@ def test_a_proxy_is_told_the_whole_address_and_its_own_password(monkeypatch: pyt
             assert client.programs() == {}
         monkeypatch.setenv("no_proxy", "mast.example")
         with ArchiveClient("http://mast.example:8000", timeout=30) as client:
-            assert not client._transport._wire.proxied
+            assert client._transport._wire.proxy == ""
     assert len(asked) == 2
     for request in asked:
         assert request.startswith(b"get http://mast.example:8000/hwosim/v1/programs http/1.1\r\n")
@@ -215,10 +236,59 @@ def test_a_proxy_digs_a_tunnel_to_an_archive_with_tls(monkeypatch: pytest.Monkey
     with bare_server(answering(asked, lambda line: b"HTTP/1.1 502 No\r\n\r\n")) as (proxy, _seen):
         monkeypatch.setenv("https_proxy", proxy.removeprefix("http://"))
         client = ArchiveClient("https://mast.example", token="secret", timeout=30)
-        with client, pytest.raises(ArchiveUnreachableError, match="502"), client.open(URI):
+        with client, pytest.raises(ArchiveUnreachableError, match=f"through the proxy {proxy} .*502"), client.open(URI):
             pass
+    assert len(asked) == 3
     assert asked[0].startswith(b"connect mast.example:443 http")
     assert not any(b"secret" in request for request in asked)
+
+
+@pytest.mark.usefixtures("_no_proxies")
+@pytest.mark.parametrize(("named", "said"), NAMES)
+def test_user_name_and_password_of_the_proxy_are_sent(monkeypatch: pytest.MonkeyPatch, named: str, said: str) -> None:
+    asked: list[bytes] = []
+    with bare_server(answering(asked, lambda line: WHOLE)) as (proxy, _seen):
+        monkeypatch.setenv("http_proxy", proxy.replace("http://", f"http://{named}@"))
+        with ArchiveClient("http://mast.example:8000", timeout=30) as client:
+            assert client.programs() == {}
+    assert b"\r\nproxy-" + basic(said) in asked[0]
+
+
+@pytest.mark.usefixtures("_no_proxies")
+@pytest.mark.parametrize("archive", ["https://mast.example", "http://mast.example"])
+def test_a_proxy_that_wants_another_password_is_told_at_once(monkeypatch: pytest.MonkeyPatch, archive: str) -> None:
+    asked: list[bytes] = []
+    refusal = b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n"
+    with bare_server(answering(asked, lambda line: refusal)) as (proxy, _seen):
+        named = proxy.replace("http://", "http://me:hidden@")
+        monkeypatch.setenv("all_proxy", named)
+        with ArchiveClient(archive, timeout=30) as client, pytest.raises(ArchiveError, match="407") as told:
+            client.programs()
+    assert len(asked) == 1
+    assert not told.value.passing
+    assert f"the proxy {named.replace('hidden', '***')} " in str(told.value)
+    assert "HTTPS_PROXY" in told.value.mend
+
+
+@pytest.mark.usefixtures("_no_proxies")
+@pytest.mark.parametrize("archive", ["https://mast.example", "http://mast.example"])
+def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, archive: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("all_proxy", f"http://me:hidden@127.0.0.1:{port}")
+    with ArchiveClient(archive, timeout=30) as client, pytest.raises(ArchiveUnreachableError, match="refused") as told:
+        client.programs()
+    assert f"unreachable through the proxy http://me:***@127.0.0.1:{port} " in str(told.value)
+    assert "HTTPS_PROXY" in told.value.mend
+
+
+@pytest.mark.usefixtures("_no_proxies")
+@pytest.mark.parametrize("proxy", ["http://", ":3128", "http://:3128", "http://me:hidden@", "http://me:hidden@:3128"])
+def test_a_proxy_without_a_host_is_refused(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(BadInputError, match="is not the address of an HTTP proxy") as told:
+        ArchiveClient("https://mast.example", timeout=5)
+    assert "hidden" not in "".join(traceback.format_exception(told.value))
 
 
 @pytest.mark.usefixtures("_no_proxies")
