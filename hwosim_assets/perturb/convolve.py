@@ -27,6 +27,8 @@ __all__ = ["convolve_signal", "rows_reached"]
 
 #: Pixels that are worked on at once, so that they stay in the cache.
 _BAND = 65536
+#: The same for compiled loops, which keep what they need in the cache by themselves: for so many noise is drawn.
+_DRAWN = 131072
 #: Weights below this are not missed where they fall on an invalid pixel, and squared ones change no variance: single
 #: precision does not see them.
 _LEAST, _LEAST_SQUARED = 2.0**-22, 1e-10
@@ -113,7 +115,7 @@ def _convolve_by_loops(block: Block, passes: list[_Pass], stream: Stream, honest
     from hwosim_assets.perturb.compiled.convolution import HEIGHT, convolve_rows
 
     kind, columns = block.sci.dtype, block.measurement.frame[1]
-    rows, height = block.size // columns, max(_BAND // columns // HEIGHT, 1) * HEIGHT
+    rows, height = block.size // columns, max(_DRAWN // columns // HEIGHT, 1) * HEIGHT
     first, second, few, left = _steps(tuple(passes), kind)
     window, room = _room(tuple(passes), kind, columns, threading.get_ident())
     inert = np.empty((0, columns), bool) if block.inert is None else block.inert.reshape(rows, columns)
