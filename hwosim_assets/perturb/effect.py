@@ -174,7 +174,7 @@ class Effect:
         return {}
 
     def on_chunk(self, block: Block) -> None:
-        """Change a chunk of about 32 768 pixels, fewer than 65 536 (of all groups of a ramp), in place."""
+        """Change a run of consecutive pixels of a frame (of all groups of a ramp) in place."""
 
     def on_frame(self, block: Block) -> None:
         """Change a frame in place, for effects that need a pixel's neighbours or know which pixels they change.

@@ -34,6 +34,8 @@ _WORD = np.uint64(0xFFFF)
 _ENDS = np.uint64(32)
 _FOUR_TOPS, _FOUR_ENDS, _FOUR_ONES = (np.uint64(word * 0x0001000100010001) for word in (0x8000, 32, 1))
 _HALF = np.uint64(0x8000)
+#: Steps whose counts are looked through while they are near.
+_SOME = 64
 
 
 @intrinsic
@@ -118,26 +120,28 @@ def poissons(start: int, count: int, address: Any, key: Any, guide: Any, cumulat
     plane, sub, begin = address
     key0, key1 = key
     out = np.empty(steps << 4, np.float32)
-    for step in range(steps):
-        x0, x1, x2, x3 = _philox(np.uint64(first + step), plane, sub, key0, key1)
-        at = step << 4
-        _look_up(out, at, x0, guide)
-        _look_up(out, at + 4, x1, guide)
-        _look_up(out, at + 8, x2, guide)
-        _look_up(out, at + 12, x3, guide)
     signs = out.view(np.int32)
-    for step in range(steps):
-        sign = np.int32(0)
-        for lane in range(16):
-            sign |= signs[(step << 4) + lane]
-        if sign < 0:
-            words = _philox(np.uint64(first + step), plane, sub, key0, key1)
+    for part in range(0, steps, _SOME):
+        end = min(part + _SOME, steps)
+        for step in range(part, end):
+            x0, x1, x2, x3 = _philox(np.uint64(first + step), plane, sub, key0, key1)
+            at = step << 4
+            _look_up(out, at, x0, guide)
+            _look_up(out, at + 4, x1, guide)
+            _look_up(out, at + 8, x2, guide)
+            _look_up(out, at + 12, x3, guide)
+        for step in range(part, end):
+            sign = np.int32(0)
             for lane in range(16):
-                if out[(step << 4) + lane] < 0:
-                    word = words[lane >> 2] >> np.uint64((lane & 3) << 4) & _WORD
-                    fine = np.float64(_finer((first + step << 4) + lane, begin) >> _32)
-                    chance = (np.float64(word) * 4294967296.0 + fine + 0.5) / 281474976710656.0
-                    out[(step << 4) + lane] = np.searchsorted(cumulative, chance, side="right")
+                sign |= signs[(step << 4) + lane]
+            if sign < 0:
+                words = _philox(np.uint64(first + step), plane, sub, key0, key1)
+                for lane in range(16):
+                    if out[(step << 4) + lane] < 0:
+                        word = words[lane >> 2] >> np.uint64((lane & 3) << 4) & _WORD
+                        fine = np.float64(_finer((first + step << 4) + lane, begin) >> _32)
+                        chance = (np.float64(word) * 4294967296.0 + fine + 0.5) / 281474976710656.0
+                        out[(step << 4) + lane] = np.searchsorted(cumulative, chance, side="right")
     return out
 
 
