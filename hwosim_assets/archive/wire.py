@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
+import certifi
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import LocationValueError, ProtocolError
@@ -48,19 +49,22 @@ EARLY_ANSWERS = 20
 
 
 def trusted() -> ssl.SSLContext:
-    """Return what tells which certificates to believe: those of ``SSL_CERT_FILE``, or the usual ones.
+    """Return what tells which certificates to believe.
+
+    Those in the file that ``SSL_CERT_FILE`` names, else those in the folder that ``SSL_CERT_DIR`` names, each under
+    its hash (``openssl rehash``), else those that Mozilla believes, as the package ``certifi`` has them.
 
     Raises
     ------
     BadInputError
         When ``SSL_CERT_FILE`` names something that holds no certificates.
     """
-    import httpx
-
+    named, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     try:
-        return httpx.create_ssl_context()
+        if named or not folder:
+            return ssl.create_default_context(cafile=named or certifi.where())
+        return ssl.create_default_context(capath=folder)
     except OSError as problem:  # ssl's own are of this kind, too
-        named = os.environ.get("SSL_CERT_FILE")
         if not named:
             raise
         raise BadInputError(

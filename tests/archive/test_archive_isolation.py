@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from hwosim_assets.archive.server import LocalArchive
+from hwosim_assets.archive.wire import trusted
 
 GUARDED = """
 import os, socket, sys
@@ -76,3 +81,30 @@ def test_two_archives_do_not_mix(archive: LocalArchive) -> None:
         for _ in range(2):
             assert [row["obs_id"] for row in there.observations(program=2107)] == ["other"]
             assert len(here.observations(program=2107, calib_level=1)) == 1
+
+
+@pytest.mark.parametrize("named", ["", "SSL_CERT_DIR", "SSL_CERT_FILE"])
+def test_the_certificates_that_are_believed(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str
+) -> None:
+    for name in ("SSL_CERT_DIR", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    if named:
+        (tmp_path / "folder").mkdir()
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "folder"))
+    if named == "SSL_CERT_FILE":
+        monkeypatch.setenv(named, str(certificate))
+    context = trusted()
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    # those of a folder are read when one is asked for
+    many = context.cert_store_stats()["x509"]
+    assert many > 50 if not named else many == (1 if named == "SSL_CERT_FILE" else 0)
+
+
+def test_a_second_client_is_not_imported_for_an_archive_with_tls() -> None:
+    code = (
+        "import sys; from hwosim_assets.archive.transport import Transport; Transport('https://mast.example').close();"
+        "print([name for name in ('httpx', 'requests') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
