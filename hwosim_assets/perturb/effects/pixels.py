@@ -94,11 +94,12 @@ def bad_pixels(task: Task, detector: str, x: Integers, y: Integers, fraction: fl
     shares = [task.number(name) for name in _KINDS]
     total = fraction * (1.0 + sum(shares))
     words = detector_bits(detector_stream(task, detector, "map"), x, y)
-    density = _density(task, detector, int(y.max()) + 1, int(x.max()) + 1)
+    top = int(y.min()) // _CELL
+    density = _density(task, detector, range(top, int(y.max()) // _CELL + 1), int(x.max()) // _CELL + 1)
     # A word above the limit of the densest cell is bad nowhere; only the few others are looked at by cell.
     most = min(total * float(density.max()), 1.0) * 4294967296.0
     near = np.flatnonzero(words <= np.uint32(min(math.ceil(most), 4294967295)))
-    limit = np.minimum(total * density[y[near] // _CELL, x[near] // _CELL], 1.0) * 4294967296.0
+    limit = np.minimum(total * density[y[near] // _CELL - top, x[near] // _CELL], 1.0) * 4294967296.0
     bad = near[words[near] < limit]
     width = address_width(int(x.max()) + 1)
     words = detector_bits_at(detector_stream(task, detector, "kind"), x[bad], y[bad], width)
@@ -113,14 +114,13 @@ def bad_pixels(task: Task, detector: str, x: Integers, y: Integers, fraction: fl
     return BadPixels(hot, rate, *(bad[kind == place] for place in range(len(_KINDS))))
 
 
-def _density(task: Task, detector: str, height: int, width: int) -> Floats:
-    """Return how dense bad pixels are in each cell, relative to the mean: exponential where clustered."""
+def _density(task: Task, detector: str, rows: range, columns: int) -> Floats:
+    """Return how dense bad pixels are in each cell of some rows, relative to the mean: exponential where clustered."""
     share = task.number("clustering")
-    rows, columns = -(-height // _CELL), -(-width // _CELL)
     if share == 0:
-        return np.ones((rows, columns))
+        return np.ones((len(rows), columns))
     stream = detector_stream(task, detector, "cells")
-    table = np.stack([stream.bits(line, 0, columns) for line in range(rows)])
+    table = np.stack([stream.bits(line, 0, columns) for line in rows])
     return np.asarray(1.0 - share + share * -log((table.astype(np.float64) + 0.5) / 4294967296.0))
 
 
