@@ -110,7 +110,7 @@ class Publisher:
         Called now and then with how many of the first deliveries are certain.
     stretches : bool
         Whether a delay shifts all that follows, instead of being caught up with.
-    leaves_out : callable
+    leaves_out : callable, optional
         Asked with the number of each record and how late it is (ns) before it is made: whether it is left out.
     on_sent : callable
         Called with the number of each record that went out.
