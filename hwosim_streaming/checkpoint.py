@@ -22,13 +22,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from hwosim_streaming.arrivals import arrivals
+from hwosim_streaming.arrivals import arrivals, text_headers
 from hwosim_streaming.clients import Place, low_offsets, read_between
-from hwosim_streaming.envelope import UnreadableMessageError, decode, encode, headers
+from hwosim_streaming.envelope import Header, UnreadableMessageError, decode, encode, headers
 from hwosim_streaming.sink import Outgoing
 from hwosim_streaming.topics import Topics
 
-__all__ = ["DATA_FAMILIES", "RunState", "already_there", "begin", "newest_state", "state_record", "still_holds"]
+__all__ = [
+    "DATA_FAMILIES",
+    "RunState",
+    "already_there",
+    "begin",
+    "newest_state",
+    "skips_told",
+    "state_record",
+    "still_holds",
+]
 
 #: Families whose topics a run fills.
 DATA_FAMILIES = ("frame", "product", "truth")
@@ -66,11 +75,11 @@ class RunState:
         event: Literal["checkpoint", "finished"] = "finished" if position == self.sends else "checkpoint"
         return replace(self, event=event, position=position, next={**self.next, **lies})
 
-    def cut(self, ends: dict[Place, int]) -> RunState:
-        """Return the state on topics that end before it, made anew or without their tails: nothing is certain."""
-        first = {place: min(offset, ends[place]) for place, offset in self.first.items() if place in ends}
-        upto = {place: min(self.next[place], ends[place]) for place in first}
-        return replace(self, event="started", position=0, first=first, next=upto)
+    def on(self, ends: dict[Place, int]) -> RunState:
+        """Return the state on the partitions that are there now and end here: new ones, and ones that end before it."""
+        first = {place: min(self.first.get(place, end), end) for place, end in ends.items()}
+        upto = {place: min(self.next.get(place, end), end) for place, end in ends.items()}
+        return replace(self, first=first, next=upto)
 
 
 def begin(ends: dict[Place, int], run_id: str, program: str, plan_sha256: str, sends: int) -> RunState:
@@ -103,14 +112,40 @@ def still_holds(state: RunState, ends: dict[Place, int]) -> bool:
     return all(ends.get(place, -1) >= offset for place, offset in state.next.items())
 
 
-def already_there(config: dict[str, Any], state: RunState, ends: dict[Place, int]) -> Counter[str]:
+def already_there(
+    config: dict[str, Any], run_id: str, starts: dict[Place, int], ends: dict[Place, int]
+) -> Counter[str]:
     """Return how often each message of a run lies on the topics.
 
-    Counted from the run's first message, not from the offsets behind its certain sends: what an attempt before the last
-    one left beyond its own last state lies beyond those too, and would be taken for a copy that is planned later.
+    To be counted from the run's first message, not from the offsets behind its certain sends: what an attempt before
+    the last one left beyond its own last state lies beyond those too, and would be taken for a copy that is planned
+    later.
     """
-    starts = {place: offset for place, offset in state.first.items() if place in ends}
-    return Counter(found.message_id for found in arrivals(config, state.run_id, starts, ends))
+    return Counter(found.message_id for found in arrivals(config, run_id, starts, ends))
+
+
+def skips_told(
+    config: dict[str, Any], topics: Topics, run_id: str, starts: dict[Place, int], ends: dict[Place, int]
+) -> dict[str, int]:
+    """Return how many sends of a message were left out, of all messages that a truth of the run on the topics is about.
+
+    Raises
+    ------
+    BackendAbsentError
+        If the broker does not answer.
+    """
+    told: dict[str, int] = {}
+    truths = {place: starts[place] for place in topics.places("truth")}
+    for message in read_between(config, truths, ends):
+        if text_headers(message).get(Header.RUN) != run_id:
+            continue
+        try:
+            record = decode(message.value(), topics.registry).record
+        except UnreadableMessageError:
+            continue  # not written by us: the proof tells it
+        told |= dict.fromkeys(record["message_ids"], 0)
+        told |= {each["message_id"]: each["amount"] for each in record["faults"] if each["fault"] == "skip"}
+    return told
 
 
 def state_record(topics: Topics, state: RunState) -> Outgoing:

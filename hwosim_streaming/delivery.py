@@ -17,17 +17,10 @@ from typing import Any
 
 from hwosim_assets.errors import BackendAbsentError
 from hwosim_streaming.arrivals import arrivals
-from hwosim_streaming.checkpoint import (
-    DATA_FAMILIES,
-    RunState,
-    already_there,
-    begin,
-    newest_state,
-    state_record,
-    still_holds,
-)
+from hwosim_streaming.checkpoint import DATA_FAMILIES, RunState, newest_state, state_record, still_holds
 from hwosim_streaming.clients import Place, end_offsets, low_offsets
 from hwosim_streaming.compose import Composed, Composer
+from hwosim_streaming.continuing import where_to_continue
 from hwosim_streaming.envelope import Header
 from hwosim_streaming.faults import label_delay_ns
 from hwosim_streaming.pixels import DeliveredFiles
@@ -181,7 +174,7 @@ def _attempt(
         state = newest_state(config, topics, plan.run_id)
         if sink.atomic and state is not None:  # without one nothing of the run lies on the other topics
             end_what_is_undecided(sink, config, plan.run_id, topics.places(*DATA_FAMILIES))
-        state, todo = _where_to_continue(config, topics, plan, state, items, skipping)
+        state, todo = where_to_continue(config, topics, plan, state, items, skipping)
         if todo:
             # Before the first message: without it a later attempt would not know where to look.
             _confirm(sink, state_record(topics, state))
@@ -249,48 +242,6 @@ def _items(
     return items + sorted(labels, key=lambda label: label.due_ns)
 
 
-def _where_to_continue(
-    config: dict[str, Any],
-    topics: Topics,
-    plan: StreamPlan,
-    state: RunState | None,
-    items: Sequence[_Item],
-    skipping: Skipping,
-) -> tuple[RunState, list[int]]:
-    """Return the state of the run and the numbers of the sends that are missing on the topics."""
-    ends = end_offsets(config, topics.places(*DATA_FAMILIES))
-    if state is None or state.plan_sha256 != plan.plan_sha256 or state.sends != len(items):
-        fresh = begin(ends, plan.run_id, plan.program, plan.plan_sha256, len(items))
-        return fresh, list(range(len(items)))
-    if not still_holds(state, ends):
-        state = state.cut(ends)
-    there = already_there(config, state, ends)
-    if skipping.may_skip:
-        skipping.recall(items, there, state.position)
-    missing = []
-    for number, item in enumerate(items):
-        if there[item.message_id]:
-            there[item.message_id] -= 1
-        elif number not in skipping.left_out:
-            missing.append(number)
-    return _without_what_was_dropped(config, state, items, missing)
-
-
-def _without_what_was_dropped(
-    config: dict[str, Any], state: RunState, items: Sequence[_Item], missing: list[int]
-) -> tuple[RunState, list[int]]:
-    """Leave out what was there and is missing because the broker keeps messages only for so long.
-
-    What was there and is missing from a partition that the broker dropped nothing from, it lost: that is due again.
-    """
-    if not missing or missing[0] >= state.position:
-        return state, missing
-    lows = low_offsets(config, state.first)
-    whole = {place for place, first in state.first.items() if lows[place] <= first}
-    todo = [number for number in missing if number >= state.position or items[number].place in whole]
-    return state.at(min([state.position, *todo[:1]]), {}), todo
-
-
 def _records(
     items: Sequence[_Item], todo: Sequence[int], sums: dict[int, tuple[int, int]], skipping: Skipping
 ) -> Iterator[tuple[int, Callable[[int], Outgoing]]]:
@@ -333,7 +284,8 @@ def _prove(
     skipping: Skipping,
 ) -> Verification:
     ends = _settled_ends(config, topics, state)
-    starts = {place: state.first[place] for place in ends if place in state.first}
+    lows = low_offsets(config, ends)
+    starts = {place: max(first, lows[place]) for place, first in state.first.items()}
     due = list(expected.values())
     # What nobody gets: lost on the way as planned, or left out with all its copies.
     gone = frozenset(skipping.left_out.values()) - {send.message_id for send in due}

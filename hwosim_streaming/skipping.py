@@ -5,13 +5,15 @@ left out. Keep out waiting and sending (``publisher``) and what the transport do
 
 Only frames are left out: products and truths always go. Once one send of a message was left out, its later copies
 are too, so that what lies on a topic is always the first sends of a message. After a death nothing has to be
-written down: a partition is filled in the order of the plan, so what is missing before what lies there was left out.
+written down: a partition is filled in the order of the plan, so what is missing before what lies there was left out,
+and a truth that lies there says it of all messages of its product. What is missing behind all that lies there may also
+have been lost by the broker, and is sent.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -20,20 +22,23 @@ from hwosim_streaming.clients import Place
 from hwosim_streaming.compose import Composed, truth_messages
 from hwosim_streaming.plan import StreamPlan
 
-__all__ = ["Skipping", "Truths"]
+__all__ = ["Send", "Skipping", "Truths"]
 
 
-class _Send(Protocol):
+class Send(Protocol):
     """What is looked at of a send."""
 
     @property
-    def message_id(self) -> str: ...
+    def message_id(self) -> str:
+        """Id within the run; copies carry the same."""
 
     @property
-    def family(self) -> str: ...
+    def family(self) -> str:
+        """Its topic's."""
 
     @property
-    def place(self) -> Place: ...
+    def place(self) -> Place:
+        """Where it goes."""
 
 
 class Skipping:
@@ -57,10 +62,11 @@ class Skipping:
         self._late_ns = schedule.skip_late_s * 1e9
         self.left_out: dict[int, str] = {}
         self._messages: set[str] = set()
+        self._told: frozenset[str] = frozenset()
 
-    def leaves_out(self, number: int, send: _Send, late_ns: int) -> bool:
+    def leaves_out(self, number: int, send: Send, late_ns: int) -> bool:
         """Return whether a send that is late by so much is left out, and remember it."""
-        if not self.may_skip or send.family != "frame":
+        if not self.may_skip or send.family != "frame" or send.message_id in self._told:
             return False
         if late_ns <= self._late_ns and send.message_id not in self._messages:
             return False
@@ -71,29 +77,35 @@ class Skipping:
         self.left_out[number] = message_id
         self._messages.add(message_id)
 
-    def recall(self, sends: Sequence[_Send], there: Mapping[str, int], certain: int) -> None:
-        """Find what an earlier attempt at the run left out.
+    def recall(
+        self, sends: Sequence[Send], lies: Set[int], told: Mapping[str, int], shortened: Set[Place] = frozenset()
+    ) -> None:
+        """Find what earlier attempts at the run left out.
 
         Parameters
         ----------
         sends : sequence
             Every send in order.
-        there : mapping of str to int
-            How often each message lies on the topics.
-        certain : int
-            The first so many sends were on the topics, or left out.
+        lies : set of int
+            Numbers of those that lie on the topics.
+        told : mapping of str to int
+            How many sends of a message were left out, of those that a truth on the topics is about: nothing more of
+            these is left out.
+        shortened : set of (topic, partition)
+            Whose heads the broker dropped: what is missing there need not have been left out.
         """
-        left, lies = Counter(there), set[int]()
-        for number, send in enumerate(sends):
-            if left[send.message_id]:
-                left[send.message_id] -= 1
-                lies.add(number)
+        self._told = frozenset(told)
         last = {sends[number].place: number for number in sorted(lies)}
-        # Truth comes after all data.
-        is_told = any(sends[number].family == "truth" for number in lies)
+        planned, turn = Counter(send.message_id for send in sends), Counter[str]()
         for number, send in enumerate(sends):
-            settled = is_told or number < max(certain, last.get(send.place, -1))
-            if settled and number not in lies and send.family == "frame":
+            turn[send.message_id] += 1
+            if number in lies or send.family != "frame":
+                continue
+            if send.message_id in told:
+                late = turn[send.message_id] > planned[send.message_id] - told[send.message_id]
+            else:
+                late = send.place not in shortened and number < last.get(send.place, -1)
+            if late:
                 self._leave_out(number, send.message_id)
 
 

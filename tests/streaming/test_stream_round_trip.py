@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,12 @@ from stream_data import FAULTY, files, manifest, scenario, truth
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError, HwosimError
 from hwosim_assets.lake.store import Lake
-from hwosim_assets.perturb.schedule import Schedule
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES
 from hwosim_assets.settings import Settings
-from hwosim_streaming import checkpoint, connect, delivery
+from hwosim_streaming import connect, delivery
 from hwosim_streaming.arrivals import text_headers
 from hwosim_streaming.broker import BrokerState
-from hwosim_streaming.checkpoint import begin, still_holds
+from hwosim_streaming.checkpoint import begin
 from hwosim_streaming.cli import stream as stream_command
 from hwosim_streaming.clients import client_config, end_offsets, low_offsets, read_between
 from hwosim_streaming.delivery import Delivered, deliver
@@ -38,7 +36,6 @@ from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, make_plan
 from hwosim_streaming.refusals import BrokerRefusesError
 from hwosim_streaming.sink import KafkaSink, Outgoing
-from hwosim_streaming.skipping import Skipping
 from hwosim_streaming.topics import Topics, ensure_topics, existing_topics, topic_name
 from hwosim_streaming.watch import Watcher, picture, snapshot
 
@@ -216,63 +213,6 @@ def test_a_run_that_stopped_between_a_message_and_its_copy_sends_the_copy(
     done = bench.deliver()
     assert min(done.sent) == copy
     assert done.verification.verified, done.verification.discrepancies
-
-
-@pytest.mark.parametrize(
-    ("position", "reached", "lies", "todo"),
-    [
-        # The first attempt died behind X without a state; the second found X there, sent Y and Z, and died.
-        (3, (0, 2), ("X", "YZ"), [3, 4]),
-        # The second attempt wrote a state behind X and W, sent the copy, and died.
-        (4, (1, 3), ("XX", "YZW"), []),
-    ],
-)
-def test_a_copy_is_told_from_the_message_that_it_copies(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, position: int, reached: Any, lies: Any, todo: list[int]
-) -> None:
-    """Sends X, Y, Z, W and X again, X to one partition and the others to another."""
-    here, other = bench.topics.places("frame")[:2]
-    sends = [SimpleNamespace(message_id=name, family="frame", place=here if name == "X" else other) for name in "XYZWX"]
-    zero = dict.fromkeys(bench.topics.places(*delivery.DATA_FAMILIES), 0)
-    ahead = {**zero, here: reached[0], other: reached[1]}
-    state = replace(begin(zero, "run", "01093", "plan", len(sends)), position=position, next=ahead)
-    on_topics = {here: lies[0], other: lies[1]}
-
-    def arrivals(_config: Any, _run_id: str, starts: dict[Any, int], _ends: Any) -> list[SimpleNamespace]:
-        return [SimpleNamespace(message_id=name) for at, names in on_topics.items() for name in names[starts[at] :]]
-
-    monkeypatch.setattr(checkpoint, "arrivals", arrivals)
-    monkeypatch.setattr(delivery, "end_offsets", lambda *_: {**zero, here: len(lies[0]), other: len(lies[1])})
-    plan: Any = SimpleNamespace(run_id="run", program="01093", plan_sha256="plan")
-    found = delivery._where_to_continue({}, bench.topics, plan, state, sends, Skipping(Schedule()))  # type: ignore[arg-type]
-    assert found == (state, todo)
-
-
-@pytest.mark.parametrize(
-    ("ends", "low", "due"),
-    [
-        (6, 0, [1, 2, 5]),  # an aborted transaction held the second and third: they are due again
-        (3, 0, [1, 2, 3, 4, 5]),  # the topic ends before the state: it lost its tail, or was made anew
-        (6, 1, [5]),  # the broker dropped what was old
-    ],
-)
-def test_what_was_certain_and_was_lost_is_due_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, ends: int, low: int, due: list[int]
-) -> None:
-    """Messages 0 to 4 of 6 were certain, of which offsets 1 and 2, and what lies behind the end, hold nothing."""
-    here = bench.topics.places("frame")[0]
-    sends: Any = [SimpleNamespace(message_id=str(number), family="frame", place=here) for number in range(6)]
-    zero = dict.fromkeys(bench.topics.places(*delivery.DATA_FAMILIES), 0)
-    state = replace(begin(zero, "run", "01093", "plan", 6), position=5, next={**zero, here: 5})
-    there = [SimpleNamespace(message_id=str(number)) for number in (0, 3, 4) if number < ends]
-    monkeypatch.setattr(checkpoint, "arrivals", lambda *_: there)
-    monkeypatch.setattr(delivery, "end_offsets", lambda *_: {**zero, here: ends})
-    monkeypatch.setattr(delivery, "low_offsets", lambda _config, places: {**dict.fromkeys(places, 0), here: low})
-    plan: Any = SimpleNamespace(run_id="run", program="01093", plan_sha256="plan")
-    found, todo = delivery._where_to_continue({}, bench.topics, plan, state, sends, Skipping(Schedule()))
-    assert todo == due
-    assert found.position <= todo[0]
-    assert still_holds(found, {**zero, here: ends})
 
 
 def test_a_broker_that_never_shows_what_it_confirmed_is_an_absent_one(
