@@ -4,7 +4,8 @@ Holds: the run. It prints and asserts nothing. The archive is a process of its o
 is taken from all alike. Each begins with the list of the files and ends when all of them are there:
 
 * "copy" asks for each file with httpx, as many at once as an ingest does, and writes it to the same disk under its
-  name: no checksum, nothing that tells a whole file from a part of one;
+  name: no checksum, nothing that tells a whole file from a part of one. It is the yardstick, with a client that
+  anybody would take; the ingest itself speaks to the archive through urllib3, which costs less for each request;
 * "checked" is the copy that one could rely on: the SHA-256 is taken on the way, and a file gets its name when it is
   complete;
 * "ingest" does what the pipeline does: a lake and a catalog that are new, part files of large files that could be

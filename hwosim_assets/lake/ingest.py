@@ -236,6 +236,8 @@ class _Ingest:
 
     def _round(self, outcomes: list[_Outcome], on_file: Callable[[str], None] | None) -> None:
         """Try these files, a few at once; stop when the archive falls silent or a disk is full."""
+        if not outcomes:
+            return
         self._stop, self._silent = threading.Event(), 0
         left = iter(outcomes)  # threads may share the iterator of a list
         with ThreadPoolExecutor(THREADS, thread_name_prefix="ingest") as pool:

@@ -84,6 +84,23 @@ def test_a_second_ingest_moves_nothing_and_commits_nothing(lake: Lake, tables: T
     assert len(table.metadata.snapshots) == 1
 
 
+def test_threads_start_only_where_there_is_something_to_try(
+    local: tuple[Lake, Tables], state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    pool = ingest_module.ThreadPoolExecutor
+
+    def counted(*given: Any, **named: Any) -> Any:
+        started.append(given)
+        return pool(*given, **named)
+
+    monkeypatch.setattr(ingest_module, "ThreadPoolExecutor", counted)
+    assert run(archive_of(3), local, state).moved_files == 3
+    assert len(started) == 1  # nothing is left for a second round
+    assert run(archive_of(0), local, state).moved_files == 0
+    assert len(started) == 1
+
+
 @pytest.mark.parametrize("known_by", ["etag", "digest", "size"])
 def test_a_changed_file_comes_again(local: tuple[Lake, Tables], state: Path, known_by: str) -> None:
     archive = archive_of(3, etags=known_by == "etag", digests=known_by == "digest")
