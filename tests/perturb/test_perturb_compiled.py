@@ -8,6 +8,8 @@ have tests of their own.
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -191,3 +193,19 @@ def test_hits_that_come_together(count: int, places: int, seed: int, k: float) -
     drawn = rng.uniform(0, 1e5, count), rng.uniform(0, 1, count)
     parts = [both(lambda part=part: _gathered(pixels, *drawn, missed, k)[part]) for part in range(3)]  # type: ignore[misc]
     assert all(same_bits(*part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("import numba.core.caching as c; c.CacheImpl._locator_classes = []", "no locator available"),
+        ("import sys; sys.modules['numba'] = None", ""),
+        ("import sys; sys.modules['numba.core.decorators'] = None", "numba.core.decorators"),
+    ],
+)
+def test_where_numba_cannot_work_numpy_does_everything_and_the_log_says_why(trouble: str, said: str) -> None:
+    program = f"{trouble}\nfrom hwosim_assets.perturb import compiled\ncompiled.want(1 << 30)\nprint(compiled.on())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert said in done.stderr
+    assert ("NUMBA_CACHE_DIR" in done.stderr) == bool(said)

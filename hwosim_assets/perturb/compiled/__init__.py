@@ -8,21 +8,39 @@ could do: without numba (extra ``fast``) everything works, slower.
 
 from __future__ import annotations
 
+import logging
+from importlib import import_module
 from importlib.util import find_spec
 
 __all__ = ["LEAST_PIXELS", "on", "want"]
 
-#: Pixels of a measurement from which on the loops are loaded. Importing numba takes 0.6 s once in a process, which
+#: Pixels of a measurement from which on the loops are loaded. Importing numba takes 1.3 s once in a process, which
 #: small products never earn back: a frame of 2048 x 2048 saves about 0.1 s.
 LEAST_PIXELS = 1 << 21
 
-_wanted = False
+_LOOPS = ("convolution", "draws", "effects", "transfer")
+_tried = _wanted = False
 
 
 def want(pixels: int) -> None:
-    """Use the loops from now on, in this process, if so many pixels are worth it and numba is installed."""
-    global _wanted  # it changes speed and nothing else
-    if not _wanted and pixels >= LEAST_PIXELS and find_spec("numba") is not None:
+    """Use the loops from now on, in this process, if so many pixels are worth it and numba is installed.
+
+    Where numba cannot work, with a numpy that is newer than it knows or without a folder that it may write to, numpy
+    does everything and the log says why: the loops would be compiled anew by each process, which takes longer than they
+    save.
+    """
+    global _tried, _wanted  # they change speed and nothing else
+    if _tried or pixels < LEAST_PIXELS or find_spec("numba") is None:
+        return
+    _tried = True
+    try:
+        for name in _LOOPS:
+            import_module(f"{__name__}.{name}")
+    except (ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        mend = "where it finds no place for what it compiles, name one that only you can write to in NUMBA_CACHE_DIR"
+        logging.getLogger(__name__).warning("compiled loops are not used, numba says: %s; %s", reason, mend)
+    else:
         _wanted = True
 
 
