@@ -81,10 +81,17 @@ def opened(address: str, settings: Settings) -> Iterator[Opened]:
     HwosimError
         When store, archive or server fails, here or from any read.
     """
+    from urllib3.util import parse_url
+
     from hwosim_assets.archive.transport import Transport
 
     scheme = address.partition(":")[0].lower() if re.match(r"(?i)[a-z0-9+.-]{2,}:", address) else ""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+        if scheme in ("http", "https"):
+            parse_url(address)
+    except ValueError:  # it repeats the address, with its password
+        raise BadInputError(redacted(address), "is not a URL", "give one such as https://host/path.fits") from None
     if scheme in ("", "file"):
         yield Opened(Path(unquote(parts.path)) if scheme else Path(address), address)
     elif scheme == "s3":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import logging
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from werkzeug.wrappers import Request
 
 from hwosim_assets.catalog.remote import opened, opened_object
-from hwosim_assets.errors import HwosimError
+from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.fits.cards import read_cards
 from hwosim_assets.fits.ranged import Part, RangedFile
 from hwosim_assets.lake.store import Lake
@@ -121,6 +122,16 @@ def test_an_object_that_changes_while_it_is_read_is_told(bucket: str, s3: tuple[
     client.put_object(Bucket="flight", Key="moving.fits", Body=exposure(4, 300, 40))
     with pytest.raises(HwosimError, match="changed while it was read"):
         list(read_cards(file.stream, "moving.fits"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://me:hidden@127.0.0.1:99999/x.fits", "http://me:hid/den@h:1/x.fits", "https://me:hidden@[::1/x.fits"],
+)
+def test_an_address_that_is_no_url_is_told_without_its_password(address: str, state: Path) -> None:
+    with pytest.raises(BadInputError, match="is not a URL; give") as told, opened(address, Settings()):
+        pass
+    assert "hid" not in "".join(traceback.format_exception(told.value))
 
 
 def test_the_archive_gives_headers_by_range(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
