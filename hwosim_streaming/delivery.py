@@ -30,7 +30,7 @@ from hwosim_streaming.refusals import BrokerRefusesError, DroppedError
 from hwosim_streaming.sink import LINGER_MS, Headers, KafkaSink, Outgoing
 from hwosim_streaming.skipping import Skipping, Truths
 from hwosim_streaming.topics import Topics, partition_of
-from hwosim_streaming.undecided import SETTLE_SECONDS, end_what_is_undecided
+from hwosim_streaming.undecided import SETTLE_SECONDS, UndecidedError, end_what_is_undecided
 from hwosim_streaming.verify import Expected, Verification, reconcile
 
 __all__ = ["Delivered", "deliver"]
@@ -134,6 +134,8 @@ def deliver(
     ------
     BackendAbsentError
         If the broker is not there, or goes away for long; what it took stays, and a later call continues.
+    UndecidedError
+        If a transaction without an end hides what comes behind it.
     BrokerRefusesError
         If the broker will never take it: a message too large for the topic, a user without the right.
     HwosimError
@@ -143,7 +145,7 @@ def deliver(
         try:
             delivered = _attempt(plan, truth, files, config, topics, transactional_id, on_message)
             break
-        except BrokerRefusesError:
+        except (BrokerRefusesError, UndecidedError):
             raise  # asking again changes nothing
         except BackendAbsentError:
             # A broker that restarts, moves a leader or loses the line is ridden through: what it took is found there.
@@ -170,10 +172,9 @@ def _attempt(
     # The sink comes first: from then on no earlier publisher of this run adds anything to what is looked at.
     with closing(KafkaSink(config, transactional_id, _linger_ms(plan))) as sink:
         if sink.atomic:
-            end_what_is_undecided(sink, config, plan.run_id, topics.places("control"))
+            # Also where nothing of the run lies yet: what is sent would not be shown.
+            end_what_is_undecided(sink, config, plan.run_id, topics.places("control", *DATA_FAMILIES))
         state = newest_state(config, topics, plan.run_id)
-        if sink.atomic and state is not None:  # without one nothing of the run lies on the other topics
-            end_what_is_undecided(sink, config, plan.run_id, topics.places(*DATA_FAMILIES))
         state, todo = where_to_continue(config, topics, plan, state, items, skipping)
         if todo:
             # Before the first message: without it a later attempt would not know where to look.
@@ -327,9 +328,16 @@ def _confirm(sink: KafkaSink, record: Outgoing) -> None:
             sink.commit()
     except BackendAbsentError as error:
         sink.abandon()  # hands over what is told of the record, too
-        if not refused or isinstance(refused[0], DroppedError):
+        told = [*(reason for reason in refused if not isinstance(reason, DroppedError)), error]
+        # What is final comes first, then why the record was refused: the commit failed because of it.
+        cause = min(told, key=lambda reason: not isinstance(reason, BrokerRefusesError))
+        if cause is error:
             raise
-        raise refused[0] from error
+        raise cause from error
+    except BaseException:
+        # Also on Ctrl-C: what is open hides what comes behind it.
+        sink.abandon()
+        raise
     if refused:
         sink.abandon()
         raise refused[0]

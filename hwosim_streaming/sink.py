@@ -261,12 +261,19 @@ class KafkaSink:
             If the broker takes one of them not, or does not abort.
         """
         refused: list[BackendAbsentError] = []
-        for record in records:
-            self.send(record, lambda _offset, reason: refused.append(reason) if reason is not None else None)
-        self.flush()
+        try:
+            for record in records:
+                self.send(record, lambda _offset, reason: refused.append(reason) if reason is not None else None)
+            self.flush()
+            if not refused:
+                self._insisting(lambda: self._producer.abort_transaction(STEP_SECONDS), "to abort a transaction")
+        except BaseException:
+            # What is open would hide what comes behind it; also on Ctrl-C.
+            self.abandon()
+            raise
         if refused:
+            self.abandon()
             raise refused[0]
-        self._insisting(lambda: self._producer.abort_transaction(STEP_SECONDS), "to abort a transaction")
         self._open = False
         self._committed = time.monotonic()
 

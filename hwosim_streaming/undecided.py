@@ -16,6 +16,7 @@ certain, also where it had been committed, and is published again.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,11 +26,15 @@ from hwosim_streaming.clients import ANSWER_SECONDS, Place, answer_or_absent, on
 from hwosim_streaming.envelope import Header
 from hwosim_streaming.sink import TRANSACTION_SECONDS, KafkaSink, Outgoing
 
-__all__ = ["SETTLE_SECONDS", "end_what_is_undecided"]
+__all__ = ["SETTLE_SECONDS", "UndecidedError", "end_what_is_undecided"]
 
 #: How long a broker may take to show what it decided: where another publisher died within a transaction, readers get
 #: nothing that came behind it until the broker has given it up, which it looks for every ten seconds.
 SETTLE_SECONDS = TRANSACTION_SECONDS + 30.0
+
+
+class UndecidedError(BackendAbsentError):
+    """A transaction that has no end, and was waited for; to wait once more changes nothing."""
 
 
 def end_what_is_undecided(sink: KafkaSink, config: dict[str, Any], run_id: str, places: Iterable[Place]) -> None:
@@ -48,26 +53,35 @@ def end_what_is_undecided(sink: KafkaSink, config: dict[str, Any], run_id: str, 
 
     Raises
     ------
-    BackendAbsentError
+    UndecidedError
         If something stays undecided: another run's transaction, or one of this run that cannot be ended.
+    BackendAbsentError
+        If the broker does not answer.
     """
     from confluent_kafka.admin import AdminClient
 
     servers = config["bootstrap.servers"]
     admin = AdminClient(config)
+    runs: dict[tuple[Place, int], str] = {}
+    voided: Counter[tuple[Place, int]] = Counter()
     with answer_or_absent(servers):
         behind = _ends(admin, places, committed=False)
-        until = time.monotonic() + SETTLE_SECONDS
+        began = time.monotonic()
         while True:
             shown = _ends(admin, behind, committed=True)
             late = {place: shown[place] for place, end in behind.items() if shown[place] < end}
             if not late:
                 return
-            runs = {place: _run_at(config, place, offset) for place, offset in late.items()}
-            if time.monotonic() > until:
-                raise _stuck(servers, late, runs)
-            if ours := [place for place, run in runs.items() if run == run_id]:
-                sink.void([_void(place, run_id) for place in ours])
+            for at in late.items() - runs.keys():
+                runs[at] = _run_at(config, *at)
+            waited = time.monotonic() - began
+            if waited > SETTLE_SECONDS:
+                raise _stuck(servers, *min((at, runs[at]) for at in late.items()), run_id)
+            # Where it was another producer's, whose id the broker forgot, ours ends nothing however often it tries.
+            tries = 1 if waited < SETTLE_SECONDS / 2 else 2
+            if ours := [at for at in late.items() if runs[at] == run_id and voided[at] < tries]:
+                sink.void([_void(place, run_id) for place, _offset in ours])
+                voided.update(ours)
             time.sleep(0.1)
 
 
@@ -81,8 +95,8 @@ def _ends(admin: Any, places: Iterable[Place], *, committed: bool) -> dict[Place
     from confluent_kafka import IsolationLevel, TopicPartition
     from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
-    latest: Any = OffsetSpec
-    wanted = {TopicPartition(*place): latest.latest() for place in places}
+    offsets: Any = OffsetSpec  # its factories are not typed
+    wanted = {TopicPartition(*place): offsets.latest() for place in places}
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
 
     def ask() -> dict[Place, int]:
@@ -100,11 +114,12 @@ def _run_at(config: dict[str, Any], place: Place, offset: int) -> str:
     return ""
 
 
-def _stuck(servers: str, late: dict[Place, int], runs: dict[Place, str]) -> BackendAbsentError:
-    (topic, partition), offset = min(late.items())
-    whose = f"run {runs[topic, partition]}" if runs[topic, partition] else "another producer"
-    return BackendAbsentError(
+def _stuck(servers: str, at: tuple[Place, int], run: str, own: str) -> UndecidedError:
+    (topic, partition), offset = at
+    whose = f"run {run}" if run else "another producer"
+    by_hand = "end the transaction by kafka-transactions.sh (find-hanging, abort)"
+    return UndecidedError(
         f"Kafka broker {servers}",
         f"shows nothing behind a transaction of {whose} in {topic} [{partition}] at offset {offset}, which has no end",
-        "publish that run again, or end the transaction by kafka-transactions.sh (find-hanging, abort)",
+        f"publish that run again, or {by_hand}" if run not in ("", own) else f"{by_hand}, then publish again",
     )

@@ -252,6 +252,26 @@ def test_a_state_that_was_dropped_says_the_failure_itself(at_flush: bool) -> Non
         delivery._confirm(ErroneousSink(DROPPED, at_flush=at_flush), outgoing(0))  # type: ignore[arg-type]
 
 
+class InterruptedSink(ErroneousSink):
+    """A commit during which something else comes to an end: a right that was taken away, a person's Ctrl-C."""
+
+    def __init__(self, ending: BaseException) -> None:
+        super().__init__(refusal("topic control", KafkaError(KafkaError._MSG_TIMED_OUT)), at_flush=True)
+        self.ending = ending
+
+    def commit(self) -> None:
+        raise self.ending
+
+
+@pytest.mark.parametrize("ending", [FINAL, KeyboardInterrupt()])
+def test_a_final_failure_is_told_before_a_passing_one_and_nothing_is_left_open(ending: BaseException) -> None:
+    sink = InterruptedSink(ending)
+    with pytest.raises(type(ending)) as told:
+        delivery._confirm(sink, outgoing(0))  # type: ignore[arg-type]
+    assert told.value is ending
+    assert sink.records == []
+
+
 def test_what_is_queued_is_dropped_when_a_record_cannot_be_made() -> None:
     sink = ListSink()
 
