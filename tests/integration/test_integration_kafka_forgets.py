@@ -13,13 +13,16 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import kafka_program
 import pytest
 import servers
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from kafka_log import Batch, batches, forget_from
 from kafka_program import BULK, assert_proved, installed, planned_ids
 
 from hwosim_assets.errors import BackendAbsentError
-from hwosim_streaming import delivery, publisher, undecided
+from hwosim_streaming import publisher, undecided
 from hwosim_streaming.envelope import Header
 from hwosim_streaming.sink import KafkaSink, Outgoing
 from hwosim_streaming.topics import ensure_topics
@@ -76,19 +79,65 @@ def test_a_broker_that_forgot_gets_what_is_missing_and_nothing_twice(
         assert here.ids() == planned_ids(here.plan(BULK))
 
 
-def test_a_transaction_of_another_run_is_waited_for_and_then_named(
+def test_frames_that_were_lost_are_not_taken_for_left_out(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = {"mode": "constant", "rate_per_s": 1_000_000, "overload": "skip", "skip_late_s": 3600}
+    monkeypatch.setattr(kafka_program, "SCENARIO_FILE", {**kafka_program.SCENARIO_FILE, "schedule": schedule})
+    broker = servers.Kafka(tmp_path)
+    here = installed(state, broker, monkeypatch)
+    monkeypatch.setattr(publisher, "CHECKPOINT_MESSAGES", 100)
+    frames = tmp_path / "data" / "hwosim.frames.v1-0"
+    with broker.started(), pytest.raises(StoppedError):
+        here.publish(BULK, on_message=stop_behind(frames))
+    there = batches(frames)
+    forget_from(tmp_path / "data", there[last_end(there, "commit")])
+    with broker.started():
+        row = here.publish(BULK).row
+        assert_proved(row)
+        assert row["skipped"] == 0
+        assert here.ids() == planned_ids(here.plan(BULK))
+
+
+def test_what_was_dropped_for_its_age_is_told_and_not_put_behind_what_follows_it(
     tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = servers.Kafka(tmp_path)
     here = installed(state, broker, monkeypatch)
-    monkeypatch.setattr(undecided, "SETTLE_SECONDS", 1.0)
-    monkeypatch.setattr(delivery, "ATTEMPTS", 1)
+    monkeypatch.setattr(publisher, "CHECKPOINT_MESSAGES", 100)
+    frames = tmp_path / "data" / "hwosim.frames.v1-0"
     with broker.started():
-        control = ensure_topics(here.config, "", here.settings.topic_partitions).names["control"]
+        with pytest.raises(StoppedError):
+            here.publish(BULK, on_message=stop_behind(frames))
+        place = (here.topics.names["frame"], 0)
+        admin = AdminClient(here.config)
+        for answer in admin.delete_records([TopicPartition(*place, 10)]).values():
+            assert answer.result().low_watermark == 10
+        row = here.publish(BULK).row
+        assert not row["verified"]
+        assert row["examples_json"].count("missing: ") == row["examples_json"].count(": not in ")
+        assert not here.ids() - planned_ids(here.plan(BULK)), "nothing twice"
+        again = here.publish(BULK).row
+        assert_proved(again)
+        assert again["attempt"] == 2
+
+
+@pytest.mark.parametrize("family", ["control", "frame"])
+def test_a_transaction_of_another_run_is_waited_for_and_then_named(
+    family: str, tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = servers.Kafka(tmp_path)
+    here = installed(state, broker, monkeypatch)
+    sent: list[int] = []
+    with broker.started():
+        name = ensure_topics(here.config, "", here.settings.topic_partitions).names[family]
         with closing(KafkaSink(here.config, "another")) as other:
-            other.send(Outgoing(control, 0, b"", b"", [(Header.RUN, "abc")], None), lambda *_: None)
+            other.send(Outgoing(name, 0, b"", b"", [(Header.RUN, "abc")], None), lambda *_: None)
             other.flush()
-            with pytest.raises(BackendAbsentError, match=r"a transaction of run abc in .*control.* \[0\] at offset 0"):
-                here.publish(BULK)
+            with monkeypatch.context() as hurried:
+                hurried.setattr(undecided, "SETTLE_SECONDS", 1.0)
+                with pytest.raises(BackendAbsentError, match=rf"a transaction of run abc in {name} \[0\] at offset 0"):
+                    here.publish(BULK, on_message=lambda number, _total: sent.append(number))
+            assert sent == []
             other.commit()
         assert_proved(here.publish(BULK).row)
