@@ -1,13 +1,14 @@
 """How far a run has come, kept on the control topic, so that a publication that died is continued.
 
-Holds: :class:`RunState`, reading and writing it, and :func:`already_there`. Keep out sending
-(``publisher``).
+Holds: :class:`RunState`, reading and writing it, :func:`already_there` and :func:`skips_told`. Keep out what follows
+from them (``continuing``) and sending (``publisher``).
 
 How nothing is published twice: before its first message a run writes where the topics end; about once
 a second it writes how many of its sends the broker has confirmed, in order, and the offsets up to
 which they lie. A later attempt reads the newest state, reads the topics from these offsets on, and
 leaves out what it finds there. Each partition is filled in the order of the plan by an idempotent
-producer, so what is missing is exactly the rest. In transactions (``publisher``) messages and state become
+producer, so what is missing is exactly the rest, and what a broker lost or dropped for its age
+(``continuing``). In transactions (``publisher``) messages and state become
 visible together, and what a later attempt looks at cannot change any more, once ``undecided`` has ended what is open.
 Without them one gap is left: bytes of a killed publisher that the broker takes in after the next attempt has looked.
 Readers close it by leaving out what has the same run id and message id.

@@ -334,7 +334,7 @@ def prove_again(
     from hwosim_streaming.arrivals import arrivals
     from hwosim_streaming.broker import bootstrap_servers
     from hwosim_streaming.checkpoint import DATA_FAMILIES
-    from hwosim_streaming.clients import client_config, cluster_id, end_offsets
+    from hwosim_streaming.clients import client_config, cluster_id, end_offsets, low_offsets
     from hwosim_streaming.receipts import read_receipt
     from hwosim_streaming.topics import existing_topics
     from hwosim_streaming.verify import reconcile
@@ -347,10 +347,11 @@ def prove_again(
         thing, mend = f"program {program}, scenario {scenario_id}", "publish it: hwosim stream publish"
         raise BadInputError(thing, "has no publication on this broker", mend)
     ends = end_offsets(config, topics.places(*DATA_FAMILIES))
+    lows = low_offsets(config, ends)  # what was dropped for its age is missing
     proofs = {}
     for row in here:
         receipt = read_receipt(lake, row["plan_key"], row["receipt_key"])
-        starts = {place: offset for place, offset in receipt.first.items() if place in ends}
+        starts = {place: max(offset, lows[place]) for place, offset in receipt.first.items() if place in ends}
         arrived = arrivals(config, row["run_id"], starts, ends)
         proofs[row["plan_sha256"]] = reconcile(receipt.expected, receipt.lost, arrived, topics.names["truth"])
     return proofs

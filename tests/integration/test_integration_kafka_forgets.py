@@ -8,10 +8,12 @@ machine's power where a single broker keeps them.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import kafka_program
 import pytest
@@ -24,6 +26,7 @@ from kafka_program import BULK, assert_proved, installed, planned_ids
 from hwosim_assets.errors import BackendAbsentError
 from hwosim_streaming import publisher, undecided
 from hwosim_streaming.envelope import Header
+from hwosim_streaming.publication import prove_again
 from hwosim_streaming.sink import KafkaSink, Outgoing
 from hwosim_streaming.topics import ensure_topics
 
@@ -120,6 +123,15 @@ def test_what_was_dropped_for_its_age_is_told_and_not_put_behind_what_follows_it
         again = here.publish(BULK).row
         assert_proved(again)
         assert again["attempt"] == 2
+        for answer in admin.delete_records([TopicPartition(*place, last_offset(again, place))]).values():
+            answer.result()
+        (proof,) = prove_again(BULK, here.scenario.id, here.lake, here.tables, here.settings).values()
+        assert {each.kind for each in proof.discrepancies} == {"missing"}
+
+
+def last_offset(row: dict[str, Any], place: tuple[str, int]) -> int:
+    lies = {(each["topic"], each["partition"]): each["last"] for each in json.loads(row["offsets_json"])}
+    return int(lies[place])
 
 
 @pytest.mark.parametrize("family", ["control", "frame"])
