@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = [
     "address_width",
     "cosine_of_turns",
-    "detector_bits",
     "detector_bits_at",
     "detector_corner",
     "detector_shape",
@@ -116,24 +115,10 @@ def detector_stream(task: Task, detector: str, name: str) -> Stream:
     return task.stream_of(f"detector {detector}", name)
 
 
-def detector_bits(stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64], sub: int = 0) -> NDArray[np.uint32]:
-    """Return the fixed random words of detector pixels given row by row; a subarray sees its part."""
-    return np.concatenate([stream.bits(0, *run, sub) for run in _runs(x, y)])
-
-
-def _runs(x: NDArray[np.int64], y: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yield the runs of addresses of detector pixels given row by row, as (first, count)."""
-    width = address_width(int(x.max()) + 1)
-    breaks = np.flatnonzero(np.diff(y * width + x) != 1) + 1
-    firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks, [x.size]])
-    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-        yield int(y[first]) * width + int(x[first]), last - first
-
-
 def frame_bits(
     stream: Stream, product: Product, measurement: Measurement, start: int, count: int
 ) -> NDArray[np.uint32]:
-    """Return :func:`detector_bits` of consecutive pixels of a frame, row by row and without their coordinates."""
+    """Return the fixed random words of a detector for consecutive pixels of a frame; a subarray sees its part."""
     pieces = [stream.bits(0, *run) for run in _frame_runs(product, measurement, start, count)]
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
@@ -160,7 +145,7 @@ def _frame_runs(product: Product, measurement: Measurement, start: int, count: i
 def detector_bits_at(
     stream: Stream, x: NDArray[np.int64], y: NDArray[np.int64], width: int, sub: int = 0
 ) -> NDArray[np.uint32]:
-    """Return the fixed random words of single detector pixels, in ascending order; see :func:`detector_bits`.
+    """Return fixed random words of single detector pixels, in ascending order; others than those of :func:`frame_bits`.
 
     ``width`` is that of the address space: :func:`address_width` of all pixels of the frame.
     """

@@ -15,10 +15,10 @@ from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import (
     address_width,
-    detector_bits,
     detector_bits_at,
+    detector_corner,
     detector_stream,
-    detector_xy,
+    frame_bits,
     on_detector,
 )
 from hwosim_assets.perturb.effects.signals import add_light
@@ -74,8 +74,8 @@ class BadPixels(NamedTuple):
     open: Integers
 
 
-def bad_pixels(task: Task, detector: str, x: Integers, y: Integers, fraction: float) -> BadPixels:
-    """Return the bad pixels among detector pixels given row by row.
+def bad_pixels(task: Task, measurement: Measurement, detector: str, part: range, fraction: float) -> BadPixels:
+    """Return the bad pixels of a part of a frame.
 
     Each detector pixel has one word for whether it is bad, one for how; it is bad when the first lies below the
     fraction times the density of its cell, so that a map grows with the fraction and never loses a pixel.
@@ -84,34 +84,40 @@ def bad_pixels(task: Task, detector: str, x: Integers, y: Integers, fraction: fl
     ----------
     task : Task
         Of the effect: its parameters and seed.
+    measurement : Measurement
+        Whose frame.
     detector : str
         Whose pixels.
-    x, y : int64 array
-        On the detector, from 0.
+    part : range
+        Flat places of the frame that are looked at.
     fraction : float
         Share of warm and hot pixels; the others come on top.
     """
     shares = [task.number(name) for name in _KINDS]
     total = fraction * (1.0 + sum(shares))
-    words = detector_bits(detector_stream(task, detector, "map"), x, y)
-    top = int(y.min()) // _CELL
-    density = _density(task, detector, range(top, int(y.max()) // _CELL + 1), int(x.max()) // _CELL + 1)
-    # A word above the limit of the densest cell is bad nowhere; only the few others are looked at by cell.
+    columns, (x0, y0) = measurement.frame[1], detector_corner(task.product)
+    top, below = ((part.start // columns + y0) // _CELL, (part[-1] // columns + y0) // _CELL + 1)
+    words = frame_bits(detector_stream(task, detector, "map"), task.product, measurement, part.start, len(part))
+    density = _density(task, detector, range(top, below), (x0 + columns - 1) // _CELL + 1)
+    # A word above the limit of the densest cell is bad nowhere; only the few others have their coordinates reckoned.
     most = min(total * float(density.max()), 1.0) * 4294967296.0
     near = np.flatnonzero(words <= np.uint32(min(math.ceil(most), 4294967295)))
-    limit = np.minimum(total * density[y[near] // _CELL - top, x[near] // _CELL], 1.0) * 4294967296.0
-    bad = near[words[near] < limit]
-    width = address_width(int(x.max()) + 1)
-    words = detector_bits_at(detector_stream(task, detector, "kind"), x[bad], y[bad], width)
+    y, x = np.divmod(near + part.start, columns)
+    y, x = y + y0, x + x0
+    limit = np.minimum(total * density[y // _CELL - top, x // _CELL], 1.0) * 4294967296.0
+    is_bad = words[near] < limit
+    bad, x, y = near[is_bad] + part.start, x[is_bad], y[is_bad]
+    width = address_width(x0 + columns)
+    words = detector_bits_at(detector_stream(task, detector, "kind"), x, y, width)
     how = words / 4294967296.0 * (1.0 + sum(shares))
     edges = np.cumsum(shares)
     kind = np.searchsorted(edges, how, side="right")
-    hot = bad[kind == len(_KINDS)]
+    hot = kind == len(_KINDS)
     bits = detector_bits_at(detector_stream(task, detector, "rate"), x[hot], y[hot], width)
     rate = task.number("warm_rate") * power(
         (bits.astype(np.float64) + 0.5) / 4294967296.0, rounded(-1.0 / task.number("index"))
     )
-    return BadPixels(hot, rate, *(bad[kind == place] for place in range(len(_KINDS))))
+    return BadPixels(bad[hot], rate, *(bad[kind == place] for place in range(len(_KINDS))))
 
 
 def _density(task: Task, detector: str, rows: range, columns: int) -> Floats:
@@ -198,12 +204,12 @@ class HotPixels(Effect):
         }
 
     def _map(self, measurement: Measurement, detector: str, fraction: float) -> BadPixels:
-        """Return the bad pixels of a frame, looked up part by part, for the coordinates of all take much memory."""
-        parts = []
-        for start in range(0, measurement.pixels, _MANY):
-            x, y = detector_xy(self.task.product, measurement, start, min(_MANY, measurement.pixels - start))
-            part = bad_pixels(self.task, detector, x, y, fraction)
-            parts.append([values + start if values.dtype.kind == "i" else values for values in part])
+        """Return the bad pixels of a frame, looked up part by part, for the words of all take much memory."""
+        places = range(measurement.pixels)
+        parts = [
+            bad_pixels(self.task, measurement, detector, places[start : start + _MANY], fraction)
+            for start in range(0, measurement.pixels, _MANY)
+        ]
         return BadPixels(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def reach(self, measurement: Measurement) -> int:
