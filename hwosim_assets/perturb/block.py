@@ -368,8 +368,10 @@ class Block:
 
     def _everywhere(self, places: NDArray[np.intp]) -> bool:
         """Return whether these are all pixels in order, which are named and kept at a fraction of the cost."""
+        if places.size != self.size:
+            return False
         every = _positions(self.size)
-        return places is every or (places.size == self.size and np.array_equal(places, every))
+        return places is every or np.array_equal(places, every)
 
     def chunks(self) -> Iterator[Block]:
         """Yield the chunks of this block as blocks whose arrays are views of this one's."""
@@ -379,8 +381,7 @@ class Block:
     def _cuts(self) -> Iterator[int]:
         """Yield where chunks of this block part: where those of the frame do, unless little were cut off.
 
-        A small chunk costs as many calls as a large one, and random words come in runs that begin with the frame's
-        chunks.
+        A small chunk costs as many calls as a large one.
         """
         for cut in range(-self.start % CHUNK, self.size, CHUNK):
             if cut >= CHUNK // 2 and self.size - cut >= CHUNK // 2:

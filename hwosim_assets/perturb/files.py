@@ -7,6 +7,7 @@ time. The bytes are those of :func:`~hwosim_assets.perturb.run.perturb_product`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -115,7 +116,11 @@ class MappedFile(FitsFile):
         self._file = path.open("w+b", buffering=0)
         self._bands: dict[int, int] = {}  # offset of each image that is written band by band, and its end
         if hasattr(os, "posix_fallocate"):  # not on macOS; writing a file whose place is settled takes half as long
-            os.posix_fallocate(self._file.fileno(), 0, len(self.content))
+            try:
+                os.posix_fallocate(self._file.fileno(), 0, len(self.content))
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some network file systems settle nothing
+                    raise
 
     @cached_property
     def data(self) -> memoryview:
@@ -156,9 +161,12 @@ class MappedFile(FitsFile):
         parts = self.parts(self.data)
         if not self.in_place(parts, self.data):
             longer = self._path.with_suffix(".longer")
-            with longer.open("wb") as out:
-                out.writelines(parts)
-            longer.replace(self._path)
+            try:
+                with longer.open("wb") as out:
+                    out.writelines(parts)
+                longer.replace(self._path)
+            finally:
+                longer.unlink(missing_ok=True)
         self._file.close()
 
 
@@ -214,9 +222,9 @@ def perturb_file(source: Path, target: Path, plan: Plan, *, threads: int = 1, ea
         When the output cannot be written.
     """
     kinds = [effect_class(step.effect) for step in plan.effects]
-    product = open_in_place(source, held=True)
-    damaging = any(kind.on_bytes is not Effect.on_bytes for kind in kinds)
-    if damaging or not plan.effects or not isinstance(product, MappedProduct):
+    whole_at_once = not plan.effects or any(kind.on_bytes is not Effect.on_bytes for kind in kinds)
+    product = open_in_place(source, held=not whole_at_once)
+    if whole_at_once or not isinstance(product, MappedProduct):
         out, truth = perturb_product(Product.open(source), plan, threads=threads, earlier=earlier)
         out.write(target)
         return truth

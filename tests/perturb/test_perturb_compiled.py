@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from hwosim_assets.perturb import Product, Scenario, apply, block, compiled, run
 from hwosim_assets.perturb.effects.particles import _gathered
+from hwosim_assets.perturb.registry import effect_specs
 from hwosim_assets.perturb.rng import TILE, Stream
 
 pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="numba (extra fast) is not installed")
@@ -34,7 +35,7 @@ import atexit, os, sys
 from hwosim_assets.perturb import Product, Scenario, apply, block, compiled, run
 from hwosim_assets.perturb.effects.particles import _gathered
 compiled.LEAST_PIXELS = 0
-atexit.register(lambda: sys.modules.get("numba") or os._exit(3))
+atexit.register(lambda: compiled.on() or os._exit(3))
 """
 HIDDEN = """
 import sys
@@ -183,6 +184,24 @@ def test_effects_over_products_of_all_kinds(product: Product, effects: list[Any]
     runs, also_runs = told.runs(), also_told.runs()
     assert runs is also_runs is None or (runs is not None and runs.equals(also_runs))
     assert told.record["effects"] == also_told.record["effects"]
+
+
+@pytest.mark.parametrize("err", ["consistent", "stale"])
+@pytest.mark.parametrize("kind", ["cal", "calints", "multislit", "uncal", "s3d", "i2d", "x1d", "x1dints", "bare"])
+def test_every_effect_over_every_kind_of_product(make: Callable[..., Product], kind: str, err: str) -> None:
+    """A cube's frame has one factor for all its pixels, for example: a loop over pixels would read beyond it."""
+    product = make(kind)
+    for spec in effect_specs():
+        if spec.breaks_format or (err == "stale" and not spec.err):
+            continue
+        body = {"severity": 5, **({"err": err} if spec.err else {})}
+        scenario = Scenario.from_mapping("kinds", {"version": 1, "seed": 5, "effects": [{spec.name: body}]})
+        with patch.object(compiled, "_wanted", False), patch.object(compiled, "LEAST_PIXELS", 1 << 60):
+            plain, _ = apply(product, scenario)
+        with patch.object(compiled, "_wanted", True):
+            looped, _ = apply(product, scenario)
+        for before, after in zip(plain.planes, looped.planes, strict=True):
+            assert same_numbers(before.read(plain.payload), after.read(looped.payload)), (spec.name, before.name)
 
 
 @settings(max_examples=60, deadline=None)

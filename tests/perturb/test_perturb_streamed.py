@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from astropy.io import fits
 
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.fits.blocks import UnreadableFitsError
-from hwosim_assets.perturb import Product, Scenario
+from hwosim_assets.perturb import Product, Scenario, files
 from hwosim_assets.perturb.files import open_in_place, perturb_file
+from hwosim_assets.perturb.fitsfile import FitsFile
 from hwosim_assets.perturb.plan import make_plan
 from hwosim_assets.perturb.product import RefusedProductError
 from hwosim_assets.perturb.run import perturb_product
@@ -92,6 +93,76 @@ def test_a_full_disk_is_told_before_anything_is_computed(
     with pytest.raises(HwosimError, match="No space left"):
         perturb_file(source, tmp_path / "out.fits", make_plan(scenario("read_noise"), source.name, None))
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+@pytest.mark.parametrize("refusal", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_that_settles_no_place_is_written_to_all_the_same(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    def refused(file: int, offset: int, length: int) -> None:
+        raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(os, "posix_fallocate", refused)
+    both(make("cal"), tmp_path, scenario("read_noise"))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_disk_that_fills_meanwhile_is_told_and_leaves_nothing(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    product = make("calints")
+    source = tmp_path / product.name
+    product.write(source)
+    written, pwrite = [], os.pwrite
+
+    def filling(file: int, content: memoryview, offset: int) -> int:
+        written.append(offset)
+        if len(written) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return pwrite(file, content, offset)
+
+    monkeypatch.setattr(os, "pwrite", filling)
+    plan = make_plan(scenario("read_noise"), source.name, None)
+    with pytest.raises(HwosimError, match="No space left"):
+        perturb_file(source, tmp_path / "out.fits", plan, threads=threads)
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+def test_a_disk_that_is_full_when_headers_have_grown_keeps_nothing(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: FitsFile, content: memoryview) -> Iterator[bytes]:
+        yield b"SIMPLE"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    product = make("cal")
+    source = tmp_path / product.name
+    product.write(source)
+    monkeypatch.setattr(FitsFile, "parts", full)
+    monkeypatch.setattr(FitsFile, "in_place", lambda *_: False)
+    with pytest.raises(HwosimError, match="No space left"):
+        perturb_file(source, tmp_path / "out.fits", make_plan(scenario("read_noise"), source.name, None))
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+@pytest.mark.parametrize(("effect", "held"), [("read_noise", True), ("file_bit_flips", False)])
+def test_an_input_is_kept_in_memory_only_where_it_is_worked_on_in_its_file(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effect: str, held: bool
+) -> None:
+    asked = []
+    real = files.MappedProduct
+
+    class Watched(real):  # type: ignore[misc, valid-type]
+        def __init__(self, path: Path, name: str, **more: bool) -> None:
+            asked.append(more.get("held", False))
+            super().__init__(path, name, **more)
+
+    monkeypatch.setattr(files, "MappedProduct", Watched)
+    product = make("cal")
+    product.write(tmp_path / product.name)
+    plan = make_plan(scenario({effect: {"severity": 3}}, valid_only=False), product.name, None)
+    perturb_file(tmp_path / product.name, tmp_path / "out.fits", plan)
+    assert asked[0] is held
 
 
 def test_headers_that_grow_or_shrink_move_what_lies_behind(make: Make, tmp_path: Path) -> None:

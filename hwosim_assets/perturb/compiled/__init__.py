@@ -2,8 +2,9 @@
 
 Holds: :func:`want` and :func:`on`, which decide whether the loops of this package are used; the loops themselves stand
 in its modules, each beside the numpy code that calls it by name. Compiled without ``fastmath`` LLVM neither reorders
-nor fuses arithmetic, so both ways give the same bits, and the tests compare them. Keep out anything that only the loops
-could do: without numba (extra ``fast``) everything works, slower.
+nor fuses arithmetic, so both ways give the same bits, and the tests compare them; of what is no number only that it
+is none, since of two such operands either may be kept. Keep out anything that only the loops could do: without numba
+(extra ``fast``) everything works, slower.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import logging
 from importlib import import_module
 from importlib.util import find_spec
+
+import numpy as np
 
 __all__ = ["LEAST_PIXELS", "on", "want"]
 
@@ -34,9 +37,9 @@ def want(pixels: int) -> None:
         return
     _tried = True
     try:
-        for name in _LOOPS:
-            import_module(f"{__name__}.{name}")
-    except (ImportError, RuntimeError) as error:
+        loops = {name: import_module(f"{__name__}.{name}") for name in _LOOPS}
+        loops["transfer"].clean(np.zeros(1, np.float32), np.zeros(1, np.float32))  # one can be compiled, and kept
+    except (ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         mend = "where it finds no place for what it compiles, name one that only you can write to in NUMBA_CACHE_DIR"
         logging.getLogger(__name__).warning("compiled loops are not used, numba says: %s; %s", reason, mend)

@@ -56,7 +56,8 @@ def scale(block: Block, factor: NDArray[Any] | float, honest: float, slope: NDAr
 
     That slope is c itself where c is a calibration factor and does not depend on the signal.
     """
-    if compiled.on() and isinstance(factor, np.ndarray) and factor.ndim == 1 and slope is None:
+    # A cube's frame has one wavelength, so one factor; the loop takes one for each pixel without a look at how many
+    if compiled.on() and isinstance(factor, np.ndarray) and factor.shape == (block.size,) and slope is None:
         poisson, read = (block.accounts(kind, honest) for kind in ("poisson", "read"))
         if poisson and read:
             from hwosim_assets.perturb.compiled import effects
