@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hwosim_streaming.checkpoint import DATA_FAMILIES, RunState, already_there, begin, skips_told
@@ -62,9 +63,12 @@ def where_to_continue(
         If the broker does not answer.
     """
     ends = end_offsets(config, topics.places(*DATA_FAMILIES))
-    if state is None or state.plan_sha256 != plan.plan_sha256 or state.sends != len(sends):
+    if state is None:
         fresh = begin(ends, plan.run_id, plan.program, plan.plan_sha256, len(sends))
         return fresh, list(range(len(sends)))
+    if (state.plan_sha256, state.sends) != (plan.plan_sha256, len(sends)):
+        # Truths that were made anew have other parts, so its numbers say nothing; what lies there is the run's.
+        state = replace(state, event="started", plan_sha256=plan.plan_sha256, sends=len(sends), position=0)
     state = state.on(ends)
     lows = low_offsets(config, ends)
     starts = {place: max(first, lows[place]) for place, first in state.first.items()}

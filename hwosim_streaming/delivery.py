@@ -173,7 +173,8 @@ def _attempt(
     with closing(KafkaSink(config, transactional_id, _linger_ms(plan))) as sink:
         if sink.atomic:
             # Also where nothing of the run lies yet: what is sent would not be shown.
-            end_what_is_undecided(sink, config, plan.run_id, topics.places("control", *DATA_FAMILIES))
+            places = {*topics.places("control"), *(item.place for item in items)}
+            end_what_is_undecided(sink, config, plan.run_id, places)
         state = newest_state(config, topics, plan.run_id)
         state, todo = where_to_continue(config, topics, plan, state, items, skipping)
         if todo:

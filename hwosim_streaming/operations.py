@@ -246,7 +246,8 @@ def _volume(instance: dg.DagsterInstance, tables: Tables) -> list[dict[str, Any]
 def _unproved(publications: Iterable[dict[str, Any]], instance: dg.DagsterInstance) -> int:
     """Count the programs and scenarios whose publication that stands was not proved; nothing mends an earlier plan's.
 
-    It is the latest, or, where products went back to what they were, an earlier one: that of the asset's version.
+    It is the latest, or, where products went back to what they were, an earlier one: that of the version that the asset
+    has had since. A publication from the command line gives the asset none.
     """
     of: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in sorted(publications, key=lambda row: row["published_at"]):
@@ -255,17 +256,19 @@ def _unproved(publications: Iterable[dict[str, Any]], instance: dg.DagsterInstan
     for (program, scenario), rows in of.items():
         standing = rows
         if len({row["verified"] for row in rows}) > 1:  # else it does not matter which
-            version = _version(instance, program, scenario)
+            version = _version_since(rows[-1]["published_at"], instance, program, scenario)
             standing = [row for row in rows if row["plan_sha256"] == version] or rows
         count += not standing[-1]["verified"]
     return count
 
 
-def _version(instance: dg.DagsterInstance, program: str, scenario: str) -> str | None:
-    """Return the plan that the asset of a program's publications under a scenario stands for."""
+def _version_since(when: datetime, instance: dg.DagsterInstance, program: str, scenario: str) -> str | None:
+    """Return the plan that the asset of a program's publications stands for, if it was materialized since then."""
     wanted = dg.AssetRecordsFilter(dg.AssetKey(["stream", scenario]), asset_partitions=[program])
     for record in instance.fetch_materializations(wanted, limit=1).records:
         event = record.asset_materialization
+        if record.timestamp < when.timestamp():
+            return None
         return event.tags.get(DATA_VERSION_TAG) if event is not None and event.tags else None
     return None
 

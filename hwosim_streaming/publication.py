@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hwosim_assets.lake.tables import Tables
     from hwosim_assets.perturb.scenario import Scenario
     from hwosim_assets.settings import Settings
+    from hwosim_streaming.clients import Place
     from hwosim_streaming.delivery import Delivered
     from hwosim_streaming.plan import StreamPlan
     from hwosim_streaming.topics import Topics
@@ -247,19 +248,32 @@ def _attempt(before: list[dict[str, Any]]) -> int:
 
 def _valid_receipt(before: list[dict[str, Any]], config: dict[str, Any], topics: Topics) -> dict[str, Any] | None:
     """Return the row among them whose messages lie on the broker, verified."""
-    from hwosim_streaming.clients import end_offsets
+    from hwosim_streaming.checkpoint import DATA_FAMILIES
 
+    places = set(topics.places(*DATA_FAMILIES))
     for row in before:
-        if not row["verified"]:
-            continue
-        lies = [(each["topic"], each["partition"], each["last"]) for each in json.loads(row["offsets_json"])]
-        if any(topic not in topics.names.values() for topic, _partition, _last in lies):
-            continue
-        ends = end_offsets(config, [(topic, partition) for topic, partition, _last in lies])
-        # A topic that was deleted and made anew ends before what the receipt says of it.
-        if all(ends[topic, partition] > last for topic, partition, last in lies):
+        lies = {(each["topic"], each["partition"]): each["last"] for each in json.loads(row["offsets_json"])}
+        if row["verified"] and lies.keys() <= places and _still_lies(row["run_id"], lies, config):
             return row
     return None
+
+
+def _still_lies(run_id: str, lies: Mapping[Place, int], config: dict[str, Any]) -> bool:
+    """Return whether the last message of a run in each partition is there, or was dropped for its age.
+
+    A topic that was deleted and made anew ends before it, or has a message of another run in its place.
+    """
+    from hwosim_streaming.arrivals import text_headers
+    from hwosim_streaming.clients import end_offsets, low_offsets, read_between
+    from hwosim_streaming.envelope import Header
+
+    ends, lows = end_offsets(config, lies), low_offsets(config, lies)
+    if any(ends[place] <= last for place, last in lies.items()):
+        return False
+    kept = {place: last for place, last in lies.items() if lows[place] <= last}
+    read = read_between(config, kept, {place: last + 1 for place, last in kept.items()})
+    ours = [message for message in read if text_headers(message).get(Header.RUN) == run_id]
+    return {(message.topic(), message.partition()) for message in ours} == kept.keys()
 
 
 def _row(plan: StreamPlan, broker: str, topics: Topics, delivered: Delivered) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class KafkaSink:
 
     Raises
     ------
-    PublishFailedError
+    BackendAbsentError
         If the broker grants no transactions in time.
     """
 
@@ -178,7 +178,7 @@ class KafkaSink:
 
         Raises
         ------
-        PublishFailedError
+        BackendAbsentError
             If the producer is beyond repair.
         BrokerRefusesError
             If the client refuses it: it is larger than ``message.max.bytes``.
@@ -243,7 +243,7 @@ class KafkaSink:
 
         Raises
         ------
-        PublishFailedError
+        BackendAbsentError
             If the broker does not take it; none of it is then seen by a ``read_committed`` reader.
         """
         if self._open:

@@ -158,18 +158,22 @@ def test_the_publication_of_what_an_asset_stands_for_is_alarming_and_no_other(st
         ("03333", "b", 2, False),
         ("04444", "a", 1, False),  # the same, and it was not proved
         ("04444", "b", 2, True),
+        ("05555", "a", 1, True),
+        ("05555", "b", 4e9, False),  # from the command line, after the asset
     )
     rows = [
         {"program": program, "scenario": "clean", "plan_sha256": plan, "published_at": at, "verified": verified}
-        for program, plan, at, verified in said
+        for program, plan, at, verified in (
+            (one, plan, datetime.fromtimestamp(at, UTC), v) for one, plan, at, v in said
+        )
     ]
     with dg.instance_for_test(temp_dir=str(state)) as instance:
-        for program in ("03333", "04444"):
+        for program in ("03333", "04444", "05555"):
             for plan in ("b", "a"):
                 version = {"dagster/data_version": plan}
                 event = dg.AssetMaterialization(["stream", "clean"], partition=program, tags=version)
                 instance.report_runless_asset_event(event)
-        assert _unproved(rows, instance) == 2
+        assert _unproved(rows, instance) == 3
 
 
 def test_the_page_says_it_and_escapes_what_steps_said(found: dict[str, Any]) -> None:

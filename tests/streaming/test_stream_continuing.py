@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -14,9 +15,11 @@ from test_stream_publication import WINDY, Program
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.perturb.schedule import Schedule
 from hwosim_assets.settings import Settings
-from hwosim_streaming import checkpoint, continuing
+from hwosim_streaming import checkpoint, clients, continuing
 from hwosim_streaming.checkpoint import RunState, begin, still_holds
 from hwosim_streaming.clients import Place, client_config
+from hwosim_streaming.envelope import Header
+from hwosim_streaming.publication import _valid_receipt
 from hwosim_streaming.skipping import Skipping
 from hwosim_streaming.topics import existing_topics
 
@@ -136,6 +139,62 @@ def test_partitions_that_a_run_had_not_are_looked_at_from_their_ends(monkeypatch
     for reached in (5, 1):  # a topic that was made anew, and one that only grew
         state, _todo, _left_out = topics.go_on(monkeypatch, at(1, {HERE: reached}), SIX)
         assert (state.first, state.next) == ({HERE: 0, OTHER: 7}, {HERE: 1, OTHER: 7})
+
+
+@pytest.mark.parametrize(("plan", "sends"), [("other", 6), ("plan", 5)])
+def test_a_state_of_other_truths_says_where_and_not_how_far(
+    monkeypatch: pytest.MonkeyPatch, plan: str, sends: int
+) -> None:
+    state = replace(at(5, {HERE: 4}), plan_sha256=plan, sends=sends)
+    found, todo, _ = Topics({HERE: "0123"}, {HERE: 4}).go_on(monkeypatch, state, SIX)
+    assert todo == [4, 5]
+    assert (found.plan_sha256, found.sends, found.first) == ("plan", 6, {HERE: 0})
+
+
+@pytest.mark.parametrize(
+    ("places", "ends", "lows", "runs", "still"),
+    [
+        ([HERE, OTHER], (9, 9), (0, 0), {HERE: "run", OTHER: "run"}, True),
+        ([HERE, OTHER], (9, 5), (0, 0), {HERE: "run"}, False),
+        ([HERE, OTHER], (9, 9), (0, 0), {HERE: "run", OTHER: "other"}, False),
+        ([HERE, OTHER], (9, 9), (0, 8), {HERE: "run"}, True),
+        ([HERE], (9, 9), (0, 0), {HERE: "run", OTHER: "run"}, False),
+    ],
+    ids=["there", "made anew", "made anew and filled by another", "dropped for its age", "with fewer partitions"],
+)
+def test_a_receipt_holds_while_the_last_messages_are_its_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    places: list[Place],
+    ends: tuple[int, int],
+    lows: tuple[int, int],
+    runs: dict[Place, str],
+    still: bool,
+) -> None:
+    class Message(NamedTuple):
+        at: Place
+        offset: int
+
+        def topic(self) -> str:
+            return self.at[0]
+
+        def partition(self) -> int:
+            return self.at[1]
+
+        def headers(self) -> list[tuple[str, bytes]]:
+            return [(Header.RUN, runs[self.at].encode())]
+
+    def read(_config: object, starts: dict[Place, int], upto: dict[Place, int]) -> Iterator[Message]:
+        for place, start in starts.items():
+            assert (start, upto[place]) == (5, 6)
+            yield Message(place, start)
+
+    monkeypatch.setattr(clients, "end_offsets", lambda *_: dict(zip([HERE, OTHER], ends, strict=True)))
+    monkeypatch.setattr(clients, "low_offsets", lambda *_: dict(zip([HERE, OTHER], lows, strict=True)))
+    monkeypatch.setattr(clients, "read_between", read)
+    offsets = [{"topic": topic, "partition": partition, "last": 5} for topic, partition in (HERE, OTHER)]
+    row = {"run_id": "run", "verified": True, "offsets_json": json.dumps(offsets)}
+    topics: Any = SimpleNamespace(places=lambda *_: places)
+    assert (_valid_receipt([row], {}, topics) is row) is still
 
 
 def delete_topics(settings: Settings, *kept: str) -> None:
