@@ -23,6 +23,7 @@ import pytest
 import servers
 import yaml
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 from kafka_program import BULK, SCENARIO, SCENARIO_FILE, Installation, assert_proved, bulk_program, planned_ids
 
 from hwosim_assets.archive.client import ArchiveClient
@@ -41,6 +42,8 @@ from hwosim_streaming.clients import low_offsets
 from hwosim_streaming.delivery import DATA_FAMILIES
 from hwosim_streaming.envelope import FAMILIES, Frame
 from hwosim_streaming.lag import lags
+from hwosim_streaming.live import LiveStream
+from hwosim_streaming.live_feed import kafka_feed
 from hwosim_streaming.publication import PublicationResult
 from hwosim_streaming.topics import ensure_topics
 
@@ -295,6 +298,37 @@ def test_topics_are_there_when_they_have_been_made(installation: Installation) -
         made = ensure_topics(installation.config, f"{installation.settings.topic_prefix}{number}.", 12)
         assert set(made.names) == set(FAMILIES)
         assert low_offsets(installation.config, made.places(*FAMILIES))
+
+
+def test_the_live_feed_goes_on_with_a_topic_that_was_made_anew_while_it_was_read(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here only: of the embedded broker, librdkafka may end a process that reads a topic while it is deleted."""
+    monkeypatch.setattr("hwosim_streaming.live.PAUSE_S", 0.1)
+    topic = ensure_topics(installation.config, installation.settings.topic_prefix, 3).names["frame"]
+    live, admin = LiveStream(kafka_feed(installation.settings)), AdminClient(installation.config)
+
+    def until(count: int, key: bytes) -> None:
+        deadline = time.monotonic() + 60
+        while live.snapshot()["by_key"].get(key.decode(), 0) < count:
+            assert time.monotonic() < deadline, live.snapshot()
+            producer = Producer(installation.config)
+            producer.produce(topic, b"something", key=key, partition=0)
+            producer.flush(10)
+            time.sleep(0.2)
+
+    live.start()
+    try:
+        until(3, b"before")
+        admin.delete_topics([topic])[topic].result()
+        deadline = time.monotonic() + 60
+        while topic in admin.list_topics(timeout=10).topics:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        admin.create_topics([NewTopic(topic, 3, 1)])[topic].result()
+        until(1, b"after")
+    finally:
+        live.close()
 
 
 def test_the_demo_runs_on_kafka(installation: Installation, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,31 +109,6 @@ def test_a_feed_that_stumbles_is_told_and_taken_up_again(
     live.close()
 
 
-def test_the_feed_goes_on_with_a_topic_that_was_made_anew_on_the_same_broker(
-    stream_settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hwosim_streaming.live.PAUSE_S", 0.1)
-    bench = Bench(stream_settings, lake, manifest(lake))
-    topic, marks = bench.topics.names["frame"], Producer(bench.config)
-    live = LiveStream(kafka_feed(stream_settings))
-    live.start()
-    try:
-        while live.snapshot()["messages"] < 5:
-            marks.produce(topic, b"before", partition=0)
-            marks.flush(10)
-            time.sleep(0.2)
-        admin = AdminClient(bench.config)
-        admin.delete_topics([topic])[topic].result()
-        wait_until(lambda: live.snapshot()["trouble"] != "")
-        admin.create_topics([NewTopic(topic, 3, 1)])[topic].result()
-        anew = Producer(bench.config)
-        anew.produce(topic, b"after", key=b"anew", partition=0)
-        anew.flush(10)
-        wait_until(lambda: live.snapshot()["by_key"].get("anew") == 1)
-    finally:
-        live.close()
-
-
 def test_the_feed_shows_all_of_a_topic_that_was_made_anew_and_is_longer_than_before(
     stream_settings: Settings, lake: Lake
 ) -> None:
