@@ -267,6 +267,8 @@ def open_in_place(source: Path, *, held: bool = False) -> Product:
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """Yield a file that becomes the target when all went well, and vanishes otherwise."""
+    if target.exists() and not target.is_file():
+        raise HwosimError(str(target), "is no regular file, which alone can be replaced", "give the path of a file")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield part

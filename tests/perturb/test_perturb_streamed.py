@@ -145,6 +145,18 @@ def test_a_disk_that_is_full_when_headers_have_grown_keeps_nothing(
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
+def test_what_is_no_file_is_not_replaced_by_one(make: Make, tmp_path: Path) -> None:
+    """Such as /dev/null, which somebody with the rights to do so would lose."""
+    product = make("cal")
+    product.write(tmp_path / product.name)
+    target = tmp_path / "pipe"
+    os.mkfifo(target)
+    with pytest.raises(HwosimError, match="is no regular file"):
+        perturb_file(tmp_path / product.name, target, make_plan(scenario("read_noise"), product.name, None))
+    assert target.is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} == {product.name, "pipe"}
+
+
 @pytest.mark.parametrize(("effect", "held"), [("read_noise", True), ("file_bit_flips", False)])
 def test_an_input_is_kept_in_memory_only_where_it_is_worked_on_in_its_file(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effect: str, held: bool
