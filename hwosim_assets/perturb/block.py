@@ -36,8 +36,17 @@ CLAIMS = {"poisson": "VAR_POISSON", "read": "VAR_RNOISE"}
 _LOST = int(DQ.DROPOUT | DQ.DO_NOT_USE)
 
 
-@lru_cache(maxsize=4)
+#: Positions of blocks up to this size are kept: of chunks and bands, 8 MB each, and not of whole frames.
+_KEPT_POSITIONS = 1 << 20
+
+
 def _positions(size: int) -> NDArray[np.intp]:
+    """Return the positions in a block."""
+    return _kept_positions(size) if size <= _KEPT_POSITIONS else np.arange(size)
+
+
+@lru_cache(maxsize=4)
+def _kept_positions(size: int) -> NDArray[np.intp]:
     """Return the positions in a block, made once for all that are of this size."""
     positions = np.arange(size)
     positions.flags.writeable = False

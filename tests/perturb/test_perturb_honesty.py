@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scenes import columns, ramp, scene
 
-from hwosim_assets.perturb import Product, Scenario, apply
+from hwosim_assets.perturb import Product, Scenario, apply, block
 from hwosim_assets.perturb.effect import Earlier
 from hwosim_assets.perturb.registry import effect_specs
 
@@ -71,3 +71,10 @@ def test_a_ramp_without_flags_keeps_none() -> None:
     content = {"version": 1, "effects": [{"dropped_groups": {"severity": 5, "dq": "mixed", "dq_share": SHARE}}]}
     _, truth = apply(product, Scenario.from_mapping("test", content))
     assert truth.record["effects"][0]["pixels_lost"] > 0
+
+
+def test_positions_of_chunks_are_kept_and_those_of_whole_frames_are_not() -> None:
+    size = block._KEPT_POSITIONS
+    assert block._positions(size) is block._positions(size)
+    assert block._positions(size + 1) is not block._positions(size + 1)
+    np.testing.assert_array_equal(block._positions(size + 1), np.arange(size + 1))
