@@ -240,6 +240,11 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         "the store cannot be reached",
         "start it, or correct AWS_ENDPOINT_URL",
     ),
+    (  # in boto3's words
+        r"could not connect|connect timeout|read timeout|connection was closed",
+        "the store cannot be reached",
+        "start it, or correct AWS_ENDPOINT_URL",
+    ),
 )
 
 _FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up", errno.EFBIG: "a file became too large"}

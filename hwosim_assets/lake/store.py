@@ -5,9 +5,8 @@ store's failures into errors that name the store and the mend. Keep out what key
 (``lake.layout``) and what the objects mean.
 
 An object appears whole or not at all, and is never overwritten: content that changed gets a new
-key. On S3 an object larger than ``SINGLE_PUT_BYTES`` is uploaded in parts, where S3 (through
-obstore 0.12) offers no create-only mode; the key is looked up just before instead. Keys carry an
-ingest id or a content hash, so two writers never mean different bytes by the same key.
+key. On S3 an object larger than ``SINGLE_PUT_BYTES`` is uploaded in parts (``lake.uploads``), create-only
+as well. Keys carry an ingest id or a content hash, so two writers never mean different bytes by the same key.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.lake.disk import flush
 from hwosim_assets.lake.place import Place, store_errors
+from hwosim_assets.lake.uploads import PART_BYTES, UPLOAD_LIFE, Uploads
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -38,8 +38,6 @@ __all__ = ["AlreadyStoredError", "Lake", "NotStoredError", "Stored"]
 
 #: Below this size one request stores an object, create-only on either store (bytes).
 SINGLE_PUT_BYTES = 16 * 1024 * 1024
-#: Size of the parts of a larger upload; S3 takes at most 10 000 parts, so 80 GB (bytes).
-PART_BYTES = 8 * 1024 * 1024
 #: Where objects are prepared and probes are written; never listed.
 STAGING = ".staging"
 #: Staged files older than this belong to a writer that was killed.
@@ -376,8 +374,8 @@ class Lake:
 
         if self.place.folder is None:
             if self.head(key) is not None:
-                raise self._taken(key)
-            obstore.put(self._store, key, chunks, chunk_size=PART_BYTES, max_concurrency=4)
+                raise self._taken(key)  # before gigabytes are sent
+            Uploads(self.place).store(key, chunks)
             return
         staged = f"{STAGING}/{uuid.uuid4().hex}"
         try:
@@ -399,12 +397,15 @@ class Lake:
             return
 
     def sweep(self) -> int:
-        """Remove what killed writers left half-prepared more than a day ago; return the number of files.
+        """Remove what killed writers left half-prepared more than a day ago; return the number of files or uploads.
 
-        On S3 the same is done by a lifecycle rule of the bucket for unfinished multipart uploads.
+        Raises
+        ------
+        BackendAbsentError
+            If an S3 store cannot be reached or refuses.
         """
         if self.place.folder is None:
-            return 0
+            return Uploads(self.place).abandon(UPLOAD_LIFE)
         before = (datetime.now(UTC) - STAGING_LIFE).timestamp()
         found = [path for path in (self.place.folder / STAGING).glob("*") if path.stat().st_mtime < before]
         for path in found:

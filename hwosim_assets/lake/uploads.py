@@ -1,0 +1,235 @@
+"""Uploads in parts to an S3 store: continued after a kill, create-only, and none that stays unfinished for ever.
+
+Holds: :class:`Uploads`. Keep out which objects are large enough for parts and what a folder does instead
+(``lake.store``). It speaks through boto3, since obstore 0.12 can neither find an unfinished upload again nor end one
+only where the key is free.
+
+S3 keeps the parts of an unfinished upload, unseen and paid for, until somebody ends it. Keys carry a hash of the
+content or an ingest's id, so an unfinished upload of the same key was of the same bytes: it is gone on with, and only
+the parts are sent that are missing or differ. Two writers may do so at once: each part is the same from both, one
+ends the upload and the other finds the object there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from hwosim_assets.errors import HwosimError
+from hwosim_assets.lake.place import Place, store_errors
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+__all__ = ["PART_BYTES", "UPLOAD_LIFE", "Uploads"]
+
+#: Size of the parts (bytes); S3 takes at most 10 000, so 80 GB.
+PART_BYTES = 8 * 1024 * 1024
+#: Parts of an object under way at once; as many are in memory.
+AT_ONCE = 4
+#: An unfinished upload that got no part for so long: its writer was killed, and nobody wants the file now.
+UPLOAD_LIFE = timedelta(days=1)
+#: What S3 says where another writer ended the same upload, or has the key by now.
+_ENDED = frozenset({"NoSuchUpload", "PreconditionFailed", "ConditionalRequestConflict"})
+#: What a store says that cannot list uploads, or may not.
+_UNLISTED = frozenset({"AccessDenied", "NotImplemented", "MethodNotAllowed"})
+
+
+@lru_cache(maxsize=8)
+def _client(endpoint: str, region: str) -> Any:
+    """Return boto3's client of a store; threads may share it. Addresses as obstore writes them."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"max_attempts": 4, "mode": "standard"},
+        max_pool_connections=4 * AT_ONCE,
+        s3={"addressing_style": "path"},
+        # a checksum of its own kind is more than other makers' stores understand
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return boto3.session.Session().client("s3", region_name=region, endpoint_url=endpoint or None, config=config)
+
+
+class Uploads:
+    """The uploads in parts below one S3 place.
+
+    Parameters
+    ----------
+    place : Place
+        Bucket and prefix; endpoint, region and credentials come from the environment or the AWS profile.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def store(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Store an object in parts under a free key, from where a killed writer was.
+
+        Parameters
+        ----------
+        key : str
+            Key below the place.
+        chunks : iterable of bytes
+            The content, in pieces of any size.
+
+        Raises
+        ------
+        FileExistsError
+            If the key is taken, or taken meanwhile.
+        HwosimError
+            If another writer ended this upload and made no object.
+        BackendAbsentError
+            If the store cannot be reached or refuses.
+        """
+        with self._asked(key):
+            upload, had = self._begun(key)
+            ends = [*self._sent(upload, had, chunks)]
+            self._end(upload, ends)
+
+    def abandon(self, older_than: timedelta) -> int:
+        """Abort the uploads below the place that got no part for so long; return their number.
+
+        Raises
+        ------
+        BackendAbsentError
+            If the store cannot be reached or refuses. That it may not be asked for its uploads is logged.
+        """
+        before, aborted = datetime.now(UTC) - older_than, 0
+        with self._asked(""):
+            for found in self._unfinished(f"{self._place.prefix}/" if self._place.prefix else ""):
+                if found["Initiated"] >= before:
+                    continue
+                upload = self._named(found)
+                if any(part["LastModified"] >= before for part in self._parts(upload)):
+                    continue  # begun long ago, gone on with since
+                self._s3.abort_multipart_upload(**upload)
+                aborted += 1
+        return aborted
+
+    # ------------------------------------------------------------------ one upload
+
+    @property
+    def _s3(self) -> Any:
+        return _client(self._place.endpoint, self._place.region)
+
+    def _named(self, found: dict[str, Any]) -> dict[str, str]:
+        """Return the parameters that name an upload in every request."""
+        return {"Bucket": self._place.bucket, "Key": found["Key"], "UploadId": found["UploadId"]}
+
+    def _begun(self, key: str) -> tuple[dict[str, str], dict[int, str]]:
+        """Return an upload of this key and the entity tags of the parts it has: a killed writer's, or a new one."""
+        name = f"{self._place.prefix}/{key}" if self._place.prefix else key
+        unfinished = [found for found in self._unfinished(name) if found["Key"] == name]
+        if unfinished:
+            upload = self._named(max(unfinished, key=lambda found: found["Initiated"]))
+            return upload, {part["PartNumber"]: part["ETag"] for part in self._parts(upload)}
+        return self._named(self._s3.create_multipart_upload(Bucket=self._place.bucket, Key=name)), {}
+
+    def _unfinished(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """Yield the unfinished uploads below a prefix; none where the store may not be asked for them."""
+        from botocore.exceptions import ClientError
+
+        try:
+            for page in self._s3.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._place.bucket, Prefix=prefix
+            ):
+                yield from page.get("Uploads", [])
+        except ClientError as error:
+            if _code(error) not in _UNLISTED:
+                raise
+            logging.getLogger(__name__).warning(
+                "unfinished uploads to %s are neither continued nor aborted: %s; grant s3:ListBucketMultipartUploads, "
+                "or give the bucket a lifecycle rule AbortIncompleteMultipartUpload",
+                self._place.uri,
+                error,
+            )
+
+    def _parts(self, upload: dict[str, str]) -> Iterator[dict[str, Any]]:
+        for page in self._s3.get_paginator("list_parts").paginate(**upload):
+            yield from page.get("Parts", [])
+
+    def _sent(self, upload: dict[str, str], had: dict[int, str], chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+        """Send the parts that the store does not have, a few at once; yield what ends the upload, in order."""
+        under_way: deque[Future[dict[str, Any]]] = deque()
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload") as pool:
+            for number, content in enumerate(_pieces(chunks), 1):
+                if len(under_way) == AT_ONCE:
+                    yield under_way.popleft().result()
+                under_way.append(pool.submit(self._send, upload, number, content, had.get(number, "")))
+            for part in under_way:
+                yield part.result()
+
+    def _send(self, upload: dict[str, str], number: int, content: bytes, had: str) -> dict[str, Any]:
+        """Send a part unless the store has it: the tag of a part is its MD5, or (encrypted there) nothing we know."""
+        if had and had.strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest():
+            return {"PartNumber": number, "ETag": had}
+        reply = self._s3.upload_part(**upload, PartNumber=number, Body=content)
+        return {"PartNumber": number, "ETag": reply["ETag"]}
+
+    def _end(self, upload: dict[str, str], parts: list[dict[str, Any]]) -> None:
+        """Make the object of its parts where the key is free; else nothing of the upload stays."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
+        except ClientError as error:
+            if _code(error) == "PreconditionFailed":
+                self._s3.abort_multipart_upload(**upload)
+            raise
+
+    # ------------------------------------------------------------------ errors
+
+    @contextmanager
+    def _asked(self, key: str) -> Iterator[None]:
+        """Turn boto3's errors into those of the store."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        with store_errors(self._place, key):
+            try:
+                yield
+            except ClientError as error:
+                if _code(error) in _ENDED:
+                    raise self._ended(key) from error
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "unknown")
+                raise OSError(f"{error} (status code: {status})") from error
+            except BotoCoreError as error:
+                raise OSError(str(error)) from error
+
+    def _ended(self, key: str) -> Exception:
+        """Return what it means that this upload was ended by another writer: its object is there, or it gave up."""
+        import obstore
+        from obstore.exceptions import NotFoundError
+
+        try:
+            obstore.head(self._place.open_store(), key)
+        except (NotFoundError, FileNotFoundError):
+            thing = self._place.uri_of(key)
+            return HwosimError(thing, "its upload was ended by another writer, with no object", "run again")
+        return FileExistsError(key)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut content into parts of one size, whatever the size of its chunks: the same parts each time."""
+    held = bytearray()
+    for chunk in chunks:
+        held += chunk
+        while len(held) >= PART_BYTES:
+            yield bytes(held[:PART_BYTES])
+            del held[:PART_BYTES]
+    if held:
+        yield bytes(held)
