@@ -22,7 +22,7 @@ import numpy as np
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.fits.blocks import GZIP_MAGIC, Scan, scan
 from hwosim_assets.perturb.effect import Earlier, Effect, Task
-from hwosim_assets.perturb.fitsfile import FitsFile
+from hwosim_assets.perturb.fitsfile import BandedViews, FitsFile
 from hwosim_assets.perturb.product import Product
 from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.run import perturb_product, remembered_by, work_on
@@ -96,10 +96,7 @@ class MappedProduct(Product):
 
 
 class MappedFile(FitsFile):
-    """An edited copy of a file that is itself a file, of which each byte is written once where that can be.
-
-    The images of a measurement that is worked on are written band by band, and what else there is when it is first
-    looked at.
+    """An edited copy of a file that is itself a file.
 
     Parameters
     ----------
@@ -114,7 +111,6 @@ class MappedFile(FitsFile):
         self._product = product
         self._path = path
         self._file = path.open("w+b", buffering=0)
-        self._bands: dict[int, int] = {}  # offset of each image that is written band by band, and its end
         if hasattr(os, "posix_fallocate"):  # not on macOS; writing a file whose place is settled takes half as long
             try:
                 os.posix_fallocate(self._file.fileno(), 0, len(self.content))
@@ -122,14 +118,7 @@ class MappedFile(FitsFile):
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some network file systems settle nothing
                     raise
 
-    @cached_property
-    def data(self) -> memoryview:
-        """The bytes of the copy, to write arrays into; what no band writes is copied now."""
-        start = 0
-        for band, end in sorted(self._bands.items()):
-            self._copy(start, band)
-            start = end
-        self._copy(start, len(self.content))
+    def _whole(self) -> memoryview:
         self._mapping = _Mapping(self._path, writable=True)
         return self._mapping.view
 
@@ -144,11 +133,8 @@ class MappedFile(FitsFile):
             done = os.pwrite(self._file.fileno(), content, offset)
             content, offset = content[done:], offset + done
 
-    def views(self, item: Measurement) -> Views:
-        """Return the arrays of a measurement, to be read and written."""
-        images = [plane for plane in item.planes() if not plane.row_stride and plane.offset not in self._bands]
-        self._bands |= {plane.offset: plane.offset + plane.size * plane.stored.itemsize for plane in images}
-        return _FileViews(self, item, {plane.offset for plane in images})
+    def _views(self, item: Measurement, whole: set[int]) -> Views:
+        return _FileViews(self, item, whole)
 
     def release(self) -> None:
         """Give back the memory of what was looked at."""
@@ -170,20 +156,14 @@ class MappedFile(FitsFile):
         self._file.close()
 
 
-class _FileViews(Views):
-    """Arrays in a file: some planes are read from the input and written to the file wholly, the others lie in it."""
+class _FileViews(BandedViews):
+    """Arrays of a file and of its copy that is a file."""
 
     def __init__(self, file: MappedFile, measurement: Measurement, whole: set[int]) -> None:
-        super().__init__(file.content, measurement)
-        self._file, self._whole = file, whole
-        for plane in measurement.planes():
-            if plane.offset not in whole:
-                self._arrays[plane.offset] = plane.raw(file.data).reshape(self.shape)
+        super().__init__(file, measurement, whole)
+        self._file = file
 
-    def put(self, plane: Plane, frame: int, part: slice, values: NDArray[Any], kept: Kept | None) -> None:
-        if plane.offset not in self._whole:
-            super().put(plane, frame, part, values, kept)
-            return
+    def _put(self, plane: Plane, frame: int, part: slice, values: NDArray[Any], kept: Kept | None) -> None:
         stored = np.empty(values.shape, plane.stored)
         fill(plane, stored, values, kept)
         self._write(plane, frame, part, stored)
@@ -235,10 +215,10 @@ def perturb_file(source: Path, target: Path, plan: Plan, *, threads: int = 1, ea
             kind(Task(step, product, plan.seed, plan.uid, remembered))
             for kind, step in zip(kinds, plan.effects, strict=True)
         ]
-        steps, budgets, findings = work_on(file, product, effects, threads)
+        steps, budgets, side = work_on(file, product, effects, threads)
         file.save()
         whole = MappedProduct(part, product.name)
-        return make_truth(product, whole, plan, steps, budgets, findings, remembered)
+        return make_truth(product, whole, plan, steps, budgets, side, remembered)
 
 
 def open_in_place(source: Path, *, held: bool = False) -> Product:

@@ -12,18 +12,21 @@ import io
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwosim_assets.fits.blocks import BLOCK, CARD, GZIP_MAGIC, Block, Scan, scan
 from hwosim_assets.fits.cards import header_bytes
+from hwosim_assets.perturb.transfer import Kept, Views, fill
 
 if TYPE_CHECKING:
-    from hwosim_assets.perturb.measurements import Measurement
-    from hwosim_assets.perturb.transfer import Views
+    from numpy.typing import NDArray
 
-__all__ = ["FitsFile", "Hdu", "packed", "unpacked"]
+    from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.planes import Plane
+
+__all__ = ["BandedViews", "FitsFile", "Hdu", "packed", "unpacked"]
 
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _STORED = 65535
@@ -128,6 +131,9 @@ def _cards(block: Block) -> list[bytes]:
 class FitsFile:
     """The bytes of a FITS file with edits to its headers and arrays.
 
+    The images of a measurement that is worked on are written band by band, and what else there is when it is first
+    looked at: each byte is written once where that can be, and takes no memory before.
+
     Parameters
     ----------
     content : bytes or memoryview
@@ -146,19 +152,42 @@ class FitsFile:
         self._ends = {hdu.index: end for hdu, end in zip(self.hdus, offsets, strict=True)}
         self._order = list(self.hdus)
         self._new: io.BytesIO | None = None
+        self._bands: dict[int, int] = {}  # offset of each image that is written band by band, and its end
         self._dropped = False
 
     @cached_property
-    def data(self) -> memoryview:
-        """The bytes to write arrays into: a copy of the input, made on first use."""
-        self._new = io.BytesIO(self.content)
+    def _blank(self) -> memoryview:
+        """The bytes of the copy before they are written; of a large file the system gives memory as that happens."""
+        self._new = io.BytesIO(bytes(len(self.content)))
         return self._new.getbuffer()
+
+    @cached_property
+    def data(self) -> memoryview:
+        """The bytes of the copy, to write arrays into; what no band writes is copied now."""
+        start = 0
+        for band, end in sorted(self._bands.items()):
+            self._copy(start, band)
+            start = end
+        self._copy(start, len(self.content))
+        return self._whole()
+
+    def _whole(self) -> memoryview:
+        """Return the bytes of the copy when all are written."""
+        return self._blank
+
+    def _copy(self, start: int, stop: int) -> None:
+        """Write a part of the input as it is."""
+        self._blank[start:stop] = memoryview(self.content)[start:stop]
 
     def views(self, item: Measurement) -> Views:
         """Return the arrays of a measurement, to be read and written."""
-        from hwosim_assets.perturb.transfer import Views
+        images = [plane for plane in item.planes() if not plane.row_stride and plane.offset not in self._bands]
+        self._bands |= {plane.offset: plane.offset + plane.size * plane.stored.itemsize for plane in images}
+        return self._views(item, {plane.offset for plane in images})
 
-        return Views(self.data, item)
+    def _views(self, item: Measurement, whole: set[int]) -> Views:
+        """Return the arrays of a measurement, of which those that begin at some offsets are written wholly."""
+        return _Copied(self, self._blank, item, whole)
 
     def release(self) -> None:
         """Give back memory, where that is possible without losing what was written."""
@@ -191,7 +220,7 @@ class FitsFile:
             return b"".join(parts)
         # Without views of it, the stream gives its bytes away instead of a copy of them.
         del body, parts
-        self.data.release()
+        self._blank.release()
         return self._new.getvalue()
 
     def parts(self, body: memoryview) -> list[bytes | memoryview]:
@@ -219,6 +248,54 @@ class FitsFile:
             if hdu.edited:
                 body[hdu.header_offset : hdu.data_offset] = header
         return True
+
+
+class BandedViews(Views):
+    """Arrays of a file and its copy: some are read from the one and written to the other, the others lie in the copy.
+
+    Parameters
+    ----------
+    file : FitsFile
+        The file and its copy.
+    measurement : Measurement
+        What is measured.
+    whole : set of int
+        Offsets of the planes that are written wholly, part by part.
+    """
+
+    def __init__(self, file: FitsFile, measurement: Measurement, whole: set[int]) -> None:
+        super().__init__(file.content, measurement)
+        self._whole = whole
+        for plane in measurement.planes():
+            if plane.offset not in whole:
+                self._arrays[plane.offset] = plane.raw(file.data).reshape(self.shape)
+
+    def put(self, plane: Plane, frame: int, part: slice, values: NDArray[Any], kept: Kept | None) -> None:
+        """Write values of a part of a frame, but for those that are kept."""
+        if plane.offset in self._whole:
+            self._put(plane, frame, part, values, kept)
+        else:
+            super().put(plane, frame, part, values, kept)
+
+    def _put(self, plane: Plane, frame: int, part: slice, values: NDArray[Any], kept: Kept | None) -> None:
+        """Write values of a plane that lies in the input."""
+        raise NotImplementedError
+
+
+class _Copied(BandedViews):
+    """Arrays of a file in memory and of its copy."""
+
+    def __init__(self, file: FitsFile, copy: memoryview, measurement: Measurement, whole: set[int]) -> None:
+        super().__init__(file, measurement, whole)
+        planes = [plane for plane in measurement.planes() if plane.offset in whole]
+        self._targets = {plane.offset: plane.raw(copy).reshape(self.shape) for plane in planes}
+
+    def _put(self, plane: Plane, frame: int, part: slice, values: NDArray[Any], kept: Kept | None) -> None:
+        fill(plane, self._targets[plane.offset][frame, :, part], values, kept)
+
+    def keep(self, plane: Plane, frame: int, part: slice) -> None:
+        if plane.offset in self._whole:
+            self._targets[plane.offset][frame, :, part] = self[plane][frame, :, part]
 
 
 def _set_sums(hdu: Hdu, data: memoryview) -> None:

@@ -27,7 +27,7 @@ from hwosim_assets.perturb.product import Product
 from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.rng import CHUNK
 from hwosim_assets.perturb.scenario import Scenario, load_scenario
-from hwosim_assets.perturb.side import Findings, find_events, find_runs
+from hwosim_assets.perturb.side import Findings, Side, find_events, find_runs
 from hwosim_assets.perturb.transfer import Views, load, store
 from hwosim_assets.perturb.truth import Truth, make_truth
 
@@ -106,21 +106,23 @@ def perturb_product(
         When the file is no FITS file, or holds nothing that can be perturbed.
     """
     if not plan.effects:
-        return product, make_truth(product, product, plan, [], {}, Findings([], []))
+        return product, make_truth(product, product, plan, [], {}, Side.of(Findings([], [])))
     remembered = remembered_by(plan, earlier)
     effects = [effect_class(step.effect)(Task(step, product, plan.seed, plan.uid, remembered)) for step in plan.effects]
     file = FitsFile(product.payload, product.scan)
-    steps, budgets, findings = work_on(file, product, effects, threads)
+    steps, budgets, side = work_on(file, product, effects, threads)
+    harmful = [pair for pair in zip(effects, steps, strict=True) if type(pair[0]).on_bytes is not Effect.on_bytes]
+    del effects  # and what they keep
+    if len(product.payload) > _KEPT:
+        _give_back()
     content = file.assemble()
     whole = product if content == product.payload else Product(product.name, packed(content, product.content))
-    out = _damaged(whole, effects, steps)
-    if len(content) > _KEPT:
-        _give_back()
-    return out, make_truth(product, out, plan, steps, budgets, findings, remembered, None if out is whole else whole)
+    out = _damaged(whole, harmful)
+    return out, make_truth(product, out, plan, steps, budgets, side, remembered, None if out is whole else whole)
 
 
 def _give_back() -> None:
-    """Return the memory of arrays that are gone to the system: input, output and soon the truth are there at once."""
+    """Return the memory of arrays that are gone to the system, before input, output and truth are there at once."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
     if trim is not None:
         trim(0)
@@ -131,10 +133,10 @@ def remembered_by(plan: Plan, earlier: Sequence[Earlier]) -> tuple[Earlier, ...]
     return tuple(earlier) if any(effect_class(step.effect).remembers for step in plan.effects) else ()
 
 
-def _damaged(whole: Product, effects: list[Effect], steps: list[dict[str, Any]]) -> Product:
+def _damaged(whole: Product, harmful: list[tuple[Effect, dict[str, Any]]]) -> Product:
     """Let effects damage the finished file; the same product when none does."""
     content = whole.content
-    for effect, step in zip(effects, steps, strict=True):
+    for effect, step in harmful:
         content, events = effect.on_bytes(content)
         step["events"] += events
     return whole if content == whole.content else Product(whole.name, content)
@@ -142,8 +144,8 @@ def _damaged(whole: Product, effects: list[Effect], steps: list[dict[str, Any]])
 
 def work_on(
     file: FitsFile, product: Product, effects: list[Effect], threads: int
-) -> tuple[list[dict[str, Any]], dict[Plane, Budget], Findings]:
-    """Let effects change a file; return (what each found and did, noise budgets, what the blocks told)."""
+) -> tuple[list[dict[str, Any]], dict[Plane, Budget], Side]:
+    """Let effects change a file; return (what each found and did, noise budgets, what is kept of what blocks told)."""
     notes: list[list[dict[str, Any]]] = [[] for _ in effects]
     findings, budgets = Findings([], []), dict[Plane, Budget]()
     for item in product.measurements:
@@ -153,16 +155,22 @@ def work_on(
         active = [effect for effect, note in zip(effects, notes, strict=True) if _prepared(effect, item, budgets, note)]
         pixel_effects = [effect for effect in active if _touches_pixels(effect)]
         if pixel_effects:
-            told = _perturb_measurement(file, item, budgets[item.sci], pixel_effects, threads)
-            findings.runs += find_runs(item, ((frame, marks) for frame, marks, _ in told))
-            findings.events += find_events(item, ((frame, events) for frame, _, events in told))
+            _find(findings, item, _perturb_measurement(file, item, budgets[item.sci], pixel_effects, threads))
             for plane in item.planes():
                 file.hdus[plane.hdu].touched = True
+    side = Side.of(findings)  # now, while what no band wrote is not yet in memory
+    del findings
     happened = [
         effect.on_file(file) if _has_meaning(effect, note) else [] for effect, note in zip(effects, notes, strict=True)
     ]
     steps = [{"measurements": note, "events": list(events)} for note, events in zip(notes, happened, strict=True)]
-    return steps, budgets, findings
+    return steps, budgets, side
+
+
+def _find(findings: Findings, item: Measurement, told: list[Told]) -> None:
+    """Take in what the blocks of a measurement told."""
+    findings.runs += find_runs(item, ((frame, marks) for frame, marks, _ in told))
+    findings.events += find_events(item, ((frame, events) for frame, _, events in told))
 
 
 def _prepared(effect: Effect, item: Measurement, budgets: dict[Plane, Budget], notes: list[dict[str, Any]]) -> bool:

@@ -1,7 +1,8 @@
 """The side file of a truth: which pixels were lost or flagged, and what happened where.
 
-Holds: :class:`Findings`, gathered while a product is perturbed, and their Parquet table, one row for each run
-of pixels and for each event. Keep out the record of numbers and hashes (``perturb.truth``).
+Holds: :class:`Findings`, gathered while a product is perturbed, and :class:`Side`, what the truth keeps of them: counts
+and a Parquet table, one row for each run of pixels and for each event. Keep out the record of numbers and hashes
+(``perturb.truth``).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _WORDS = ("kind", "effect", "label", "plane")
 #: Rows that are written at once: a table is copied on its way into the file, which is when most memory is in use.
 _GROUP = 4096
 
-__all__ = ["Events", "Findings", "Runs", "find_events", "find_runs", "side_file", "side_table"]
+__all__ = ["Events", "Findings", "Runs", "Side", "find_events", "find_runs", "side_table"]
 
 
 class Runs(NamedTuple):
@@ -94,6 +95,27 @@ class Findings:
         return count
 
 
+class Side(NamedTuple):
+    """What a truth keeps of findings.
+
+    Attributes
+    ----------
+    content : bytes or None
+        The Parquet table, where there are any.
+    counts : dict
+        For each thing that is counted, how often it happened to each use of an effect.
+    """
+
+    content: bytes | None
+    counts: dict[str, Counter[tuple[str, str]]]
+
+    @classmethod
+    def of(cls, findings: Findings) -> Side:
+        """Return what is kept of findings."""
+        counts = {f"pixels_{kind}": findings.pixels(kind) for kind in ("lost", "flagged", "unflagged")}
+        return cls(_side_file(findings), {**counts, "events_recorded": findings.happened()})
+
+
 def find_runs(item: Measurement, frames: Iterable[tuple[int, Sequence[Mark]]]) -> list[Runs]:
     """Return the marks of a measurement's blocks as runs, the same however the frames were cut into blocks."""
     pieces: dict[tuple[str, str, str, int, int, int], list[NDArray[np.int64] | range]] = {}
@@ -134,7 +156,7 @@ def find_events(item: Measurement, frames: Iterable[tuple[int, Sequence[Event]]]
     ]
 
 
-def side_file(findings: Findings) -> bytes | None:
+def _side_file(findings: Findings) -> bytes | None:
     """Return the Parquet table of the findings, or ``None`` when there are none."""
     found: list[Runs | Events] = [*findings.runs, *findings.events]
     if not found:

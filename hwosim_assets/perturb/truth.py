@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.perturb.changes import compare
 from hwosim_assets.perturb.plan import Plan
-from hwosim_assets.perturb.side import Findings, side_file, side_table
+from hwosim_assets.perturb.side import Side, side_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -143,7 +143,7 @@ def make_truth(
     plan: Plan,
     steps: list[dict[str, Any]],
     budgets: dict[Plane, Budget],
-    findings: Findings,
+    side: Side,
     earlier: Sequence[Earlier] = (),
     whole: Product | None = None,
 ) -> Truth:
@@ -159,21 +159,18 @@ def make_truth(
         For each effect of the plan, what it found and did.
     budgets : dict
         Noise budgets by science plane.
-    findings : Findings
-        What the blocks told.
+    side : Side
+        What is kept of what the blocks told.
     earlier : sequence of Earlier
         Earlier exposures that effects were given.
     whole : Product, optional
         The output before its file was damaged, where it was.
     """
-    side = side_file(findings)
-    counts = {f"pixels_{kind}": findings.pixels(kind) for kind in ("lost", "flagged", "unflagged")}
-    counts["events_recorded"] = findings.happened()
     effects = [
         {
             **step.model_dump(mode="json"),
             **done,
-            **{name: count[step.effect, step.label] for name, count in counts.items()},
+            **{name: count[step.effect, step.label] for name, count in side.counts.items()},
         }
         for step, done in zip(plan.effects, steps, strict=True)
     ]
@@ -199,9 +196,9 @@ def make_truth(
         "changes": changes,
         "damaged": whole is not None,
         "earlier": [item.record() for item in earlier],
-        "side_sha256": None if side is None else hashlib.sha256(side).hexdigest(),
+        "side_sha256": None if side.content is None else hashlib.sha256(side.content).hexdigest(),
     }
-    return Truth(json.loads(json.dumps(record, allow_nan=False)), side)
+    return Truth(json.loads(json.dumps(record, allow_nan=False)), side.content)
 
 
 @np.errstate(invalid="ignore", over="ignore")  # bytes in another order are any numbers
@@ -217,12 +214,9 @@ def _summary(product: Product, out: Product, steps: list[dict[str, Any]]) -> lis
         if item.sci.shape != other.sci.shape:  # rows were taken out: no pixel has its partner at the same place
             found.append({"name": item.sci.name, "hdu": item.sci.hdu, "sampled": 0})
             continue
-        before, after = _taken(item.sci, product), _taken(other.sci, out)
-        both = np.isfinite(before) & np.isfinite(after)
-        change = after[both] - before[both]
-        entry: dict[str, Any] = {"name": item.sci.name, "hdu": item.sci.hdu, "sampled": int(before.size)}
-        if change.size:
-            entry |= {"mean_change": float(change.mean()), "rms_change": float(np.sqrt((change * change).mean()))}
+        entry: dict[str, Any] = {"name": item.sci.name, "hdu": item.sci.hdu}
+        told, present = _change(_taken(item.sci, product), _taken(other.sci, out))
+        entry |= told
         if item.err is not None and other.err is not None:
             scales = [
                 note.get("signal_scale", 1.0)
@@ -231,12 +225,25 @@ def _summary(product: Product, out: Product, steps: list[dict[str, Any]]) -> lis
                 if (note["name"], note["hdu"]) == (item.sci.name, item.sci.hdu)
             ]
             entry["snr_loss_median"] = _snr_loss(
-                float(np.prod(scales)), _taken(item.err, product), _taken(other.err, out), np.isfinite(after)
+                float(np.prod(scales)), _taken(item.err, product), _taken(other.err, out), present
             )
         product.release()
         out.release()
         found.append({key: value for key, value in entry.items() if not isinstance(value, float) or np.isfinite(value)})
     return found
+
+
+def _change(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+    """Return what is to be said of a change, and which values are there after it."""
+    told: dict[str, Any] = {"sampled": int(before.size)}
+    present = np.isfinite(after)
+    after -= before  # finite where both are
+    change = after[np.isfinite(before) & present]
+    if change.size:
+        told["mean_change"] = float(change.mean())
+        change *= change
+        told["rms_change"] = float(np.sqrt(change.mean()))
+    return told, present
 
 
 def _taken(plane: Plane, source: Product) -> NDArray[np.float64]:
@@ -250,4 +257,8 @@ def _snr_loss(
 ) -> float | None:
     """Return 1 - (what is left of the signal) x (median of the claimed error before over after)."""
     good = (before > 0) & (after > 0) & np.isfinite(before) & np.isfinite(after) & present
-    return 1.0 - scale * float(np.median(before[good] / after[good])) if good.any() else None
+    if not good.any():
+        return None
+    ratio = before[good]
+    ratio /= after[good]
+    return 1.0 - scale * float(np.median(ratio, overwrite_input=True))
