@@ -1,14 +1,16 @@
-"""What the integration tests share: a sample archive, one `hwosim dev` session, a browser."""
+"""What the integration tests share: a sample archive, one `hwosim dev` session, a browser, an S3 store."""
 
 from __future__ import annotations
 
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import s3mock
 import screens
 from dev_session import FIRST, DevSession
 from programs import tool
@@ -65,3 +67,27 @@ def browser() -> Iterator[Any]:
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of a running S3 store."""
+    with s3mock.serving(tmp_path_factory.mktemp("s3mock")) as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3_server: str, state: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Point the AWS environment at the S3 store and return the URI of a bucket of its own."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "hwosim",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    import boto3
+
+    name = f"hwosim-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"

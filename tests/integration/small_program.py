@@ -87,12 +87,14 @@ def _of_the_archive(error: BaseException | None) -> bool:
     return error is not None
 
 
-def write_program(root: Path, count: int, program: str = PROGRAM) -> list[Path]:
-    """Write so many calibrated exposures of 16 x 12 pixels, each of its own content."""
-    template = _template()
+def write_program(
+    root: Path, count: int, program: str = PROGRAM, *, first: int = 0, shape: tuple[int, int] = (16, 12)
+) -> list[Path]:
+    """Write so many calibrated exposures, counted from ``first``, each of its own content; 24 bytes a pixel."""
+    template = _template(shape)
     root.mkdir(parents=True, exist_ok=True)
     paths = []
-    for number in range(count):
+    for number in range(first, first + count):
         observation, exposure = f"{number // 50 + 1:03d}", number % 50 + 1
         name = f"jw{program}{observation}001_03102_{exposure:05d}_nis_cal.fits"
         content = template.replace(b"jw00000000001_03102_00000_nis_cal.fits", name.encode())
@@ -112,7 +114,7 @@ def reprocess(path: Path, version: int) -> None:
     spare.replace(path)
 
 
-def _template() -> bytes:
+def _template(shape: tuple[int, int]) -> bytes:
     random = np.random.default_rng(1)
     primary = fits.PrimaryHDU()
     for keyword, value in {
@@ -120,18 +122,18 @@ def _template() -> bytes:
         "FILENAME": "jw00000000001_03102_00000_nis_cal.fits", "PROGRAM": "00000", "OBSERVTN": "000", "VISIT": "001",
         "FILTER": "CLEAR", "PUPIL": "F150W", "CAL_VER": "1.18.0", "CRDS_CTX": "jwst_1364.pmap",
         "EXPSTART": 59735.5, "EXPMID": 59735.51, "EXPEND": 59735.52, "EFFEXPTM": 1234.5, "TARG_RA": 82.18,
-        "TARG_DEC": -65.45, "TARGNAME": "AB Dor", "SUBSIZE1": 12, "SUBSIZE2": 16,
+        "TARG_DEC": -65.45, "TARGNAME": "AB Dor", "SUBSIZE1": shape[1], "SUBSIZE2": shape[0],
     }.items():  # fmt: skip
         primary.header[keyword] = value
-    science = fits.ImageHDU(random.normal(1, 0.1, (16, 12)).astype(np.float32), name="SCI")
+    science = fits.ImageHDU(random.normal(1, 0.1, shape).astype(np.float32), name="SCI")
     science.header["BUNIT"] = "MJy/sr"
     science.header["S_REGION"] = "POLYGON ICRS  82.17 -65.46 82.19 -65.46 82.19 -65.44 82.17 -65.44"
     planes = [
-        fits.ImageHDU(np.full((16, 12), value, np.float32), name=name)
+        fits.ImageHDU(np.full(shape, value, np.float32), name=name)
         for name, value in {"ERR": 0.1, **dict.fromkeys(("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT"), 0.01 / 3)}.items()
     ]
     buffer = io.BytesIO()
-    fits.HDUList([primary, science, *planes, fits.ImageHDU(np.zeros((16, 12), np.uint32), name="DQ")]).writeto(buffer)
+    fits.HDUList([primary, science, *planes, fits.ImageHDU(np.zeros(shape, np.uint32), name="DQ")]).writeto(buffer)
     return buffer.getvalue()
 
 
@@ -146,20 +148,23 @@ class Place:
         The archive.
     patience : int
         Seconds that the archive may be silent.
+    lake_uri : str
+        Where the lake lies: below the folder, or an S3 store that the ``AWS_*`` variables name by now.
     """
 
-    def __init__(self, home: Path, archive_url: str, patience: int = 60) -> None:
+    def __init__(self, home: Path, archive_url: str, patience: int = 60, lake_uri: str = "") -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._log = home / "log"
-        self._environment = {
+        lake_uri = lake_uri or (home / "lake").as_uri()
+        self._environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | {
             "DAGSTER_HOME": str(home),
             "HWOSIM_ARCHIVE_URL": archive_url,
-            "HWOSIM_LAKE_URI": (home / "lake").as_uri(),
+            "HWOSIM_LAKE_URI": lake_uri,
             "HWOSIM_CATALOG_URI": f"sqlite:///{home / 'catalog.db'}",
             "HWOSIM_ARCHIVE_TIMEOUT_SECONDS": str(patience),
         }
-        self.lake = Lake((home / "lake").as_uri())
-        self.tables = Tables(f"sqlite:///{home / 'catalog.db'}", (home / "lake" / "tables").as_uri())
+        self.lake = Lake(lake_uri)
+        self.tables = Tables(f"sqlite:///{home / 'catalog.db'}", f"{lake_uri}/tables")
 
     def start(self, *programs: str) -> ForkServerProcess:
         """Start a process on these programs."""
@@ -232,7 +237,9 @@ class Watcher:
                 assert self._seen[stored.key] in self._whole[stored.key.rsplit("/", 1)[1]], stored.key
         for row in rows:
             assert self._seen[row["key"]] == row["sha256"], row["key"]
-            assert len(lake.read(row["key"])) == row["size_bytes"]
+            there = lake.head(row["key"])
+            assert there is not None, row["key"]
+            assert there.size == row["size_bytes"], row["key"]
         counts = set()
         for name, digest, cards in _cards_of_files(tables.scan(HEADER_CARDS)):
             assert digest in self._whole[name], name

@@ -1,20 +1,10 @@
-"""The lake on an S3-compatible server of its own process: Adobe's S3Mock, a jar of Maven Central, without a container.
-
-It knows conditional writes (one after the other: of two at once it may take both), parts and ranges. It takes any
-credentials; what S3 says of wrong ones is told apart elsewhere.
-"""
+"""The lake on an S3-compatible server of its own process; what S3 says of wrong credentials is told apart elsewhere."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import servers
-from filelock import FileLock
 from small_program import PROGRAM, write_program
 
 from hwosim_assets.archive.client import ArchiveClient
@@ -26,52 +16,6 @@ from hwosim_assets.lake.store import AlreadyStoredError, Lake
 from hwosim_assets.lake.tables import Tables
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
-
-VERSION = "4.8.0"
-COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
-
-
-def s3mock_jar() -> Path:
-    """Return the server, fetched by Maven where it is not there; skip where nothing can fetch it."""
-    for tool, package in (("java", "default-jre-headless"), ("mvn", "maven")):
-        if shutil.which(tool) is None:
-            pytest.skip(f"no {tool} (Debian: apt-get install {package})")
-    folder = servers.ROOT / ".tools" / "s3mock"
-    folder.mkdir(parents=True, exist_ok=True)
-    jar = folder / f"s3mock-{VERSION}-exec.jar"
-    with FileLock(folder / "lock"):
-        if not jar.exists():
-            artifact = f"com.adobe.testing:s3mock:{VERSION}:jar:exec"
-            command = ["mvn", "-q", "-B", COPY, f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=servers.FETCH_SECONDS)
-            if done.returncode:
-                pytest.skip(f"Maven could not fetch S3Mock: {done.stdout.strip()[:500]}")
-    return jar
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder, (port, secure) = tmp_path_factory.mktemp("s3mock"), servers.free_ports(2)
-    options = [f"--com.adobe.testing.s3mock.httpPort={port}", f"--server.port={secure}", "--server.address=127.0.0.1"]
-    command = ["java", *servers.JVM, "-jar", str(s3mock_jar()), *options]
-    with servers.running(command, folder / "log", port):
-        yield f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture
-def bucket(endpoint: str, state: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "hwosim",
-        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    import boto3
-
-    name = f"hwosim-{uuid.uuid4().hex[:12]}"
-    boto3.client("s3").create_bucket(Bucket=name)
-    return f"s3://{name}"
 
 
 @pytest.fixture
