@@ -1,6 +1,7 @@
 """A program from a hostile archive into an S3 store, killed at random moments and in the midst of uploads in parts.
 
-``HWOSIM_INGEST_S3_PRODUCTS``, ``HWOSIM_INGEST_S3_LARGE`` and ``HWOSIM_INGEST_S3_KILLS`` make the test larger than it is by default.
+``HWOSIM_INGEST_S3_PRODUCTS``, ``HWOSIM_INGEST_S3_LARGE`` and ``HWOSIM_INGEST_S3_KILLS`` make the test larger than it
+is by default.
 """
 
 from __future__ import annotations
