@@ -81,7 +81,7 @@ def hdus_of(kind: str) -> list[fits.hdu.base._BaseHDU]:
     if kind == "cal":
         return [_primary(), *_planes((96, 128), 1)]
     if kind == "big":
-        return [_primary(), *_planes((600, 512), 2)]
+        return [_primary(NOUTPUTS=4), *_planes((600, 512), 2)]
     if kind == "calints":
         return [_primary(), *_planes((3, 40, 64), 3)]
     if kind == "multislit":

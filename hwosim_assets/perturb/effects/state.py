@@ -5,6 +5,7 @@ Holds: the effects C4 to C7. Keep out bad pixels (``pixels``), what a detector r
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -360,32 +361,45 @@ class Crosstalk(Effect):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._order: dict[int, NDArray[np.int64]] = {}
+        self._order: dict[int, tuple[NDArray[np.int64], bool]] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
-        """Find which pixels are read together."""
+        """Find which pixels are read together: all lines are read alike."""
         require_image(measurement)
         readout = find_readout(self.task.product, measurement)
         if readout is None:
             raise NotApplicableError("its pixels are resampled and lie on no detector")
         if readout.outputs < 2:
             raise NotApplicableError("one amplifier reads all of its pixels")
-        amplifier, line, place = readout.places(0, measurement.pixels)
-        order = np.empty((readout.outputs, readout.lines * readout.width), np.int64)
-        order[amplifier, line * readout.width + place] = np.arange(measurement.pixels)
-        self._order[id(measurement)] = order
+        along_x = abs(readout.fast) == 1
+        line = replace(readout, rows=1) if along_x else replace(readout, columns=1)
+        amplifier, _, place = line.places(0, readout.outputs * readout.width)
+        order = np.empty((readout.outputs, readout.width), np.int64)
+        order[amplifier, place] = np.arange(amplifier.size)
+        self._order[id(measurement)] = order, along_x
         return readout.record()
+
+    def reach(self, measurement: Measurement) -> int | None:
+        """Look along the rows where amplifiers read along them, else at all rows."""
+        return 0 if self._order[id(measurement)][1] else None
 
     def on_frame(self, block: Block) -> None:
         """Add what the other amplifiers read."""
-        order, coefficient = self._order[id(block.measurement)], self.task.number("coefficient")
+        (order, along_x), coefficient = self._order[id(block.measurement)], self.task.number("coefficient")
+        columns = block.measurement.frame[1]
+
+        def lines(pixels: NDArray[Any]) -> NDArray[Any]:
+            rows = pixels.reshape(-1, columns)
+            return rows if along_x else rows.T
+
         base = block.sci[0].copy() if block.measurement.ramp else np.zeros((), block.sci.dtype)
         for group in range(1 if block.measurement.ramp else 0, block.groups):
             light = np.nan_to_num(block.sci[group] - base, nan=0.0, posinf=0.0, neginf=0.0)
             if block.inert is not None:
                 light[block.inert] = 0.0
-            together = light[order[0]]
+            light, shown = lines(light), lines(block.sci[group])
+            together = light[:, order[0]]
             for places in order[1:]:
-                together = together + light[places]
+                together = together + light[:, places]
             for places in order:
-                block.sci[group, places] += (together - light[places]) * block.sci.dtype.type(coefficient)
+                shown[:, places] += (together - light[:, places]) * block.sci.dtype.type(coefficient)
