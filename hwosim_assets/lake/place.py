@@ -125,7 +125,7 @@ class Place:
         Without keys in the environment the AWS SDK inside PyArrow finds the profile by itself.
         """
         if self.folder is not None:
-            return {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
+            return {"py-io-impl": "hwosim_assets.lake.local_io.LocalFileIO"}
         properties = {"py-io-impl": "hwosim_assets.lake.iceberg_io.S3FileIO"}
         properties["s3.region"] = self.region
         properties["s3.connect-timeout"] = "5"
