@@ -8,6 +8,8 @@ and noise that pixels share in readout order (``correlated``).
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -42,6 +44,8 @@ _DAY_S = 86400.0
 _PROPOSAL = "a proposal"
 #: Reads beyond this have a wrong NGROUPS or NINTS; their covariances alone would take gigabytes.
 _MOST_GROUPS, _MOST_READS = 2048, 1 << 23
+#: Frames whose switching pixels are kept for their other bands.
+_KEPT = 4
 
 
 def _electrons(budget: Budget) -> float:
@@ -101,6 +105,24 @@ class Reads(NamedTuple):
         return np.asarray(place * (groups / (groups * (groups * groups - 1.0) / 12.0)))
 
 
+class _Shown(NamedTuple):
+    """What the switching pixels of a frame show.
+
+    Attributes
+    ----------
+    times : list of bool or float64 array, (pixels,)
+        For each group, how many amplitudes more; of a slope, in the one.
+    variance : float
+        Of a slope, in squared amplitudes.
+    high : float64 array, (pixels,)
+        Share of the reads in the upper state.
+    """
+
+    times: list[Any]
+    variance: float
+    high: Floats
+
+
 @register(
     EffectSpec(
         name="telegraph_noise",
@@ -149,6 +171,8 @@ class TelegraphNoise(Effect):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._found: dict[int, tuple[Map, Reads]] = {}
+        self._frames: OrderedDict[tuple[int, int], _Shown] = OrderedDict()
+        self._lock = Lock()
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find the pixels and the moments at which they are read."""
@@ -161,30 +185,54 @@ class TelegraphNoise(Effect):
         return {"detector": detector, "pixels": int(found.places.size), "reads": reads.after.size,
                 "integrations": reads.starts.shape[1], "times_from": reads.method}  # fmt: skip
 
+    def reach(self, measurement: Measurement) -> int:
+        """Look at no neighbours."""
+        return 0
+
     def on_frame(self, block: Block) -> None:
         """Add what each read shows more."""
-        found, reads = self._found[id(block.measurement)]
+        found, _ = self._found[id(block.measurement)]
         unit = self.task.number("amplitude", block) / float(block.budget.k or 1.0)
         if not found.places.size or not unit:
             return
+        shown = self._shown(block)
+        here = np.flatnonzero((found.places >= block.start) & (found.places < block.start + block.size))
+        places, amplitude = found.places[here] - block.start, found.amplitude[here] * unit
+        for group, times in enumerate(shown.times):
+            block.sci[group, places] += (times[here] * amplitude).astype(block.sci.dtype)
+            block.flag(self.use, group, places, DQ.TELEGRAPH, self.task.dq_honest)
+        if not block.measurement.ramp:
+            added = (amplitude * amplitude * shown.variance).astype(block.sci.dtype)[None, :]
+            block.add_variance("read", added, self.task.err_honest, places)
+        if block.start == 0:
+            self._record(block, found, shown.high)
+
+    def _shown(self, block: Block) -> _Shown:
+        """Return what the pixels of a frame show, found once for all bands of it."""
+        key = id(block.measurement), block.frame
+        with self._lock:
+            if key not in self._frames:
+                while len(self._frames) >= _KEPT:
+                    self._frames.popitem(last=False)
+                self._frames[key] = self._made(block)
+            return self._frames[key]
+
+    def _made(self, block: Block) -> _Shown:
+        found, reads = self._found[id(block.measurement)]
         process = Process(self.task, found)
         moments = (reads.starts[block.frame][:, None] + reads.after).ravel()
-        high, amplitude = np.zeros(found.places.size), found.amplitude * unit
+        high = np.zeros(found.places.size)
+        if block.measurement.ramp:
+            each = list(process.states(moments))
+            for upper in each:
+                high += upper
+            return _Shown(each, 0.0, high / moments.size)
         slope, weights = np.zeros(found.places.size), np.tile(reads.weights, reads.starts.shape[1])
         for number, upper in enumerate(process.states(moments)):
             high += upper
-            if block.measurement.ramp:
-                block.sci[number, found.places] += (upper * amplitude).astype(block.sci.dtype)
-            else:
-                slope += upper * weights[number]
-        if not block.measurement.ramp:
-            block.sci[0, found.places] += (slope * amplitude).astype(block.sci.dtype)
-            each = variance_of_slope(process, reads.after, reads.weights) * reads.starts.shape[1]
-            added = (amplitude * amplitude * each).astype(block.sci.dtype)[None, :]
-            block.add_variance("read", added, self.task.err_honest, found.places)
-        for group in range(block.groups):
-            block.flag(self.use, group, found.places, DQ.TELEGRAPH, self.task.dq_honest)
-        self._record(block, found, high / moments.size)
+            slope += upper * weights[number]
+        variance = variance_of_slope(process, reads.after, reads.weights) * reads.starts.shape[1]
+        return _Shown([slope], variance, high / moments.size)
 
     def _record(self, block: Block, found: Map, share: Floats) -> None:
         """Tell which pixels switched, by how much and for which share of the reads they were high."""
