@@ -7,6 +7,8 @@ for charge that comes at once these share.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,6 +58,8 @@ GLOW = 15.0
 _PERSISTENCE = 0.017
 #: More in a frame than this is no exposure any more.
 MOST = 100_000
+#: Frames whose struck pixels are kept for their other bands.
+_KEPT = 4
 
 
 class SnowballList(NamedTuple):
@@ -109,6 +113,32 @@ class ShowerList(NamedTuple):
     peak: Floats
     u: Floats
     address: Integers
+
+
+class _Struck(NamedTuple):
+    """Pixels of a frame that snowballs strike, ascending; in a pixel that several strike, these in their order.
+
+    Attributes
+    ----------
+    core, core_of : int64 array
+        Flat pixels of saturated cores, and by which snowball.
+    halo, halo_of : int64 array
+        The same of halos.
+    profile : float64 array
+        Charge of a halo, relative to its inner edge.
+    late : int64 array
+        Pixels of earlier integrations' cores, each once.
+    released : float64 array
+        Electrons that they release.
+    """
+
+    core: Integers
+    core_of: Integers
+    halo: Integers
+    halo_of: Integers
+    profile: Floats
+    late: Integers
+    released: Floats
 
 
 def snowballs(stream: Stream, plane: int, rate: float, exposure: float, shape: tuple[int, int]) -> SnowballList:
@@ -256,6 +286,8 @@ class Snowballs(_Rare):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._fallen: dict[tuple[int, int], SnowballList] = {}
+        self._frames: OrderedDict[tuple[int, int], _Struck] = OrderedDict()
+        self._lock = Lock()
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse MIRI, which has none, and draw those of all frames."""
@@ -271,24 +303,51 @@ class Snowballs(_Rare):
         groups, method = groups_of(self.task.product, measurement)
         return {"detector": detector, **found, "groups": groups, "groups_from": method}
 
+    def reach(self, measurement: Measurement) -> int:
+        """Look at no neighbours: where snowballs fall is known."""
+        return 0
+
     def on_frame(self, block: Block) -> None:
         """Let what fell before still glow, then fall on the frame."""
-        self._afterglow(block)
+        struck = self._struck(block)
+        self._afterglow(block, struck)
+        fallen = self._fallen[id(block.measurement), block.frame]
+        if not fallen.y.size:
+            return
+        halo, core = block.here(struck.halo), block.here(struck.core)
+        self._halos(block, fallen, struck.halo[halo] - block.start, struck.halo_of[halo], struck.profile[halo])
+        self._cores(block, fallen, struck.core[core] - block.start, struck.core_of[core])
+        if block.start == 0:
+            electrons = (1.0 + self.task.number("halo")) * WELL * math.pi * fallen.radius * fallen.radius
+            block.record(self.use, y=fallen.y, x=fallen.x, radius=fallen.radius, u=fallen.u, electrons=electrons)
+
+    def _struck(self, block: Block) -> _Struck:
+        """Return the pixels of a frame that are struck, found once for all bands of it."""
+        key = id(block.measurement), block.frame
+        with self._lock:
+            if key not in self._frames:
+                while len(self._frames) >= _KEPT:
+                    self._frames.popitem(last=False)
+                self._frames[key] = self._made(block)
+            return self._frames[key]
+
+    def _made(self, block: Block) -> _Struck:
         fallen = self._fallen[id(block.measurement), block.frame]
         rows, columns = block.measurement.frame
-        cores, halos = [], []
+        places, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        near, profiles = [np.empty(0, bool)], [np.empty(0)]
         for number, (y, x, radius) in enumerate(zip(fallen.y, fallen.x, fallen.radius, strict=True)):
             pixels, distance = disc(y, x, REACH * radius, (rows, columns))
             core = distance < radius
-            ratio = radius / distance[~core]
-            cores.append((pixels[core], np.full(int(core.sum()), number)))
-            halos.append((pixels[~core], np.full(ratio.size, number), ratio * ratio * ratio))
-        if not cores:
-            return
-        self._halos(block, fallen, *(np.concatenate(column) for column in zip(*halos, strict=True)))
-        self._cores(block, fallen, *(np.concatenate(column) for column in zip(*cores, strict=True)))
-        electrons = (1.0 + self.task.number("halo")) * WELL * math.pi * fallen.radius * fallen.radius
-        block.record(self.use, y=fallen.y, x=fallen.x, radius=fallen.radius, u=fallen.u, electrons=electrons)
+            ratio = radius / np.where(core, radius, distance)
+            places.append(pixels)
+            owners.append(np.full(pixels.size, number))
+            near.append(core)
+            profiles.append(ratio * ratio * ratio)
+        found, which, core, profile = (np.concatenate(column) for column in (places, owners, near, profiles))
+        order = np.argsort(found, kind="stable")
+        inner, outer = order[core[order]], order[~core[order]]
+        return _Struck(found[inner], which[inner], found[outer], which[outer], profile[outer], *self._released(block))
 
     def _halos(self, block: Block, fallen: SnowballList, pixels: Integers, which: Integers, profile: Floats) -> None:
         electrons = profile * (self.task.number("halo") * WELL)
@@ -296,9 +355,9 @@ class Snowballs(_Rare):
             missed = (fallen.mark < self.task.number("residual", block))[which]
             settle(self, block, pixels, electrons, fallen.u[which], missed)
             return
-        for number, u in enumerate(fallen.u.tolist()):
+        for number in np.unique(which):
             mine = which == number
-            step(self, block, _group(block, u), pixels[mine], electrons[mine])
+            step(self, block, _group(block, float(fallen.u[number])), pixels[mine], electrons[mine])
 
     def _cores(self, block: Block, fallen: SnowballList, pixels: Integers, which: Integers) -> None:
         """Saturate cores from their moment on; where two meet, from the earlier on."""
@@ -318,8 +377,8 @@ class Snowballs(_Rare):
             block.sci[group, struck[now]] = np.maximum(block.sci[group, struck[now]], full[now])
             block.flag(self.use, group, struck[now], DQ.SATURATED, self.task.dq_honest)
 
-    def _afterglow(self, block: Block) -> None:
-        """Add what cores of earlier integrations release, with its photon noise."""
+    def _released(self, block: Block) -> tuple[Integers, Floats]:
+        """Return (pixels of the cores of earlier integrations, the electrons that they release in this one)."""
         seconds, _ = self._exposure[id(block.measurement)]
         shape, memory = block.measurement.frame, self.task.number("memory")
         rate = _PERSISTENCE * float(fermi(np.array([WELL]))[0])
@@ -335,14 +394,19 @@ class Snowballs(_Rare):
                     came = rate * (released("fermi", since + seconds, 1.0) - released("fermi", since, 1.0))
                     pixels.append(core)
                     electrons.append(np.full(core.size, came))
-        struck, place = np.unique(np.concatenate(pixels), return_inverse=True)
-        if not struck.size:
+        late, place = np.unique(np.concatenate(pixels), return_inverse=True)
+        return late, np.bincount(place, np.concatenate(electrons), late.size).astype(np.float64, copy=False)
+
+    def _afterglow(self, block: Block, struck: _Struck) -> None:
+        """Add what cores of earlier integrations release, with its photon noise."""
+        if not struck.late.size:
             return
-        total = np.bincount(place, np.concatenate(electrons), struck.size)
-        amount = total / (float(block.budget.k or 1.0) * max(block.groups - 1, 1))
+        here = block.here(struck.late)
+        late, amount = struck.late[here] - block.start, struck.released[here]
+        amount = amount / (float(block.budget.k or 1.0) * max(block.groups - 1, 1))
         stream = self.task.stream(f"{block.measurement.key} afterglow")
-        add_light(block, stream, struck, amount, self.task.err_honest)
-        block.flag(self.use, block.groups - 1, struck, DQ.PERSISTENCE, self.task.dq_honest)
+        add_light(block, stream, late, amount, self.task.err_honest)
+        block.flag(self.use, block.groups - 1, late, DQ.PERSISTENCE, self.task.dq_honest)
 
 
 @register(
