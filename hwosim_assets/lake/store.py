@@ -17,7 +17,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -318,11 +318,12 @@ class Lake:
         """
         if self.place.folder is None or not hasattr(os, "O_TMPFILE"):
             return False
-        final = self.place.folder / checked_key(key)
+        final = f"{self.place.folder}/{checked_key(key)}"  # pathlib's joining and making cost as much as the writing
+        folder = final.rpartition("/")[0]
         with store_errors(self.place, key):
-            final.parent.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             try:
-                file = os.open(final.parent, os.O_TMPFILE | os.O_WRONLY, 0o444)
+                file = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o444)
             except OSError as error:
                 if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                     return False
@@ -345,7 +346,7 @@ class Lake:
             return False
         final = self.place.folder / checked_key(key)
         with store_errors(self.place, key):
-            final.parent.mkdir(parents=True, exist_ok=True)
+            _make(str(final.parent))
             try:
                 os.link(path, final)
                 final.chmod(0o444)  # nobody writes into a stored object by its local path
@@ -445,6 +446,16 @@ class Lake:
 
     def _taken(self, key: str) -> AlreadyStoredError:
         return AlreadyStoredError(self.uri_of(key), "is in the lake already and never overwritten", "use a new key")
+
+
+def _make(folder: str) -> None:
+    """Make a folder, and those above it where they are not there."""
+    with suppress(FileExistsError):  # if it is no folder, whoever puts a file into it is told so
+        try:
+            os.mkdir(folder)  # noqa: PTH102
+        except FileNotFoundError:
+            _make(folder.rpartition("/")[0])
+            os.mkdir(folder)  # noqa: PTH102
 
 
 def _stored(entry: Any) -> Stored:

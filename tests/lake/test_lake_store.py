@@ -335,6 +335,17 @@ def test_bytes_are_taken_in_whole_once_and_for_good(lake: Lake) -> None:
         assert len(list((lake.place.folder / "raw/a").iterdir())) == 2
 
 
+def test_what_lies_in_the_place_of_a_folder_is_told(state: Path) -> None:
+    lake = Lake((state / "lake").as_uri())
+    lake.write_new("raw/file", b"content")
+    (state / "lake" / "raw" / "nowhere").symlink_to(state / "gone")
+    for key in ("raw/file/a.fits", "raw/file/b/a.fits", "raw/nowhere/a.fits", "raw/nowhere/b/a.fits"):
+        with pytest.raises((HwosimError, OSError)):
+            lake.take_in(key, b"other")
+    assert lake.read("raw/file") == b"content"
+    assert not (state / "gone").exists()
+
+
 @pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EISDIR])
 def test_a_disk_without_nameless_files_takes_bytes_in_too(
     state: Path, monkeypatch: pytest.MonkeyPatch, error: int
