@@ -211,6 +211,7 @@ class _Ingest:
         self._stop = threading.Event()  # of the round under way
         self._counting = threading.Lock()
         self._silent = 0
+        self._no_parts = False
 
     def recall(self, committed: dict[str, dict[str, Any]]) -> None:
         """Take the rows whose objects lie in the lake, whole: those of a killed ingest before those committed."""
@@ -239,6 +240,7 @@ class _Ingest:
         if not outcomes:
             return
         self._stop, self._silent = threading.Event(), 0
+        self._no_parts = next(self.folder.glob("*.part"), None) is None  # one look in place of one for each file
         left = iter(outcomes)  # threads may share the iterator of a list
         with ThreadPoolExecutor(THREADS, thread_name_prefix="ingest") as pool:
             try:
@@ -313,7 +315,7 @@ class _Ingest:
     def _bring(self, outcome: _Outcome) -> None:
         product = outcome.product
         self.lake.uri_of(safe_file_name(product.name))  # a name that cannot be stored is not fetched
-        part = PartFile(self.folder, product.wanted.data_uri)
+        part = PartFile(self.folder, product.wanted.data_uri, absent=self._no_parts)
         received = receive(self.source, product.wanted, part, outcome.meter, self._stop)
         before = outcome.row
         if before is not None and before["sha256"] == received.sha256:
@@ -408,7 +410,7 @@ def _sha256_of(lake: Lake, key: str) -> str:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Wait until no other process ingests the same program, and keep others waiting."""
-    with local_disk(folder):
+    with local_disk(folder.parent):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
     with lock:

@@ -7,11 +7,12 @@ ingest itself (``lake.ingest``) and half-received files (``lake.transfer``).
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from hwosim_assets.lake.transfer import local_disk
 
@@ -35,8 +36,8 @@ class Journal:
     def __init__(self, path: Path, look: str) -> None:
         self.path = path
         self._look = look
-        self._file: TextIO | None = None
-        self._writing = threading.Lock()
+        self._file: int | None = None
+        self._opening = threading.Lock()
 
     def read(self) -> tuple[dict[str, dict[str, Any]], set[str]]:
         """Return the rows of a killed ingest by archive URI, and the URIs that it settled in the same look."""
@@ -66,19 +67,26 @@ class Journal:
         HwosimError
             If the disk is full or cannot be written.
         """
-        line = json.dumps({"look": self._look, "row": row}, default=datetime.isoformat)
-        with self._writing, local_disk(self.path):
-            if self._file is None:
-                self._file = self.path.open("a")
-            self._file.write("\n" + line)  # the new line ends what a kill left unfinished
-            self._file.flush()
+        note = {"look": self._look, "row": row | {"ingested_at": row["ingested_at"].isoformat()}}
+        line = b"\n" + json.dumps(note).encode()  # the new line ends what a kill left unfinished
+        with local_disk(self.path.parent):
+            while os.write(self._opened(), line) < len(line):
+                continue  # the disk took a part of it: it is full and says so now, or takes the whole line anew
+
+    def _opened(self) -> int:
+        """Return the file; the system puts each line behind the last one, whichever thread writes it."""
+        if self._file is None:
+            with self._opening:
+                if self._file is None:
+                    self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        return self._file
 
     def close(self) -> None:
         """Close the file; what it says stays."""
         if self._file is not None:
-            with local_disk(self.path):
-                self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with local_disk(self.path.parent):
+                os.close(file)
 
     def forget(self) -> None:
         """Remove it: what it says lies in the tables."""

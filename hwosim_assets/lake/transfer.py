@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -167,25 +168,40 @@ class PartFile:
         Where part files lie; made when needed.
     data_uri : str
         The file's archive URI.
+    absent : bool
+        It is known that nothing of it is on the disk, which is not asked then.
     """
 
-    def __init__(self, folder: Path, data_uri: str) -> None:
-        name = hashlib.sha256(data_uri.encode()).hexdigest()[:32]
-        self.path = folder / f"{name}.part"
+    def __init__(self, folder: Path, data_uri: str, *, absent: bool = False) -> None:
+        self.folder = folder
+        self._data_uri = data_uri
         self._held: list[bytes] = []
-        self._note = folder / f"{name}.json"
+        self._absent = absent
         self._on_disk = False
         self._file: IO[bytes] | None = None
         self._size = 0
         self._until = 0.0
 
+    @cached_property
+    def path(self) -> Path:
+        """Where they lie, if they do: most small files never get there."""
+        return self.folder / f"{hashlib.sha256(self._data_uri.encode()).hexdigest()[:32]}.part"
+
+    @property
+    def _note(self) -> Path:
+        return self.path.with_suffix(".json")
+
     @property
     def content(self) -> Path | bytes:
         """What has come, where it is: for :meth:`~hwosim_assets.lake.store.Lake.take_in`."""
-        return self.path if self._on_disk else b"".join(self._held)
+        if self._on_disk:
+            return self.path
+        return self._held[0] if len(self._held) == 1 else b"".join(self._held)
 
     def begun(self) -> tuple[int, str]:
         """Return how many bytes are here and their entity tag; ``(0, "")`` where they cannot be continued."""
+        if self._absent:
+            return 0, ""
         try:
             found = self.path.stat()
             self._on_disk = True
@@ -217,8 +233,8 @@ class PartFile:
         """Put what is in memory onto the disk, with the entity tag that it belongs to."""
         if not self._held:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._on_disk = True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._on_disk, self._absent = True, False
         self._note.write_text(json.dumps({"etag": etag}))
         self._file = self.path.open("wb", buffering=0)
         for chunk in self._held:
@@ -291,12 +307,12 @@ def receive(source: ByteSource, wanted: Wanted, part: PartFile, meter: Meter, st
 def _receive_once(source: ByteSource, wanted: Wanted, part: PartFile, meter: Meter, stop: threading.Event) -> Received:
     offset, etag = part.begun()
     with ExitStack() as stack:
-        stream = stack.enter_context(_opened(source, wanted, part, offset, etag))
+        stream = _opened(stack, source, wanted, part, offset, etag)
         if stream.offset and (stream.offset != offset or stream.etag != etag):
             part.discard()
             raise RefusedError("incomplete", "the archive continues another version of the file", from_archive=True)
         size = _agreed_size(wanted, stream)
-        with local_disk(part.path):
+        with local_disk(part.folder):
             digest = _continued(part) if stream.offset else _fresh(part)
             try:
                 total = _append(part, stream, digest, size, meter, stop)
@@ -312,18 +328,15 @@ def _receive_once(source: ByteSource, wanted: Wanted, part: PartFile, meter: Met
     return Received(total, digest.hexdigest(), stream.etag or "")
 
 
-@contextmanager
-def _opened(source: ByteSource, wanted: Wanted, part: PartFile, offset: int, etag: str) -> Iterator[ByteStream]:
+def _opened(stack: ExitStack, source: ByteSource, wanted: Wanted, part: PartFile, offset: int, etag: str) -> ByteStream:
     """Open the file at an offset; a part file that the archive cannot continue is given up."""
-    with ExitStack() as stack:
-        try:
-            with asking():
-                stream = stack.enter_context(source.open(wanted.data_uri, offset, etag or None))
-        except RefusedError as refused:
-            if refused.rule == "bad_range":
-                part.discard()
-            raise
-        yield stream
+    try:
+        with asking():
+            return stack.enter_context(source.open(wanted.data_uri, offset, etag or None))
+    except RefusedError as refused:
+        if refused.rule == "bad_range":
+            part.discard()
+        raise
 
 
 def _agreed_size(wanted: Wanted, stream: Facts) -> int | None:
@@ -372,8 +385,8 @@ def _continued(part: PartFile) -> Any:
 
 
 @contextmanager
-def local_disk(path: Path) -> Iterator[None]:
-    """Word failures of the local disk, which are nobody's file's fault.
+def local_disk(folder: Path) -> Iterator[None]:
+    """Word failures of the local disk below a folder, which are nobody's file's fault.
 
     Raises
     ------
@@ -384,4 +397,4 @@ def local_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = f"cannot be written ({error.strerror or error})"
-        raise HwosimError(f"folder {path.parent}", reason, "free space on that disk, then run again") from error
+        raise HwosimError(f"folder {folder}", reason, "free space on that disk, then run again") from error
