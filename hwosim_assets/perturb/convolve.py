@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.block import Block
-    from hwosim_assets.perturb.compiled.convolution import Pass, Room, Taps, Window
+    from hwosim_assets.perturb.compiled.convolution import Known, Pass, Room, Taps, Window
     from hwosim_assets.perturb.rng import Stream
 
 __all__ = ["convolve_signal", "rows_reached"]
 
 #: Pixels that are worked on at once, so that they stay in the cache.
 _BAND = 65536
-#: The same for compiled loops, which keep what they need in the cache by themselves: for so many noise is drawn.
-_DRAWN = 131072
+#: The same for compiled loops, which keep what they need in the cache by themselves, where they return a change.
+_APART = 131072
 #: Weights below this are not missed where they fall on an invalid pixel, and squared ones change no variance: single
 #: precision does not see them.
 _LEAST, _LEAST_SQUARED = 2.0**-22, 1e-10
@@ -115,22 +115,23 @@ def _convolve_by_loops(block: Block, passes: list[_Pass], stream: Stream, honest
     from hwosim_assets.perturb.compiled.convolution import HEIGHT, convolve_rows
 
     kind, columns = block.sci.dtype, block.measurement.frame[1]
-    rows, height = block.size // columns, max(_DRAWN // columns // HEIGHT, 1) * HEIGHT
-    first, second, few, left = _steps(tuple(passes), kind)
+    rows = block.size // columns
+    first, second, known, left = _steps(tuple(passes), kind)
     window, room = _room(tuple(passes), kind, columns, threading.get_ident())
     inert = np.empty((0, columns), bool) if block.inert is None else block.inert.reshape(rows, columns)
     accounts = block.accounts("poisson", honest)
     apart = not 1 <= len(accounts) <= 2  # all that loops change alike are these
+    height = max(_APART // columns // HEIGHT, 1) * HEIGHT if apart else rows
     said = accounts[1].reshape(rows, columns) if len(accounts) == 2 else np.empty((0, columns), kind)
     for group in range(block.groups):
         planes = (block.sci, block.true["poisson"], block.true["read"])
         frame = (*(plane[group].reshape(rows, columns) for plane in planes), inert, said)
         for top in range(0, rows, height):
             here = slice(top * columns, min(top + height, rows) * columns)
-            noise = stream.normal(block.plane(group), block.start + here.start, here.stop - here.start, sub)
-            change = np.zeros((block.groups, noise.size if apart else 0), kind)
-            after = change[group].reshape(-1, columns)
-            convolve_rows(frame, noise.reshape(-1, columns), left, after, top, window, room, few, first, second)
+            draws = stream.normals(block.plane(group), block.start + here.start, sub)
+            change = np.zeros((block.groups, here.stop - here.start if apart else 0), kind)
+            after, place = change[group].reshape(-1, columns), (top, here.stop // columns - top)
+            convolve_rows(frame, draws, left, after, place, window, room, known, first, second)
             if apart:
                 block.part(here).add_variance("poisson", change, honest)
 
@@ -141,8 +142,8 @@ def _two(passes: tuple[_Pass, ...]) -> tuple[_Pass, _Pass]:
 
 
 @lru_cache(maxsize=32)
-def _steps(passes: tuple[_Pass, ...], kind: np.dtype[Any]) -> tuple[Pass, Pass, bool, Any]:
-    """Return two passes as arrays, whether their weights are few, and what the read noise is multiplied with."""
+def _steps(passes: tuple[_Pass, ...], kind: np.dtype[Any]) -> tuple[Pass, Pass, Known, Any]:
+    """Return two passes as arrays, what invalid pixels leave of them, and what the read noise is multiplied with."""
     from hwosim_assets.perturb.compiled.convolution import Pass
 
     few = sum(len(one.seen().shifts) for one in passes) <= _FEW
@@ -153,7 +154,32 @@ def _steps(passes: tuple[_Pass, ...], kind: np.dtype[Any]) -> tuple[Pass, Pass, 
         return Pass(*(_taps(*each) for each in types))
 
     first, second = (arrays(one) for one in _two(passes))
-    return first, second, few, kind.type(math.sqrt(max(1.0 - _total(one.squared() for one in passes), 0.0)))
+    left = kind.type(math.sqrt(max(1.0 - _total(one.squared() for one in passes), 0.0)))
+    return first, second, _known(*_two(passes), few), left
+
+
+def _known(first: _Pass, second: _Pass, few: bool) -> Known:
+    """Return what each pattern of invalid pixels leaves of two passes; nothing where patterns are too many."""
+    from hwosim_assets.perturb.compiled.convolution import Known
+
+    inner, outer = first.seen(), second.seen()
+    size, taps = len(inner.shifts), len(inner.shifts) * len(outer.shifts)
+    if not few or taps > _TABLED:
+        return Known(few, np.empty(0, np.intp), np.empty(0, np.intp), np.empty((0, 3), np.float32))
+    patterns = np.arange(1 << taps, dtype=np.uint32)
+    met = [(y + dy, x + dx) for dy, dx in outer.shifts for y, x in inner.shifts]
+    weight, share = np.zeros(patterns.shape, np.float32), np.zeros(patterns.shape, np.float32)
+    for total, one, other in ((weight, inner, outer), (share, first.squared(), second.squared())):
+        factors = {shift: factor for factor, shifts in other.taps for shift in shifts}
+        for place, shift in enumerate(outer.shifts):
+            if shift in factors:
+                part = patterns >> np.uint32(place * size) & np.uint32((1 << size) - 1)
+                total += np.float32(factors[shift]) * _summed(part, inner, one)
+    empty = weight == 0
+    weight[empty] = share[empty] = 1
+    square = weight * weight
+    down, across = np.array(met, np.intp).T.copy()
+    return Known(few, down, across, np.stack([weight, square, np.maximum(1.0 - share / square, 0.0)], axis=1))
 
 
 @lru_cache(maxsize=8)
@@ -168,10 +194,11 @@ def _room(passes: tuple[_Pass, ...], kind: np.dtype[Any], columns: int, thread: 
     rows, between = HEIGHT + 2 * sum(one.y for one in passes), columns + 2 * second
     single, flag = np.float32, np.uint8
     window = Window(*of(rows, between + 2 * first, kind, kind, single, flag))
-    room = Room(*of(HEIGHT, between, kind, single, flag), *of(HEIGHT, columns, kind, kind, single, single, flag))
-    for plane in window:
+    own, near = of(HEIGHT, columns, kind, kind, single, single), of(HEIGHT, -(-columns // 8) * 8, flag)
+    room = Room(*of(HEIGHT, between, kind, single, flag), *own, *near)
+    for plane in (*window, room.near):
         plane[:] = 0
-    window.bad[:] = room.near[:] = 1
+    window.bad[:] = room.near[:, :columns] = 1
     return window, room
 
 

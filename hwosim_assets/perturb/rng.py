@@ -21,7 +21,7 @@ import threading
 from decimal import Context, Decimal
 from functools import lru_cache
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from hwosim_assets.perturb.exact import log
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CHUNK", "RNG", "TILE", "Stream", "normal", "poisson", "threshold"]
+__all__ = ["CHUNK", "RNG", "TILE", "Draws", "Stream", "normal", "poisson", "threshold"]
 
 #: Name and version of the scheme. A change of any bit needs a new one.
 RNG = "philox-table-2"
@@ -66,6 +66,26 @@ _FACTORS = np.array(0xBF58476D1CE4E5B9, np.uint64), np.array(0x94D049BB133111EB,
 #: Added to an address: short words, and what makes them finer, are other words than those of 32 bits.
 _SHORT, _FINER = 1 << 63, 1 << 62
 _TABLE_SHA256 = "def806fe89fd1f542cabb16eb35a997dddcf1e583c570f22dee991b31ca478bb"
+
+
+class Draws(NamedTuple):
+    """Draws of consecutive pixels that a compiled loop makes as it uses them.
+
+    Attributes
+    ----------
+    start : int
+        First flat pixel of the frame.
+    address, key : uint64 array
+        Where the words come from.
+    table, finer : array
+        What is made of them, and of the few that need more bits.
+    """
+
+    start: int
+    address: NDArray[np.uint64]
+    key: NDArray[np.uint64]
+    table: NDArray[np.float32]
+    finer: NDArray[Any]
 
 
 class Stream:
@@ -135,6 +155,17 @@ class Stream:
         """Return where SplitMix64 begins."""
         return _mix(int(self._key[1]) ^ _mix(plane + 1) ^ _mix(sub + _GOLDEN))
 
+    def normals(self, plane: int, start: int, sub: int = 0) -> Draws:
+        """Return what compiled loops need to draw what :meth:`normal` returns."""
+        return Draws(start, self._address(plane, sub), self._key, *_short_tables())
+
+    def counts(self, mean: float, plane: int, start: int, sub: int = 0) -> Draws | None:
+        """Return what compiled loops need to draw Poisson counts; ``None`` where they are not drawn of short words."""
+        if mean > _EXACT_OF_ONE_MEAN:
+            return None
+        below, guide = _short_distribution(mean)
+        return Draws(start, self._address(plane, sub), self._key, guide, below)
+
     def _address(self, plane: int, sub: int) -> NDArray[np.uint64]:
         """Return where the short words of pixels come from, and what makes them finer, as compiled loops ask for it."""
         return np.array([plane, sub + _SHORT, self._begin(plane, sub + _FINER)], np.uint64)
@@ -178,12 +209,12 @@ class Stream:
         The middle takes 65 504 values, each as probable as the other; beyond 3.49 standard deviations each of them is
         parted into 4096.
         """
-        middle, ends = _short_tables()
         if compiled.on():
             from hwosim_assets.perturb.compiled.draws import normals
 
-            drawn: NDArray[np.float32] = normals(start, count, self._address(plane, sub), self._key, middle, ends)
-            return drawn[start % 16 :][:count]
+            drawn: NDArray[np.float32] = normals(count, self.normals(plane, start, sub))
+            return drawn
+        middle, ends = _short_tables()
         words = self._short(plane, start, count, sub)
         # Words cannot miss their table; "wrap" spares the check of each.
         out = middle.take(words, mode="wrap")
@@ -232,12 +263,12 @@ class Stream:
         """Return Poisson counts of one mean or of each its own, float32; see :meth:`bits` and :func:`poisson`."""
         if not isinstance(mean, float | int) or mean > _EXACT_OF_ONE_MEAN:
             return poisson(self.bits(plane, start, count, sub), mean)
-        below, guide = _short_distribution(float(mean))
         if compiled.on():
             from hwosim_assets.perturb.compiled.draws import poissons
 
-            drawn: NDArray[np.float32] = poissons(start, count, self._address(plane, sub), self._key, guide, below)
-            return drawn[start % 16 :][:count]
+            drawn: NDArray[np.float32] = poissons(count, self.counts(float(mean), plane, start, sub))
+            return drawn
+        below, guide = _short_distribution(float(mean))
         words = self._short(plane, start, count, sub)
         counts = guide.take(words, mode="wrap")
         near = (counts < 0).nonzero()[0]

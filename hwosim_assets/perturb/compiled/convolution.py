@@ -2,7 +2,7 @@
 
 Holds: :func:`convolve_rows`, which makes the bits that ``perturb.convolve`` makes with numpy, and the tables that it
 is given. Every sum is taken in numpy's order and in the type that numpy takes it in. Keep out which weights there are
-and where noise comes from.
+and how deviates are drawn.
 
 Each loop goes over rows by itself: to hand arrays to a function costs more than a row of them. Types of numbers are
 written out, for a plain 0 or 1 would turn single into double precision.
@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from hwosim_assets.perturb.compiled.draws import MORE, normals_into
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["HEIGHT", "Pass", "Room", "Taps", "Window", "convolve_rows"]
+__all__ = ["HEIGHT", "Known", "Pass", "Room", "Taps", "Window", "convolve_rows"]
 
 #: Rows that are worked on at once.
 HEIGHT = 16
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _KNOWN, _BAD = np.uint8(0), np.uint8(1)
+_1, _2 = np.uintp(1), np.uintp(2)
 
 
 class Taps(NamedTuple):
@@ -76,7 +79,7 @@ class Room(NamedTuple):
         The signal and the photon variance, spread.
     weight, share : float32 array (``HEIGHT``, columns)
         What is left of the kernel, and of its squares.
-    near : uint8 array (``HEIGHT``, columns)
+    near : uint8 array (``HEIGHT``, columns and what makes them a multiple of 8)
         1 where the kernel is normalised.
     """
 
@@ -88,6 +91,25 @@ class Room(NamedTuple):
     weight: NDArray[np.float32]
     share: NDArray[np.float32]
     near: NDArray[np.uint8]
+
+
+class Known(NamedTuple):
+    """What invalid pixels leave of a kernel of few weights, by which of its pixels are invalid.
+
+    Attributes
+    ----------
+    few : bool
+        Whether only pixels near invalid ones are normalised.
+    down, across : int array
+        How far before a pixel those lie that its kernel meets, bit by bit of a pattern; empty where they are too many.
+    left : float32 array (patterns, 3)
+        What is left of the kernel, its square, and the share of the read noise that it lacks.
+    """
+
+    few: bool
+    down: NDArray[np.intp]
+    across: NDArray[np.intp]
+    left: NDArray[np.float32]
 
 
 class Pass(NamedTuple):
@@ -194,6 +216,17 @@ def _spread(out: Any, rows: Any, taps: Any) -> None:
                 for i in range(columns):
                     line[i] = ((line[i] + flat[a + i] * first) + flat[b + i] * second) + flat[c + i] * third
                 group, begin = group + 3, begin + 3
+            elif counts[group] == 2 and counts[group + 1] == 1:
+                a, b, c = at[begin], at[begin + 1], at[begin + 2]
+                for i in range(columns):
+                    line[i] = (line[i] + (flat[a + i] + flat[b + i]) * first) + flat[c + i] * second
+                group, begin = group + 2, begin + 3
+            elif counts[group] == counts[group + 1] == 2 and counts[group + 2] == 1:
+                a, b, c, d, e = at[begin], at[begin + 1], at[begin + 2], at[begin + 3], at[begin + 4]
+                for i in range(columns):
+                    pair, other = (flat[a + i] + flat[b + i]) * first, (flat[c + i] + flat[d + i]) * second
+                    line[i] = ((line[i] + pair) + other) + flat[e + i] * third
+                group, begin = group + 3, begin + 5
             elif counts[group] == counts[group + 1] == 2:
                 a, b, c, d = at[begin], at[begin + 1], at[begin + 2], at[begin + 3]
                 for i in range(columns):
@@ -241,6 +274,60 @@ def _finish(sci: Any, poisson: Any, read: Any, noise: Any, scale: Any, bad: Any,
 
 
 @_loop
+def _finish_far(sci: Any, poisson: Any, read: Any, noise: Any, scale: Any, room: Any) -> None:
+    """Do what :func:`_finish` does where no invalid pixel is near, and leave the others."""
+    for row in range(sci.shape[0]):
+        light, shot, still, deviates = sci[row], poisson[row], read[row], noise[row]
+        moved, after, near = room.moved[row], room.after[row], room.near[row]
+        for i in range(light.size):
+            whole = moved[i] + np.sqrt(still[i]) * deviates[i] * scale
+            light[i] = light[i] if near[i] else whole
+            after[i] = after[i] if near[i] else after[i] - shot[i]
+
+
+@_loop
+def _seldom(near: Any, known: Any) -> Any:
+    """Return whether it pays to go to the pixels near invalid ones one by one."""
+    words, found = near.view(np.uint64), 0
+    for row in range(words.shape[0]):
+        for word in range(words.shape[1]):
+            found += words[row, word] != 0
+    return known.down.size > 0 and found * 3 < words.size
+
+
+@_loop
+def _finish_near(sci: Any, poisson: Any, read: Any, noise: Any, window: Any, room: Any, known: Any) -> None:
+    """Do what :func:`_finish` does where an invalid pixel is near, of which there are few."""
+    words, places = room.near.view(np.uint64), np.empty(room.near.shape[1], np.uintp)
+    bad, width = window.bad.reshape(-1), window.bad.shape[1]
+    reach, margin = (window.bad.shape[0] - HEIGHT) // 2, (width - sci.shape[1]) // 2
+    # Places without sign are not asked whether they count from the end.
+    away, table = (known.down * width + known.across).astype(np.uintp), known.left.reshape(-1)
+    for row in range(sci.shape[0]):
+        size, begin = 0, (reach + row) * width + margin
+        for word in range(words.shape[1]):
+            if words[row, word]:
+                for i in range(word << 3, (word << 3) + 8):
+                    places[size] = i
+                    size += room.near[row, i]
+        light, shot, still, deviates = sci[row], poisson[row], read[row], noise[row]
+        moved, after = room.moved[row], room.after[row]
+        for place in range(size):
+            i = places[place]
+            at = np.uintp(begin) + i
+            if bad[at]:
+                after[i] = after.dtype.type(0)
+                continue
+            pattern = np.uintp(0)
+            for tap in range(away.size):
+                pattern |= np.uintp(bad[at - away[tap]]) << np.uintp(tap)
+            pattern *= np.uintp(3)
+            left, square, lacking = table[pattern], table[pattern + _1], table[pattern + _2]
+            light[i] = moved[i] / left + np.sqrt(still[i] * lacking) * deviates[i]
+            after[i] = after[i] / square - shot[i]
+
+
+@_loop
 def _add(plane: Any, change: Any) -> None:
     """Add to rows."""
     for row in range(plane.shape[0]):
@@ -250,56 +337,72 @@ def _add(plane: Any, change: Any) -> None:
 
 @_loop
 def convolve_rows(
-    group: Any, noise: Any, scale: Any, change: Any, top: Any, window: Any, room: Any, few: Any, first: Any, second: Any
+    group: Any,
+    draws: Any,
+    scale: Any,
+    change: Any,
+    place: Any,
+    window: Any,
+    room: Any,
+    known: Any,
+    first: Any,
+    second: Any,
 ) -> None:
-    """Convolve rows from ``top`` on, as many as there are of ``noise``, where those above have been convolved.
+    """Convolve rows from a place on, where those above have been convolved.
 
     Parameters
     ----------
     group : tuple of array (rows, columns)
         Signal, which is changed in place, photon and read variance of a frame; as bool which pixels hold no data; and
         what else keeps the photon variance. The last two may be empty.
-    noise : float32 array (n, columns)
-        Normal deviates.
+    draws : Draws
+        Normal deviates of these rows.
     scale : floating
         What read noise is multiplied with where the whole kernel is known.
     change : floating array (n, columns) or empty
         Takes what is to be added to the photon variance; where it is empty, that is added.
-    top : int
-        First row.
+    place : (int, int)
+        First row, and how many.
     window : Window
         Kept from call to call: its first rows are those above ``top``.
     room : Room
         To work in.
-    few : bool
-        Whether only pixels near invalid ones are normalised.
+    known : Known
+        Where the kernel is normalised, and by what.
     first, second : Pass
         Along y and x, or all of the kernel and what changes nothing.
     """
-    sci, poisson, read, inert, said = group
+    (sci, poisson, read, inert, said), (top, count) = group, place
     columns, reach = sci.shape[1], (window.values.shape[0] - HEIGHT) // 2
     margin = (window.values.shape[1] - columns) // 2
-    for place in range(2 * reach if top == 0 else 0):
-        _take(window, place, place - reach, sci, poisson, inert)
-    for begin in range(0, noise.shape[0], HEIGHT):
-        rows = min(HEIGHT, noise.shape[0] - begin)
+    for row in range(2 * reach if top == 0 else 0):
+        _take(window, row, row - reach, sci, poisson, inert)
+    drawn = np.empty(HEIGHT * columns + MORE, np.float32)
+    for begin in range(0, count, HEIGHT):
+        rows = min(HEIGHT, count - begin)
         part, here, near = slice(begin, begin + rows), slice(top + begin, top + begin + rows), slice(rows + 2 * reach)
-        for place in range(2 * reach, 2 * reach + rows):
-            _take(window, place, top + begin + place - reach, sci, poisson, inert)
+        for row in range(2 * reach, 2 * reach + rows):
+            _take(window, row, top + begin + row - reach, sci, poisson, inert)
         between, left = room.between[:rows], room.left[:rows]
         _spread(between, window.values[near], first.signal)
         _spread(room.moved[:rows], between, second.signal)
         _spread(between, window.shot[near], first.variance)
         _spread(room.after[:rows], between, second.variance)
-        _spread(left, window.valid[near], first.seen)
-        _spread(room.weight[:rows], left, second.seen)
-        _spread(left, window.valid[near], first.squares)
-        _spread(room.share[:rows], left, second.squares)
-        if few:
+        noise, close = normals_into(drawn, draws, begin * columns, rows * columns), room.near[:rows, :columns]
+        noise = noise.reshape(rows, columns)
+        if known.few:
             _near(room.near_between[:rows], window.bad[near], first.seen)
-            _near(room.near[:rows], room.near_between[:rows], second.seen)
+            _near(close, room.near_between[:rows], second.seen)
         bad = window.bad[reach : reach + rows, margin : margin + columns]
-        _finish(sci[here], poisson[here], read[here], noise[part], scale, bad, room)
+        if _seldom(room.near, known):
+            _finish_far(sci[here], poisson[here], read[here], noise, scale, room)
+            _finish_near(sci[here], poisson[here], read[here], noise, window, room, known)
+        else:
+            _spread(left, window.valid[near], first.seen)
+            _spread(room.weight[:rows], left, second.seen)
+            _spread(left, window.valid[near], first.squares)
+            _spread(room.share[:rows], left, second.squares)
+            _finish(sci[here], poisson[here], read[here], noise, scale, bad, room)
         if change.size:
             change[part] = room.after[:rows]
         else:

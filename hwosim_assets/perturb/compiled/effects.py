@@ -13,45 +13,69 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from hwosim_assets.perturb.compiled.draws import MORE, counts_into, normals_into
+
 __all__ = ["add_lanes", "add_light", "add_noise", "flat_pattern", "gathered", "lose_light", "scale"]
 
+#: Pixels that are worked on at once: what is drawn for them stays in the nearest cache.
+_SOME = 8192
+
 
 @njit(cache=True, nogil=True)
-def add_noise(sci: Any, deviates: Any, share: Any, accounts: Any) -> None:
+def add_noise(sci: Any, draws: Any, share: Any, accounts: Any) -> None:
     """Add noise of a share of a variance, and let the accounts of the variance take it."""
-    variance = accounts[0]
-    for place in range(sci.size):
-        sci[place] += np.sqrt(variance[place] * share) * deviates[place]
-    # The true one, which all are changed by, changes last.
-    for account in accounts[::-1]:
-        for place in range(sci.size):
-            account[place] += variance[place] * share
+    room = np.empty(_SOME + MORE, np.float32)
+    for begin in range(0, sci.size, _SOME):
+        light, variance = sci[begin : begin + _SOME], accounts[0][begin : begin + _SOME]
+        deviates = normals_into(room, draws, begin, light.size)
+        for number in range(1, len(accounts)):
+            said = accounts[number][begin : begin + _SOME]
+            for place in range(said.size):
+                said[place] += variance[place] * share
+        for place in range(light.size):
+            added = variance[place] * share
+            light[place] += np.sqrt(added) * deviates[place]
+            variance[place] += added
 
 
 @njit(cache=True, nogil=True)
-def add_light(sci: Any, counts: Any, per_electron: Any, variance: Any, accounts: Any) -> None:
+def add_light(sci: Any, draws: Any, per_electron: Any, more: Any, accounts: Any) -> None:
     """Add electrons, and one variance for all pixels."""
-    for place in range(sci.size):
-        sci[place] += sci.dtype.type(counts[place]) * per_electron
-    for account in accounts:
-        for place in range(sci.size):
-            account[place] += variance
+    room = np.empty(_SOME + MORE, np.float32)
+    for begin in range(0, sci.size, _SOME):
+        light = sci[begin : begin + _SOME]
+        counts = counts_into(room, draws, begin, light.size)
+        for place in range(light.size):
+            light[place] += sci.dtype.type(counts[place]) * per_electron
+        for number in range(len(accounts)):
+            said = accounts[number][begin : begin + _SOME]
+            for place in range(said.size):
+                said[place] += more
 
 
 @njit(cache=True, nogil=True)
-def lose_light(sci: Any, read: Any, deviates: Any, shares: Any, accounts: Any) -> None:
+def lose_light(sci: Any, read: Any, draws: Any, shares: Any, accounts: Any, flat: Any) -> None:
     """Keep a share of the light, add the noise that this takes away too much, and scale the accounts of its variance.
 
-    ``shares`` are q, q(1-q) and 1-q^2 as numbers of the type of the rows.
+    ``shares`` are q, q(1-q), 1-q^2 and q^2 in the type of the rows; ``flat`` is scaled by the last, or empty.
     """
-    kept, shot, still = shares
-    poisson = accounts[0]
-    for place in range(sci.size):
-        variance = poisson[place] * shot + read[place] * still
-        sci[place] = sci[place] * kept + np.sqrt(variance) * deviates[place]
-    for account in accounts:
-        for place in range(sci.size):
-            account[place] *= kept
+    kept, shot, still, square = shares
+    room = np.empty(_SOME + MORE, np.float32)
+    for begin in range(0, sci.size, _SOME):
+        light, poisson = sci[begin : begin + _SOME], accounts[0][begin : begin + _SOME]
+        other = read[begin : begin + _SOME]
+        deviates = normals_into(room, draws, begin, light.size)
+        for place in range(light.size):
+            variance = poisson[place] * shot + other[place] * still
+            light[place] = light[place] * kept + np.sqrt(variance) * deviates[place]
+            poisson[place] *= kept
+        for number in range(1, len(accounts)):
+            said = accounts[number][begin : begin + _SOME]
+            for place in range(said.size):
+                said[place] *= kept
+        last = flat[begin : begin + _SOME]
+        for place in range(last.size):
+            last[place] *= square
 
 
 @njit(cache=True, nogil=True)

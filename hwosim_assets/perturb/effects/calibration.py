@@ -142,10 +142,9 @@ def lose_light(block: Block, stream: Stream, q: NDArray[Any] | float, honest: fl
     if accounts and isinstance(q, float):
         from hwosim_assets.perturb.compiled import effects
 
-        deviates = stream.normal(block.plane(0), block.start, block.size)
-        shares = tuple(block.sci.dtype.type(share) for share in (q, q * (1.0 - q), 1.0 - q * q))
-        effects.lose_light(block.sci[0], block.true["read"][0], deviates, shares, accounts)
-        block.scale_flat_variance(q * q, honest)
+        draws, (flat,) = stream.normals(block.plane(0), block.start), block.flat_accounts(honest) or (block.sci[0, :0],)
+        shares = tuple(block.sci.dtype.type(share) for share in (q, q * (1.0 - q), 1.0 - q * q, q * q))
+        effects.lose_light(block.sci[0], block.true["read"][0], draws, shares, accounts, flat)
         return
     sigma = block.true["poisson"] * (q * (1.0 - q))
     sigma += block.true["read"] * (1.0 - q * q)

@@ -64,8 +64,8 @@ class ReadNoise(Effect):
         if accounts:
             from hwosim_assets.perturb.compiled.effects import add_noise
 
-            deviates = stream.normal(block.plane(0), block.start, block.size)
-            add_noise(block.sci[0], deviates, block.sci.dtype.type(factor * factor - 1.0), accounts)
+            share = block.sci.dtype.type(factor * factor - 1.0)
+            add_noise(block.sci[0], stream.normals(block.plane(0), block.start), share, accounts)
             return
         added = block.true["read"] * (factor * factor - 1.0)
         sigma = np.sqrt(added)

@@ -69,11 +69,12 @@ class Background(Effect):
         added, electrons = self._amount(block.budget)
         per_electron = 1.0 / float(block.budget.k or 1.0)
         accounts = () if block.measurement.ramp else block.accounts("poisson", self.task.err_honest)
-        if compiled.on() and accounts:
+        draws = stream.counts(electrons, block.plane(0), block.start) if compiled.on() and accounts else None
+        if draws is not None:
             from hwosim_assets.perturb.compiled.effects import add_light
 
-            counts, kind = stream.poisson(electrons, block.plane(0), block.start, block.size), block.sci.dtype.type
-            add_light(block.sci[0], counts, kind(per_electron), kind(added * per_electron), accounts)
+            kind = block.sci.dtype.type
+            add_light(block.sci[0], draws, kind(per_electron), kind(added * per_electron), accounts)
             return
         first = 1 if block.measurement.ramp else 0
         for group in range(first, block.groups):
