@@ -261,7 +261,9 @@ class Lake:
     # ------------------------------------------------------------------ writing
 
     def write_new(self, key: str, data: bytes | Path | Iterable[bytes]) -> None:
-        """Store an object under a key that is free; it appears whole or not at all.
+        """Store an object under a key that is free; it appears whole or not at all, after a power cut too.
+
+        Writers take what lies under a key made of its content for whole, and do not write it again.
 
         Parameters
         ----------
@@ -281,20 +283,27 @@ class Lake:
 
         checked_key(key)
         chunks = _chunks(data)
-        first = _gather(chunks, SINGLE_PUT_BYTES)
+        if self._written(key, chunks, awaited=True):
+            return
         try:
             with store_errors(self.place, key):
+                if self.place.folder is not None:
+                    self._write_staged(self.place.folder, key, chunks)
+                    return
+                first = _gather(chunks, SINGLE_PUT_BYTES)
                 if len(first) < SINGLE_PUT_BYTES:
                     obstore.put(self._store, key, first, mode="create", use_multipart=False)
-                else:
-                    self._write_parts(key, chain([first], chunks))
+                    return
+                if self.head(key) is not None:
+                    raise self._taken(key)  # before gigabytes are sent
+                Uploads(self.place).store(key, chain([first], chunks))
         except FileExistsError:
             raise self._taken(key) from None
 
     def take_in(self, key: str, content: Path | bytes) -> None:
         """Store a local file under a free key and remove it, or store bytes; in a folder nobody may write to it then.
 
-        A file is moved, not copied, where lake and file share a disk.
+        A file is moved, not copied, where lake and file share a disk, and not waited for: see :meth:`settle`.
 
         Raises
         ------
@@ -304,17 +313,18 @@ class Lake:
             If the store is full, absent or refuses; the file stays.
         """
         if isinstance(content, bytes):
-            if not self._written(key, content):
+            if not self._written(key, [content], awaited=False):
                 self.write_new(key, content)
             return
         if not self._linked(key, content):
             self.write_new(key, content)
         content.unlink()
 
-    def _written(self, key: str, content: bytes) -> bool:
+    def _written(self, key: str, chunks: Iterable[bytes], *, awaited: bool) -> bool:
         """Write a file without a name and give it one when it is whole; say whether the disk could.
 
-        A kill leaves nothing behind, and it takes fewer calls of the system than a name that is changed.
+        A kill leaves nothing behind, and it takes fewer calls of the system than a name that is changed. Awaited, it
+        gets its name when the disk has its bytes; else the disk may have the name before, and a power cut leave that.
         """
         if self.place.folder is None or not hasattr(os, "O_TMPFILE"):
             return False
@@ -329,9 +339,12 @@ class Lake:
                     return False
                 raise
             try:
-                left = memoryview(content)
-                while left:
-                    left = left[os.write(file, left) :]
+                for chunk in chunks:
+                    left = memoryview(chunk)
+                    while left:
+                        left = left[os.write(file, left) :]
+                if awaited:
+                    os.fsync(file)
                 # with src_dir_fd Python calls linkat, which can follow /proc's link; without, link, which cannot
                 os.link(f"/proc/self/fd/{file}", final, src_dir_fd=file, follow_symlinks=True)
             except FileExistsError:
@@ -370,20 +383,18 @@ class Lake:
             with store_errors(self.place):
                 flush(self.place.folder)
 
-    def _write_parts(self, key: str, chunks: Iterable[bytes]) -> None:
+    def _write_staged(self, folder: Path, key: str, chunks: Iterable[bytes]) -> None:
+        """Write a file under another name first, on a disk that knows no files without one."""
         import obstore
 
-        if self.place.folder is None:
-            if self.head(key) is not None:
-                raise self._taken(key)  # before gigabytes are sent
-            Uploads(self.place).store(key, chunks)
-            return
         staged = f"{STAGING}/{uuid.uuid4().hex}"
         try:
             obstore.put(self._store, staged, chunks, chunk_size=PART_BYTES, max_concurrency=4)
+            with (folder / staged).open("rb") as file:
+                os.fsync(file.fileno())
             obstore.rename(self._store, staged, key, overwrite=False)
         except BaseException:
-            (self.place.folder / staged).unlink(missing_ok=True)
+            (folder / staged).unlink(missing_ok=True)
             raise
 
     def delete(self, key: str) -> None:

@@ -156,7 +156,7 @@ class Place:
         home.mkdir(parents=True, exist_ok=True)
         self._log = home / "log"
         lake_uri = lake_uri or (home / "lake").as_uri()
-        self._environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | {
+        self.environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | {
             "DAGSTER_HOME": str(home),
             "HWOSIM_ARCHIVE_URL": archive_url,
             "HWOSIM_LAKE_URI": lake_uri,
@@ -168,7 +168,7 @@ class Place:
 
     def start(self, *programs: str) -> ForkServerProcess:
         """Start a process on these programs."""
-        process = _HERE.Process(target=take, args=(self._environment, self._log, programs))
+        process = _HERE.Process(target=take, args=(self.environment, self._log, programs))
         process.start()
         return process
 

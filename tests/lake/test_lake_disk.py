@@ -74,6 +74,37 @@ def test_a_disk_that_loses_files_at_the_end_is_said_and_no_row_names_them(
     assert tables.scan(RAW_FILES).num_rows == 0
 
 
+@pytest.mark.parametrize("size", [0, 10_000, 20 << 20])
+@pytest.mark.parametrize("nameless", [True, False])
+def test_the_disk_has_an_objects_bytes_before_it_has_its_name(
+    state: Path, monkeypatch: pytest.MonkeyPatch, size: int, nameless: bool
+) -> None:
+    lake, had, real = Lake((state / "lake").as_uri()), list[tuple[int, bool]](), os.fsync
+
+    def waiting(file: int) -> None:
+        real(file)
+        had.append((os.fstat(file).st_size, lake.head("plans/a") is not None))
+
+    monkeypatch.setattr(os, "fsync", waiting)
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    lake.write_new("plans/a", b"x" * size)
+    assert had == [(size, False)]
+    assert lake.read("plans/a") == b"x" * size
+
+
+def test_a_disk_that_loses_an_objects_bytes_gives_it_no_name(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake((state / "lake").as_uri())
+
+    def failing(_file: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(HwosimError, match="Input/output error"):
+        lake.write_new("plans/a", b"content")
+    assert list(lake.list()) == []
+
+
 def test_waiting_for_a_disk_that_has_everything_returns(state: Path) -> None:
     (state / "file").write_bytes(b"content")
     flush(state)

@@ -80,10 +80,14 @@ def test_a_file_is_moved_in(lake: Lake, tmp_path: Path) -> None:
 def test_a_file_is_copied_in_where_the_disk_cannot_link(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
+    real = os.link
 
-    monkeypatch.setattr(store_module.os, "link", refuse)
+    def refuse(source: object, *rest: Any, **more: Any) -> None:
+        if source == part:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "link", refuse)
     lake = Lake((state / "lake").as_uri())
     part = tmp_path / "part"
     part.write_bytes(b"bytes")
@@ -363,3 +367,4 @@ def test_a_disk_without_nameless_files_takes_bytes_in_too(
     assert lake.read("raw/a.fits") == b"content"
     with pytest.raises(AlreadyStoredError):
         lake.take_in("raw/a.fits", b"other")
+    assert [path.name for path in (state / "lake").rglob("*") if path.is_file()] == ["a.fits"]
