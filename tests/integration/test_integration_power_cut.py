@@ -130,7 +130,7 @@ def test_an_object_has_no_name_before_the_disk_has_its_bytes(disk: Disk) -> None
 def _store(uri: str) -> None:
     """Store objects, small ones and a large one after each four, until somebody ends this.
 
-    Another file is waited for meanwhile, as a catalog's is: with it the disk gets the names of all, and not their bytes.
+    Another file is waited for meanwhile, as a catalog's is: with it the disk gets the names of all and not their bytes.
     """
     lake, number = Lake(uri), 0
     other = (lake.place.folder or Path()) / "other"
