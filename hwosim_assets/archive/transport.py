@@ -128,6 +128,7 @@ class Transport:
                 "set HWOSIM_ARCHIVE_URL, for example http://127.0.0.1:8080",
             )
         self.url = url.rstrip("/")
+        self._site = _site(self.root)
         self.timeout = timeout
         here = _is_loopback(self.root.host)
         self._pace = Pace(per_second if per_second is not None else 0.0 if here else POLITE_RATE)
@@ -330,7 +331,7 @@ class Transport:
         """Send, and go where the archive points, within its site; what proves who we are is for its own host only."""
         for _ in range(REDIRECTS + 1):
             self._keep_to_site(url)
-            if _netloc(url) != _netloc(self.root):
+            if _netloc(url) != self._site[1]:
                 headers = {name: value for name, value in headers.items() if name != "authorization"}
             response = self._wire.send(method, url, headers, body)
             place = response.headers.get("location")
@@ -368,8 +369,10 @@ class Transport:
 
     def _keep_to_site(self, url: Url) -> None:
         """Refuse to leave the archive: same host and port, or a sister host (``*.stsci.edu`` of ``mast.stsci.edu``)."""
+        if _site(url) == self._site:
+            return
         host, ours = url.host or "", self.root.host or ""
-        at_home = url.scheme in {"http", "https"} and _netloc(url) == _netloc(self.root)
+        at_home = url.scheme in {"http", "https"} and _netloc(url) == self._site[1]
         if not at_home:
             parent = ours.split(".", 1)[1] if ours.count(".") >= 2 else ours
             at_home = url.scheme in {"http", "https"} and not _is_address(ours) and host.endswith(f".{parent}")
@@ -448,6 +451,11 @@ def _netloc(url: Url) -> str:
     """Return host and port, without the port that the scheme means anyway."""
     usual = {"http": 80, "https": 443}.get(url.scheme or "")
     return url.host or "" if url.port in (None, usual) else f"{url.host}:{url.port}"
+
+
+def _site(url: Url) -> tuple[str | None, str]:
+    """Return scheme, host and port."""
+    return url.scheme, _netloc(url)
 
 
 def _refusal(response: Answer, proxy: str) -> ArchiveError:
