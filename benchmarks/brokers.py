@@ -25,9 +25,10 @@ from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.settings import Settings
 from hwosim_streaming.clients import client_config
 from hwosim_streaming.compose import Composed, Composer
-from hwosim_streaming.envelope import Header
+from hwosim_streaming.envelope import FAMILIES, TOPIC_OF, Header
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan, make_plan
+from hwosim_streaming.topics import Topics
 
 __all__ = ["Broker", "Messages", "broker", "manifest_row"]
 
@@ -150,7 +151,7 @@ class Messages:
     def _frame(self) -> Composed:
         index = next(number for number, row in enumerate(self.plan.rows) if row["family"] == "frame")
         with self.packed_before():
-            return Composer(self.plan, self.files).compose(index)
+            return Composer(self.plan, self.files, Topics(TOPIC_OF, dict.fromkeys(FAMILIES, 4))).compose(index)
 
     @property
     def _pixels(self) -> int:

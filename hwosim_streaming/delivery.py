@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from hwosim_assets.errors import BackendAbsentError
@@ -27,7 +26,7 @@ from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import StreamPlan
 from hwosim_streaming.publisher import Delivery, MonotonicClock, Publisher
 from hwosim_streaming.refusals import BrokerRefusesError, DroppedError
-from hwosim_streaming.sink import LINGER_MS, Headers, KafkaSink, Outgoing
+from hwosim_streaming.sink import LINGER_MS, KafkaSink, Outgoing
 from hwosim_streaming.skipping import Skipping, Truths
 from hwosim_streaming.topics import Topics, partition_of
 from hwosim_streaming.undecided import SETTLE_SECONDS, UndecidedError, end_what_is_undecided
@@ -71,14 +70,23 @@ class Delivered:
 
 @dataclass(slots=True)
 class _Item:
-    """One send with what makes its message."""
+    """One send with what makes its message, called with its number; and its checksums, once it was made."""
 
     message_id: str
     family: str
     due_ns: int
     place: Place
     sequence: int
-    compose: Callable[[], Composed]
+    compose: Callable[[int], Composed]
+    number: int
+    sums: tuple[int, int] | None = None
+
+    def record(self, due_wall_ns: int) -> Outgoing:
+        """Make the record that goes out at a time, nanoseconds since 1970."""
+        made = self.compose(self.number)
+        self.sums = made.crc, made.stated_crc
+        made.headers[Header.DUE] = str(due_wall_ns)
+        return made
 
 
 @dataclass
@@ -93,10 +101,11 @@ class _Progress:
 
     def at(self, certain: int, deliveries: Sequence[Delivery]) -> RunState:
         """Return the state when the first so many sends of this attempt are certain."""
-        while self.counted < certain:
-            if not deliveries[self.counted].left_out:
-                self.lies[self.items[self.todo[self.counted]].place] = deliveries[self.counted].offset + 1
-            self.counted += 1
+        since = slice(self.counted, certain)
+        for number, each in zip(self.todo[since], deliveries[since], strict=True):
+            if not each.left_out:
+                self.lies[self.items[number].place] = each.offset + 1
+        self.counted = certain
         position = self.todo[certain] if certain < len(self.todo) else len(self.items)
         return self.state.at(position, self.lies)
 
@@ -166,8 +175,8 @@ def _attempt(
 ) -> Delivered:
     """Publish what is missing now, and prove the whole."""
     skipping = Skipping(plan.scenario_content.schedule)
-    items = _items(plan, truth, files, topics, skipping)
-    sums: dict[int, tuple[int, int]] = {}
+    with _nothing_collected():
+        items = _items(plan, truth, files, topics, skipping)
     began = time.monotonic()
     # The sink comes first: from then on no earlier publisher of this run adds anything to what is looked at.
     with closing(KafkaSink(config, transactional_id, _linger_ms(plan))) as sink:
@@ -190,15 +199,27 @@ def _attempt(
         if on_message is not None:
             publisher.on_sent = lambda number: on_message(todo[number] + 1, len(items))
         with _plan_not_collected():
-            publisher.run(_records(items, todo, sums, skipping))
+            publisher.run(_records(items, todo, skipping))
         if todo:
             state = progress.at(len(todo), publisher.deliveries)
             _confirm(sink, state_record(topics, state))
     seconds = time.monotonic() - began
-    expected = _expected(items, sums)
+    expected = _expected(items)
     verification = _prove(plan, config, topics, state, expected, skipping)
     sent = {number: each for number, each in zip(todo, publisher.deliveries, strict=True) if not each.left_out}
     return Delivered(expected, sent, skipping.left_out, verification, state, seconds)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Do without the garbage collector while the block makes what stays anyhow: it was most of the time that took."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 @contextmanager
@@ -224,56 +245,44 @@ def _items(
     plan: StreamPlan, truth: Sequence[Mapping[str, Any]], files: DeliveredFiles, topics: Topics, skipping: Skipping
 ) -> list[_Item]:
     """Return every send in order: the data as planned, then the truth about it."""
-    composer = Composer(plan, files, topics.numbers)
+    composer = Composer(plan, files, topics)
     items = []
     for send in plan.sends:
         row = plan.rows[send.index]
         family = row["family"]
         place = (topics.names[family], partition_of(row["key"], topics.partitions[family]))
-        compose = partial(composer.compose, send.index)
-        items.append(_Item(row["message_id"], family, send.due_ns, place, row["sequence"], compose))
+        items.append(
+            _Item(row["message_id"], family, send.due_ns, place, row["sequence"], composer.compose, send.index)
+        )
     end = max((item.due_ns for item in items), default=0)
     late = plan.scenario_content.transport.late_label
     labels = []
-    told = Truths(plan, truth, skipping, topics.numbers)
-    for number, composed in enumerate(told.planned):
-        place = (topics.names["truth"], partition_of(composed.key, topics.partitions["truth"]))
-        due = end + label_delay_ns(plan.seed, composed.key, late)
-        compose = partial(told.compose, number)
-        labels.append(_Item(composed.message_id, "truth", due, place, composed.sequence, compose))
+    told = Truths(plan, truth, skipping, topics)
+    for number, made in enumerate(told.planned):
+        place, due = (made.topic, made.partition), end + label_delay_ns(plan.seed, made.key.decode(), late)
+        labels.append(_Item(made.message_id, "truth", due, place, made.sequence, told.compose, number))
     return items + sorted(labels, key=lambda label: label.due_ns)
 
 
 def _records(
-    items: Sequence[_Item], todo: Sequence[int], sums: dict[int, tuple[int, int]], skipping: Skipping
+    items: Sequence[_Item], todo: Sequence[int], skipping: Skipping
 ) -> Iterator[tuple[int, Callable[[int], Outgoing]]]:
-    """Make the missing records one by one, and note the checksums of every send that must be found on the topics."""
+    """Make the missing records one by one, and the others for their checksums: all must be found on the topics."""
     missing = set(todo)
     start = items[todo[0]].due_ns if todo else 0
-
-    def noted(number: int) -> Composed:
-        composed = items[number].compose()
-        sums[number] = (composed.crc, composed.stated_crc)
-        return composed
-
-    def outgoing(number: int, due_wall_ns: int) -> Outgoing:
-        composed, (topic, partition) = noted(number), items[number].place
-        said: Headers = {**composed.headers, Header.DUE: str(due_wall_ns)}
-        return Outgoing(topic, partition, composed.key.encode(), composed.value, said, composed.timestamp_ms)
-
     for number, item in enumerate(items):
         if number in missing:
-            yield item.due_ns - start, partial(outgoing, number)
+            yield item.due_ns - start, item.record
         elif number not in skipping.left_out:
-            noted(number)
+            item.record(0)
 
 
-def _expected(items: Sequence[_Item], sums: Mapping[int, tuple[int, int]]) -> dict[int, Expected]:
-    """Return what must be found on the topics, in the order of the sends."""
+def _expected(items: Sequence[_Item]) -> dict[int, Expected]:
+    """Return what must be found on the topics, in the order of the sends: whatever was made."""
     return {
-        number: Expected(item.message_id, item.family, item.place, item.sequence, *sums[number])
+        number: Expected(item.message_id, item.family, item.place, item.sequence, *item.sums)
         for number, item in enumerate(items)
-        if number in sums
+        if item.sums is not None
     }
 
 

@@ -32,6 +32,8 @@ _ARRAY = itemgetter(*_OF_ARRAY)
 #: A number that may be absent: which of the two it is, and the number.
 _NO_TIME, _TIME = b"\x00", struct.Struct("<Bd")
 _IS_THERE = 2
+#: Characters of a UUID, of which all message ids are.
+_UUID = 36
 
 
 class FrameWriter:
@@ -46,7 +48,7 @@ class FrameWriter:
     """
 
     def __init__(self, run_id: str, number: int) -> None:
-        self._head = preamble(number) + _text(run_id)
+        self._head = preamble(number) + _text(run_id) + _number(_UUID)
         self._product, self._place = _encoder("Frame", OF_PRODUCT), _encoder("Frame", _OF_PLACE)
         self._array = _encoder("Array", _OF_ARRAY)
 
@@ -58,9 +60,11 @@ class FrameWriter:
         """Return where in its file a frame lies, from its row of the plan's messages."""
         return self._place(*_PLACE(row), tuple(row["hdu_shape"]), tuple(row["origin"]))
 
-    def value(
-        self, message_id: str, sequence: int, product: bytes, exposed_mjd: float | None, place: bytes, arrays: Any
-    ) -> bytes:
+    def time(self, exposed_mjd: float | None) -> bytes:
+        """Return when a frame was exposed, as the clock of the message's key tells it."""
+        return _NO_TIME if exposed_mjd is None else _TIME.pack(_IS_THERE, exposed_mjd)
+
+    def value(self, message_id: str, sequence: int, product: bytes, time: bytes, place: bytes, arrays: Any) -> bytes:
         """Return a frame's value.
 
         Parameters
@@ -69,10 +73,8 @@ class FrameWriter:
             UUID.
         sequence : int
             Within its key.
-        product, place : bytes
+        product, time, place : bytes
             See the methods of these names.
-        exposed_mjd : float or None
-            As the clock of the message's key tells it.
         arrays : sequence of mapping
             See :func:`hwosim_streaming.envelope.packed_arrays`.
 
@@ -81,38 +83,37 @@ class FrameWriter:
         BadInputError
             If it comes out larger than a message may be.
         """
-        parts = [
-            self._head,
-            _text(message_id),
-            _number(sequence),
-            product,
-            _NO_TIME if exposed_mjd is None else _TIME.pack(_IS_THERE, exposed_mjd),
-            place,
-        ]
+        parts = [self._head, message_id.encode(), _number(sequence), product, time, place]
         # The arrays are one block, and an empty one that ends it.
         if arrays:
-            parts.append(_number(len(arrays)))
+            parts.append(_length(len(arrays)))
         for each in arrays:
             data = each["data"]
-            parts += (self._array(*_ARRAY(each)), _number(len(data)), data)
-        parts.append(_number(0))
+            parts += (self._array(*_ARRAY(each)), _length(len(data)), data)
+        parts.append(_length(0))
         return inline("frame", b"".join(parts))
 
 
 def _text(text: str) -> bytes:
     raw = text.encode()
-    return _number(len(raw)) + raw
+    return _length(len(raw)) + raw
 
 
-@lru_cache(maxsize=KEPT)
 def _number(number: int) -> bytes:
     """Return an Avro ``int`` or ``long``: zigzag, seven bits a byte, the lowest first."""
-    left, found = (number << 1) ^ (number >> 63), bytearray()
+    left = (number << 1) ^ (number >> 63)
+    if 0x7F < left < 1 << 14:  # most sequence numbers, in half of the time
+        return bytes((left & 0x7F | 0x80, left >> 7))
+    found = bytearray()
     while left > 0x7F:
         found.append(left & 0x7F | 0x80)
         left >>= 7
     found.append(left)
     return bytes(found)
+
+
+#: The same of what comes again: lengths and counts do, sequence numbers do not.
+_length = lru_cache(maxsize=KEPT)(_number)
 
 
 @cache

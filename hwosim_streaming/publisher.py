@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 from hwosim_assets.errors import BackendAbsentError
@@ -20,9 +21,11 @@ from hwosim_streaming.sink import Outgoing, PublishFailedError, Sink
 
 __all__ = ["Clock", "Delivery", "MonotonicClock", "Publisher", "VirtualClock"]
 
-#: A checkpoint is due after so many messages or seconds.
-CHECKPOINT_MESSAGES = 10_000
+#: A checkpoint is due after so many messages or seconds. Each empties the queue and, on an atomic sink, waits for a
+#: commit: some 15 ms, in which nothing is sent.
+CHECKPOINT_MESSAGES = 50_000
 CHECKPOINT_SECONDS = 1.0
+CHECKPOINT_NS = round(CHECKPOINT_SECONDS * 1e9)
 
 
 @dataclass(slots=True, eq=False)
@@ -72,13 +75,8 @@ class Clock(Protocol):
 class MonotonicClock:
     """The machine's monotonic clock."""
 
-    def now_ns(self) -> int:
-        """Return nanoseconds of ``perf_counter``."""
-        return time.perf_counter_ns()
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep."""
-        time.sleep(seconds)
+    now_ns = staticmethod(time.perf_counter_ns)
+    sleep = staticmethod(time.sleep)
 
 
 @dataclass
@@ -112,7 +110,7 @@ class Publisher:
         Whether a delay shifts all that follows, instead of being caught up with.
     leaves_out : callable, optional
         Asked with the number of each record and how late it is (ns) before it is made: whether it is left out.
-    on_sent : callable
+    on_sent : callable, optional
         Called with the number of each record that went out.
     deliveries : list of Delivery
         One for each record, in the order of sending.
@@ -125,7 +123,7 @@ class Publisher:
     stretches: bool = False
     on_checkpoint: Callable[[int], None] = lambda _certain: None
     leaves_out: Callable[[int, int], bool] | None = None
-    on_sent: Callable[[int], None] = lambda _number: None
+    on_sent: Callable[[int], None] | None = None
     deliveries: list[Delivery] = field(default_factory=list)
     certain: int = 0
     _failed: list[BackendAbsentError] = field(default_factory=list)
@@ -181,38 +179,42 @@ class Publisher:
         return kind(f"message {number} of the run", reason, refused.mend)
 
     def _send_all(self, records: Iterable[tuple[int, Callable[[int], Outgoing]]]) -> None:
-        start, start_wall = self.clock.now_ns(), time.time_ns()
+        now_ns, send, deliveries, failed = self.clock.now_ns, self.sink.send, self.deliveries, self._failed
+        start, start_wall = now_ns(), time.time_ns()
         self._marked, self._marked_ns = 0, start
         for number, (due, make) in enumerate(records):
             if self.leaves_out is not None:
-                late = self.clock.now_ns() - start - due
+                late = now_ns() - start - due
                 if self.leaves_out(number, late):
-                    self.deliveries.append(Delivery(due, due + late, self._failed, left_out=True))
+                    deliveries.append(Delivery(due, due + late, failed, left_out=True))
                     self.sink.serve()
                     continue
             record = make(start_wall + due)
-            sent = self._wait(start + due) - start
-            delivery = Delivery(due, sent, self._failed)
-            self.deliveries.append(delivery)
+            now = now_ns()
+            if now < start + due or now >= self._marked_ns + CHECKPOINT_NS:
+                now = self._wait(start + due)
+            delivery = Delivery(due, now - start, failed)
+            deliveries.append(delivery)
             if self.stretches:
-                start += max(0, sent - due)
-            self.sink.send(record, delivery)
-            self.on_sent(number)
-            if self._failed:
+                start += max(0, now - start - due)
+            send(record, delivery)
+            if self.on_sent is not None:
+                self.on_sent(number)
+            if failed:
                 break
-            if len(self.deliveries) - self._marked >= CHECKPOINT_MESSAGES:
+            if number + 1 - self._marked >= CHECKPOINT_MESSAGES:
                 self._checkpoint()
-        if not self._failed:
+        if not failed:
             self.sink.flush()
         self._settle()
-        if self._failed:
-            raise self._failed[0]
+        if failed:
+            raise failed[0]
 
     def _wait(self, until_ns: int) -> int:
         """Wait for a due time, serving delivery reports and checkpoints meanwhile; return what the time is then."""
         while True:
             now = self.clock.now_ns()
-            if len(self.deliveries) > self._marked and now - self._marked_ns >= CHECKPOINT_SECONDS * 1e9:
+            if len(self.deliveries) > self._marked and now >= self._marked_ns + CHECKPOINT_NS:
                 self._checkpoint()
                 now = self.clock.now_ns()
             left = until_ns - now
@@ -234,8 +236,7 @@ class Publisher:
         self._marked, self._marked_ns = len(self.deliveries), self.clock.now_ns()
 
     def _settle(self) -> int:
-        while self.certain < len(self.deliveries):
-            delivery = self.deliveries[self.certain]
+        for delivery in islice(self.deliveries, self.certain, None):
             if delivery.offset < 0 and not delivery.left_out:
                 break
             self.certain += 1

@@ -21,6 +21,7 @@ from hwosim_assets.perturb.schedule import Schedule
 from hwosim_streaming.clients import Place
 from hwosim_streaming.compose import Composed, truth_messages
 from hwosim_streaming.plan import StreamPlan
+from hwosim_streaming.topics import Topics
 
 __all__ = ["Send", "Skipping", "Truths"]
 
@@ -118,20 +119,20 @@ class Truths:
         See :func:`hwosim_streaming.compose.truth_messages`.
     skipping : Skipping
         Looked at when the first of them is due.
-    numbers : mapping of str to int
-        Of the schemas, by family.
+    topics : Topics
+        Where they go.
     """
 
     def __init__(
-        self, plan: StreamPlan, truth: Sequence[Mapping[str, Any]], skipping: Skipping, numbers: Mapping[str, int]
+        self, plan: StreamPlan, truth: Sequence[Mapping[str, Any]], skipping: Skipping, topics: Topics
     ) -> None:
-        self._plan, self._truth, self._skipping, self._numbers = plan, truth, skipping, numbers
-        self.planned = list(truth_messages(plan, truth, numbers=numbers))
+        self._plan, self._truth, self._skipping, self._topics = plan, truth, skipping, topics
+        self.planned = list(truth_messages(plan, truth, topics))
 
     @cached_property
     def _told(self) -> list[Composed]:
         left_out = Counter(self._skipping.left_out.values())
-        return list(truth_messages(self._plan, self._truth, left_out, self._numbers)) if left_out else self.planned
+        return list(truth_messages(self._plan, self._truth, self._topics, left_out)) if left_out else self.planned
 
     def compose(self, number: int) -> Composed:
         """Return a truth message; not to be asked before all data went out."""

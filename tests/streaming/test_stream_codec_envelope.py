@@ -218,7 +218,7 @@ TIMES = st.none() | st.floats(allow_nan=False)
 def written(
     writer: FrameWriter, row: Mapping[str, Any], product: tuple[Any, ...], time: float | None, arrays: Any
 ) -> bytes:
-    told = (writer.product(product), time, writer.place(row))
+    told = (writer.product(product), writer.time(time), writer.place(row))
     return writer.value(row["message_id"], row["sequence"], *told, arrays)
 
 

@@ -29,12 +29,13 @@ from hwosim_assets.perturb.dataset import perturb_program
 from hwosim_assets.perturb.schedule import Schedule
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES, Transport
 from hwosim_streaming.compose import truth_messages
-from hwosim_streaming.envelope import decode
+from hwosim_streaming.envelope import FAMILIES, TOPIC_OF, decode
 from hwosim_streaming.faults import DAMAGES, Fate, clock_skew, fate, in_gap, label_delay_ns, send_order
 from hwosim_streaming.plan import FATE, MESSAGES, make_plan
 from hwosim_streaming.publication import plan_program
 from hwosim_streaming.schedule import Message, timeline
 from hwosim_streaming.tiling import LARGEST_PIECE, pieces
+from hwosim_streaming.topics import Topics
 
 
 def image(index: int, name: str, shape: tuple[int, ...], dtype: str = "float32", extver: int = 1) -> dict:
@@ -320,7 +321,8 @@ def test_truth_tells_every_fault_as_it_can_be_seen() -> None:
     seen |= {("loss", name): 1 for name in frames if name not in times}
     labels = [{**PART, **dict.fromkeys(("in_sha256", "out_sha256", "plan_sha256"), ""), "product_name": name}
               for name in made.products]  # fmt: skip
-    told = [fault for each in truth_messages(made, labels) for fault in decode(each.value).record["faults"]]
+    topics = Topics(TOPIC_OF, dict.fromkeys(FAMILIES, 4))
+    told = [fault for each in truth_messages(made, labels, topics) for fault in decode(each.value).record["faults"]]
     assert {(fault["fault"], fault["message_id"]): fault["amount"] for fault in told} == seen
     assert {fault for fault, _name in seen} == {"loss", "duplicate", "reorder"}
 

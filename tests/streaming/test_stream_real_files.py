@@ -20,9 +20,10 @@ from hwosim_assets.perturb.run import apply
 from hwosim_assets.settings import Settings
 from hwosim_streaming import connect
 from hwosim_streaming.compose import Composer
-from hwosim_streaming.envelope import LARGEST_VALUE, Frame, decode
+from hwosim_streaming.envelope import FAMILIES, LARGEST_VALUE, TOPIC_OF, Frame, decode
 from hwosim_streaming.pixels import DeliveredFiles
 from hwosim_streaming.plan import make_plan
+from hwosim_streaming.topics import Topics
 
 ENDINGS = (".fits", ".fits.gz", ".oifits")
 #: One small real product of each type.
@@ -65,7 +66,7 @@ def test_real_files_are_streamed_bit_for_bit(real_data: Path, tmp_path: Path) ->
         assert (plan.planned > 1) == has_data, path.name
         with warnings.catch_warnings(), DeliveredFiles(lake, plan.products, lambda _name: b"") as opened:
             warnings.simplefilter("ignore")
-            composer = Composer(plan, opened)
+            composer = Composer(plan, opened, Topics(TOPIC_OF, dict.fromkeys(FAMILIES, 4)))
             with fits.open(path) as hdus:
                 for index, planned in enumerate(plan.rows):
                     message = composer.compose(index)
