@@ -259,6 +259,7 @@ def _snr_loss(
     good = (before > 0) & (after > 0) & np.isfinite(before) & np.isfinite(after) & present
     if not good.any():
         return None
-    ratio = before[good]
-    ratio /= after[good]
-    return 1.0 - scale * float(np.median(ratio, overwrite_input=True))
+    # In place, for memory is at its peak here.
+    np.divide(before, after, out=before, where=good)
+    del after
+    return 1.0 - scale * float(np.median(before[good], overwrite_input=True))
