@@ -106,16 +106,25 @@ class Uploads:
             If the store cannot be reached or refuses. That it may not be asked for its uploads is logged.
         """
         before, aborted = datetime.now(UTC) - older_than, 0
-        with self._asked(""):
+        with self._asked(""), self._where_permitted():
             for found in self._unfinished(f"{self._place.prefix}/" if self._place.prefix else ""):
-                if found["Initiated"] >= before:
-                    continue
-                upload = self._named(found)
-                if any(part["LastModified"] >= before for part in self._parts(upload)):
-                    continue  # begun long ago, gone on with since
-                self._s3.abort_multipart_upload(**upload)
-                aborted += 1
+                if found["Initiated"] < before:
+                    aborted += self._abandoned(self._named(found), before)
         return aborted
+
+    def _abandoned(self, upload: dict[str, str], before: datetime) -> bool:
+        """Abort an upload that got no part since a time; say whether it was aborted here."""
+        from botocore.exceptions import ClientError
+
+        try:
+            if any(part["LastModified"] >= before for part in self._parts(upload)):
+                return False  # begun long ago, gone on with since
+            self._s3.abort_multipart_upload(**upload)
+        except ClientError as error:
+            if _code(error) != "NoSuchUpload":
+                raise
+            return False  # somebody else ended it meanwhile
+        return True
 
     # ------------------------------------------------------------------ one upload
 
@@ -130,30 +139,17 @@ class Uploads:
     def _begun(self, key: str) -> tuple[dict[str, str], dict[int, str]]:
         """Return an upload of this key and the entity tags of the parts it has: a killed writer's, or a new one."""
         name = f"{self._place.prefix}/{key}" if self._place.prefix else key
-        unfinished = [found for found in self._unfinished(name) if found["Key"] == name]
-        if unfinished:
-            upload = self._named(max(unfinished, key=lambda found: found["Initiated"]))
-            return upload, {part["PartNumber"]: part["ETag"] for part in self._parts(upload)}
+        with self._where_permitted():
+            unfinished = [found for found in self._unfinished(name) if found["Key"] == name]
+            if unfinished:
+                upload = self._named(max(unfinished, key=lambda found: found["Initiated"]))
+                return upload, {part["PartNumber"]: part["ETag"] for part in self._parts(upload)}
         return self._named(self._s3.create_multipart_upload(Bucket=self._place.bucket, Key=name)), {}
 
     def _unfinished(self, prefix: str) -> Iterator[dict[str, Any]]:
-        """Yield the unfinished uploads below a prefix; none where the store may not be asked for them."""
-        from botocore.exceptions import ClientError
-
-        try:
-            for page in self._s3.get_paginator("list_multipart_uploads").paginate(
-                Bucket=self._place.bucket, Prefix=prefix
-            ):
-                yield from page.get("Uploads", [])
-        except ClientError as error:
-            if _code(error) not in _UNLISTED:
-                raise
-            logging.getLogger(__name__).warning(
-                "unfinished uploads to %s are neither continued nor aborted: %s; grant s3:ListBucketMultipartUploads, "
-                "or give the bucket a lifecycle rule AbortIncompleteMultipartUpload",
-                self._place.uri,
-                error,
-            )
+        pages = self._s3.get_paginator("list_multipart_uploads")
+        for page in pages.paginate(Bucket=self._place.bucket, Prefix=prefix):
+            yield from page.get("Uploads", [])
 
     def _parts(self, upload: dict[str, str]) -> Iterator[dict[str, Any]]:
         for page in self._s3.get_paginator("list_parts").paginate(**upload):
@@ -189,6 +185,24 @@ class Uploads:
             raise
 
     # ------------------------------------------------------------------ errors
+
+    @contextmanager
+    def _where_permitted(self) -> Iterator[None]:
+        """Leave unfinished uploads alone, and say so, where the store does not let us look at them."""
+        from botocore.exceptions import ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            if _code(error) not in _UNLISTED:
+                raise
+            logging.getLogger(__name__).warning(
+                "unfinished uploads to %s are neither continued nor aborted: %s; grant s3:ListBucketMultipartUploads, "
+                "s3:ListMultipartUploadParts and s3:AbortMultipartUpload, or give the bucket a lifecycle rule "
+                "AbortIncompleteMultipartUpload",
+                self._place.uri,
+                error,
+            )
 
     @contextmanager
     def _asked(self, key: str) -> Iterator[None]:

@@ -169,6 +169,34 @@ def test_a_store_that_may_not_be_asked_for_its_uploads_is_written_to(
     assert "AbortIncompleteMultipartUpload" in caplog.text
 
 
+def test_a_store_that_may_not_abort_is_written_to(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed(lake)
+    monkeypatch.setattr(store_module, "UPLOAD_LIFE", timedelta(0))
+    client = uploads_module._client(lake.place.endpoint, lake.place.region)
+    monkeypatch.setattr(client, "abort_multipart_upload", _refusing("AccessDenied"))
+    assert lake.sweep() == 0
+    assert "AbortIncompleteMultipartUpload" in caplog.text
+
+
+def test_an_upload_that_another_sweeps_at_the_same_moment_is_passed_over(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(lake)
+    monkeypatch.setattr(store_module, "UPLOAD_LIFE", timedelta(0))
+    client = uploads_module._client(lake.place.endpoint, lake.place.region)
+    monkeypatch.setattr(client, "abort_multipart_upload", _refusing("NoSuchUpload"))
+    assert lake.sweep() == 0
+
+
+def _refusing(code: str) -> Callable[..., Any]:
+    def refuse(**_given: Any) -> Any:
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "AbortMultipartUpload")
+
+    return refuse
+
+
 def test_a_store_that_is_not_there_is_told(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(BackendAbsentError, match=r"cannot be reached.*AWS_ENDPOINT_URL"):
