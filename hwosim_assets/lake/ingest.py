@@ -190,8 +190,11 @@ def ingest_program(
         committed = {row["key"] for row in known.values()}
         if result.moved_files or not committed.issuperset(result.rows["key"].to_pylist()):
             lake.settle()  # no row may outlive its bytes
-        tables.replace(RAW_FILES, {"program": program}, result.rows)
-        result.rows = tables.scan(RAW_FILES, {"program": program})
+        replaced = tables.replace(RAW_FILES, {"program": program}, result.rows)
+        if (
+            known or not replaced.changed
+        ):  # rows that say what is stored keep its time; of a new program all are as given
+            result.rows = tables.scan(RAW_FILES, {"program": program})
         journal.forget()
         ingest.tidy(outcomes)
     return result

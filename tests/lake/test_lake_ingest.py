@@ -508,6 +508,19 @@ def test_threads_write_whole_lines_into_a_journal_whatever_the_disk_takes_at_onc
     )
 
 
+def test_the_rows_told_are_those_committed(local: tuple[Lake, Tables], state: Path) -> None:
+    archive = archive_of(5)
+    listed = list(reversed(archive.products()))
+    told = [run(archive, local, state, products=listed).rows]
+    assert told[0].equals(local[1].scan(RAW_FILES, {"program": PROGRAM}))
+    archive.files[names(5)[2]] = b"reprocessed"
+    told += [run(archive, local, state).rows, run(archive, local, state).rows]
+    assert told[1].equals(told[2])
+    assert told[2].equals(local[1].scan(RAW_FILES, {"program": PROGRAM}))
+    same = [before == after for before, after in zip(told[0].to_pylist(), told[2].to_pylist(), strict=True)]
+    assert same == [True, True, False, True, True], "what did not change keeps the time of its ingest"
+
+
 def test_objects_that_lie_under_an_earlier_layout_stay_where_they_are(local: tuple[Lake, Tables], state: Path) -> None:
     archive = archive_of(2)
     rows = run(archive, local, state).rows.to_pylist()
