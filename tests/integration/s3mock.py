@@ -22,10 +22,10 @@ COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """Run it while the block runs, its log in a folder; give its address."""
+    """Run it while the block runs, its log and its objects in a folder; give its address."""
     port, secure = servers.free_ports(2)
     options = [f"--com.adobe.testing.s3mock.httpPort={port}", f"--server.port={secure}", "--server.address=127.0.0.1"]
-    command = ["java", *servers.JVM, "-jar", str(_jar()), *options]
+    command = ["java", *servers.JVM, f"-Djava.io.tmpdir={folder}", "-jar", str(_jar()), *options]
     with servers.running(command, folder / "log", port):
         yield f"http://127.0.0.1:{port}"
 
