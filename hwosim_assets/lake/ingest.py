@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from hwosim_assets.errors import BackendAbsentError, BadInputError
 from hwosim_assets.fits.names import program_key, safe_file_name
+from hwosim_assets.lake.disk import Boot
 from hwosim_assets.lake.journal import Journal
 from hwosim_assets.lake.layout import raw_key
 from hwosim_assets.lake.rejections import Rejection
@@ -219,6 +220,11 @@ class _Ingest:
     def recall(self, committed: dict[str, dict[str, Any]]) -> None:
         """Take the rows whose objects lie in the lake, whole: those of a killed ingest before those committed."""
         noted, settled = self._journal.read()
+        boot = Boot(self.folder)
+        if not boot.same:
+            self._doubt(noted)
+        with local_disk(self.folder):
+            boot.note()
         sizes = {stored.key: stored.size for stored in self.lake.list(f"raw/jw{self.program}")}
         for data_uri, row in (committed | noted).items():
             size = sizes.get(row["key"])
@@ -227,6 +233,14 @@ class _Ingest:
             if size == row["size_bytes"]:
                 self.known[data_uri] = row
         self._settled = settled & self.known.keys()
+
+    def _doubt(self, noted: dict[str, dict[str, Any]]) -> None:
+        """After a power cut, give up half-received files and objects that are not what was noted of them."""
+        for path in self.folder.glob("*.part"):
+            path.unlink()
+        for row in noted.values() if self.lake.place.folder is not None else ():
+            if self.lake.head(row["key"]) is not None and _sha256_of(self.lake, row["key"]) != row["sha256"]:
+                self.lake.delete(row["key"])
 
     def run(self, products: list[_Product], on_file: Callable[[str], None] | None) -> list[_Outcome]:
         """Try every file, then once more those that may come another time; raise when the archive is down."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_archive import PROGRAM, FakeArchive, archive_of, names
+from fake_archive import PROGRAM, FakeArchive, archive_of, names, uri
 
 from hwosim_assets.errors import HwosimError
 from hwosim_assets.lake.disk import flush
 from hwosim_assets.lake.ingest import RAW_FILES, IngestResult, ingest_program
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
+from hwosim_assets.lake.transfer import PartFile
 
 
 def run(archive: FakeArchive, lake: Lake, tables: Tables, home: Path, **options: Any) -> IngestResult:
@@ -72,6 +74,55 @@ def test_a_disk_that_loses_files_at_the_end_is_said_and_no_row_names_them(
     with pytest.raises(HwosimError, match="Input/output error"):
         run(archive_of(2), lake, tables, state)
     assert tables.scan(RAW_FILES).num_rows == 0
+
+
+@pytest.fixture
+def after_a_power_cut(state: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return how the machine starts anew."""
+
+    def cut() -> None:
+        (state / "boot").write_text("another")
+        monkeypatch.setattr("hwosim_assets.lake.disk.BOOT", state / "boot")
+
+    return cut
+
+
+def test_what_a_killed_ingest_stored_is_read_after_a_power_cut_before_it_is_believed(
+    state: Path, monkeypatch: pytest.MonkeyPatch, after_a_power_cut: Callable[[], None]
+) -> None:
+    """The disk may have a file's size and not its bytes: zeros then."""
+    lake, archive = Lake((state / "lake").as_uri()), archive_of(3)
+    tables = Tables(f"sqlite:///{state / 'catalog.db'}", (state / "lake/tables").as_uri())
+
+    def killed(_self: Lake) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
+        dying.setattr(Lake, "settle", killed)
+        run(archive, lake, tables, state, look="a")
+    zeroed = next(path for path in (state / "lake/raw").rglob(names(3)[0]) if path.is_file())
+    zeroed.chmod(0o644)
+    zeroed.write_bytes(bytes(zeroed.stat().st_size))
+    after_a_power_cut()
+    result = run(archive, lake, tables, state, look="a")
+    assert (result.moved_files, result.kept_files) == (1, 2)
+    for row in result.rows.to_pylist():
+        assert lake.read(row["key"]) == archive.files[row["product_name"]]
+
+
+def test_a_half_received_file_is_not_continued_after_a_power_cut(
+    lake: Lake, tables: Tables, state: Path, after_a_power_cut: Callable[[], None]
+) -> None:
+    archive = archive_of(1)
+    run(archive_of(0), lake, tables, state)
+    part = PartFile(state / "partial" / f"jw{PROGRAM}", uri(names(1)[0]))
+    part.add(bytes(5_000), archive.etag(names(1)[0]))
+    part.keep(archive.etag(names(1)[0]))
+    part.close()
+    after_a_power_cut()
+    result = run(archive, lake, tables, state)
+    assert archive.opened == [(names(1)[0], 0)]
+    assert lake.read(result.rows["key"][0].as_py()) == archive.files[names(1)[0]]
 
 
 @pytest.mark.parametrize("size", [0, 10_000, 20 << 20])
