@@ -303,7 +303,9 @@ def _row(plan: StreamPlan, broker: str, topics: Topics, delivered: Delivered) ->
         "verified": proof.verified,
         "products": len(plan.products),
         "truths": proof.truths_consumed,
-        "resumed": len(delivered.expected) - len(delivered.sent),
+        "resumed": sum(
+            number not in delivered.sent and place in proof.found for place, number in enumerate(delivered.expected)
+        ),
         "skipped": len(delivered.left_out),
         "discrepancies": len(proof.discrepancies),
         "examples_json": json.dumps(examples) if examples else None,

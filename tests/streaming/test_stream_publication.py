@@ -24,7 +24,7 @@ from hwosim_assets.lake.tables import Tables
 from hwosim_assets.perturb.dataset import PERTURBED, TRUTH
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.settings import Settings
-from hwosim_streaming import broker, sink
+from hwosim_streaming import broker, delivery, sink
 from hwosim_streaming.cli import stream as stream_command
 from hwosim_streaming.clients import client_config, low_offsets, read_between
 from hwosim_streaming.publication import PUBLICATIONS, prove_again, publish_program
@@ -94,6 +94,22 @@ def test_a_receipt_that_was_lost_is_written_anew_and_nothing_is_published(progra
     assert again.row["resumed"] == again.row["published"] + again.row["truths"]
     assert program.on_topics() == lying
     assert again.row["receipt_key"] != first.row["receipt_key"]
+
+
+def test_what_no_longer_lies_there_was_not_resumed(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the broker dropped a message for its age: it is expected, is not sent again and is not found."""
+    program.publish()
+    program.tables.replace(PUBLICATIONS, {"program": PROGRAM, "scenario": "windy"}, PUBLICATIONS.schema.empty_table())
+    prove = delivery._prove
+
+    def prove_without_the_first(*what: Any) -> Any:
+        proof = prove(*what)
+        del proof.found[0]
+        return proof
+
+    monkeypatch.setattr(delivery, "_prove", prove_without_the_first)
+    row = program.publish().row
+    assert row["resumed"] == row["published"] + row["truths"] - 1
 
 
 def test_a_publication_whose_proof_failed_is_published_anew_as_a_run_of_its_own(
