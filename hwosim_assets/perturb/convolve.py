@@ -116,7 +116,7 @@ def _convolve_by_loops(block: Block, passes: list[_Pass], stream: Stream, honest
 
     kind, columns = block.sci.dtype, block.measurement.frame[1]
     rows = block.size // columns
-    first, second, known, left = _steps(tuple(passes), kind)
+    kernel = _steps(tuple(passes), kind)
     window, room = _room(tuple(passes), kind, columns, threading.get_ident())
     inert = np.empty((0, columns), bool) if block.inert is None else block.inert.reshape(rows, columns)
     accounts = block.accounts("poisson", honest)
@@ -131,7 +131,7 @@ def _convolve_by_loops(block: Block, passes: list[_Pass], stream: Stream, honest
             draws = stream.normals(block.plane(group), block.start + here.start, sub)
             change = np.zeros((block.groups, here.stop - here.start if apart else 0), kind)
             after, place = change[group].reshape(-1, columns), (top, here.stop // columns - top)
-            convolve_rows(frame, draws, left, after, place, window, room, known, first, second)
+            convolve_rows(frame, draws, after, place, window, room, kernel)
             if apart:
                 block.part(here).add_variance("poisson", change, honest)
 

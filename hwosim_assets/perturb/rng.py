@@ -71,14 +71,7 @@ _TABLE_SHA256 = "def806fe89fd1f542cabb16eb35a997dddcf1e583c570f22dee991b31ca478b
 class Draws(NamedTuple):
     """Draws of consecutive pixels that a compiled loop makes as it uses them.
 
-    Attributes
-    ----------
-    start : int
-        First flat pixel of the frame.
-    address, key : uint64 array
-        Where the words come from.
-    table, finer : array
-        What is made of them, and of the few that need more bits.
+    First flat pixel of the frame; where words come from; what is made of them, and of the few that need more bits.
     """
 
     start: int
@@ -229,7 +222,7 @@ class Stream:
         if compiled.on():
             from hwosim_assets.perturb.compiled.draws import normals_at
 
-            drawn: NDArray[np.float32] = normals_at(places, np.uint64(self._begin(plane, sub)), *_tables())
+            drawn: NDArray[np.float32] = normals_at(places, np.uint64(self._begin(plane, sub)), _tables())
             return drawn
         return normal(self.bits_at(plane, places, sub))
 
@@ -436,6 +429,11 @@ def poisson(bits: NDArray[np.uint32], mean: float | NDArray[np.float64]) -> NDAr
         if mean <= EXACT_POISSON:
             return _few_of_one_mean(bits, float(mean))
         return _many(normal(bits), np.float64(mean))
+    if compiled.on() and mean.dtype == np.float64:
+        from hwosim_assets.perturb.compiled.draws import counts_of
+
+        counts: NDArray[np.float32] = counts_of(bits, mean, EXACT_POISSON, _exp_tables(), _tables())
+        return counts
     out = np.empty(bits.shape, np.float32)
     few = mean <= EXACT_POISSON
     out[few] = _few(bits[few], mean[few])

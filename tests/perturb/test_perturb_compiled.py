@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from hwosim_assets.perturb import Product, Scenario, apply, block, compiled, run
 from hwosim_assets.perturb.effects.particles import _gathered
 from hwosim_assets.perturb.registry import effect_specs
-from hwosim_assets.perturb.rng import TILE, Stream
+from hwosim_assets.perturb.rng import TILE, Stream, poisson
 
 pytestmark = pytest.mark.skipif(find_spec("numba") is None, reason="numba (extra fast) is not installed")
 
@@ -93,6 +93,20 @@ def test_poisson_counts_of_one_mean(mean: float, start: int, count: int, sub: in
 def test_pixels_that_a_probability_chooses(probability: float, start: int, count: int, sub: int) -> None:
     stream = Stream(1, "missing_values", "", "x", "SCI")
     assert same_bits(*both(lambda: stream.below(probability, 5, start, count, sub)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 30), st.integers(0, 5000), st.sampled_from([1e-6, 1.0, 19.0, 1e3, 1e7]))
+def test_poisson_counts_of_a_mean_each(seed: int, count: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    means = rng.choice([0.0, 20.0, np.nextafter(20.0, 30.0), 1.0], count) * rng.choice([1.0, scale], count)
+    means += rng.choice([0.0, 1.0], count) * rng.exponential(scale, count)
+    bits = rng.integers(0, 1 << 32, count, dtype=np.uint32)
+    bits[::7], bits[3::7] = (
+        rng.integers(0, 2000, bits[::7].size),
+        (1 << 32) - 1 - rng.integers(0, 2000, bits[3::7].size),
+    )
+    assert same_bits(*both(lambda: poisson(bits, means)))
 
 
 def test_words_of_both_ends_are_among_those_drawn() -> None:

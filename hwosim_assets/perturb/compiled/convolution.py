@@ -239,6 +239,13 @@ def _spread(out: Any, rows: Any, taps: Any) -> None:
 
 
 @_loop
+def _spread_twice(out: Any, between: Any, rows: Any, first: Any, second: Any) -> None:
+    """Sum the neighbours by the weights of two passes."""
+    _spread(between, rows, first)
+    _spread(out, between, second)
+
+
+@_loop
 def _near(out: Any, bad: Any, taps: Any) -> None:
     """Find where a pass meets an invalid pixel."""
     y, x = (bad.shape[0] - out.shape[0]) // 2, (bad.shape[1] - out.shape[1]) // 2
@@ -336,18 +343,7 @@ def _add(plane: Any, change: Any) -> None:
 
 
 @_loop
-def convolve_rows(
-    group: Any,
-    draws: Any,
-    scale: Any,
-    change: Any,
-    place: Any,
-    window: Any,
-    room: Any,
-    known: Any,
-    first: Any,
-    second: Any,
-) -> None:
+def convolve_rows(group: Any, draws: Any, change: Any, place: Any, window: Any, room: Any, kernel: Any) -> None:
     """Convolve rows from a place on, where those above have been convolved.
 
     Parameters
@@ -357,8 +353,6 @@ def convolve_rows(
         what else keeps the photon variance. The last two may be empty.
     draws : Draws
         Normal deviates of these rows.
-    scale : floating
-        What read noise is multiplied with where the whole kernel is known.
     change : floating array (n, columns) or empty
         Takes what is to be added to the photon variance; where it is empty, that is added.
     place : (int, int)
@@ -367,12 +361,11 @@ def convolve_rows(
         Kept from call to call: its first rows are those above ``top``.
     room : Room
         To work in.
-    known : Known
-        Where the kernel is normalised, and by what.
-    first, second : Pass
-        Along y and x, or all of the kernel and what changes nothing.
+    kernel : tuple of Pass, Pass, Known, floating
+        Along y and x, or all of the kernel and what changes nothing; where it is normalised and by what; and what read
+        noise is multiplied with where all of it is known.
     """
-    (sci, poisson, read, inert, said), (top, count) = group, place
+    (sci, poisson, read, inert, said), (top, count), (first, second, known, scale) = group, place, kernel
     columns, reach = sci.shape[1], (window.values.shape[0] - HEIGHT) // 2
     margin = (window.values.shape[1] - columns) // 2
     for row in range(2 * reach if top == 0 else 0):
@@ -384,10 +377,8 @@ def convolve_rows(
         for row in range(2 * reach, 2 * reach + rows):
             _take(window, row, top + begin + row - reach, sci, poisson, inert)
         between, left = room.between[:rows], room.left[:rows]
-        _spread(between, window.values[near], first.signal)
-        _spread(room.moved[:rows], between, second.signal)
-        _spread(between, window.shot[near], first.variance)
-        _spread(room.after[:rows], between, second.variance)
+        _spread_twice(room.moved[:rows], between, window.values[near], first.signal, second.signal)
+        _spread_twice(room.after[:rows], between, window.shot[near], first.variance, second.variance)
         noise, close = normals_into(drawn, draws, begin * columns, rows * columns), room.near[:rows, :columns]
         noise = noise.reshape(rows, columns)
         if known.few:
@@ -398,10 +389,8 @@ def convolve_rows(
             _finish_far(sci[here], poisson[here], read[here], noise, scale, room)
             _finish_near(sci[here], poisson[here], read[here], noise, window, room, known)
         else:
-            _spread(left, window.valid[near], first.seen)
-            _spread(room.weight[:rows], left, second.seen)
-            _spread(left, window.valid[near], first.squares)
-            _spread(room.share[:rows], left, second.squares)
+            _spread_twice(room.weight[:rows], left, window.valid[near], first.seen, second.seen)
+            _spread_twice(room.share[:rows], left, window.valid[near], first.squares, second.squares)
             _finish(sci[here], poisson[here], read[here], noise, scale, bad, room)
         if change.size:
             change[part] = room.after[:rows]
