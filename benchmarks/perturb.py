@@ -186,6 +186,7 @@ def from_disk(source: Path, target: Path, scenario: object, truth: bool) -> Call
     from hwosim_assets.perturb.plan import make_plan
     from hwosim_assets.perturb.registry import effect_class
     from hwosim_assets.perturb.run import work_on
+    from hwosim_assets.perturb.side import Side
 
     plan = make_plan(scenario, NAME, 60000.005)  # type: ignore[arg-type]
 
@@ -196,7 +197,8 @@ def from_disk(source: Path, target: Path, scenario: object, truth: bool) -> Call
         product = MappedProduct(source, NAME, held=True)
         file = MappedFile(product, target)
         effects = [effect_class(step.effect)(Task(step, product, plan.seed, plan.uid)) for step in plan.effects]
-        work_on(file, product, effects, 1)
+        with mock.patch.object(Side, "of", lambda _: None):  # the side file belongs to the truth
+            work_on(file, product, effects, 1)
         file.save()
 
     return work
