@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -213,6 +214,26 @@ def test_a_run_that_stopped_between_a_message_and_its_copy_sends_the_copy(
     done = bench.deliver()
     assert min(done.sent) == copy
     assert done.verification.verified, done.verification.discrepancies
+
+
+def test_a_failed_attempt_leaves_nothing_in_memory(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sends take as much as the plan, and would stay beside those of the next, while nothing is collected."""
+    prove, alive, made = delivery._prove, list[int](), list[weakref.ref[Any]]()
+
+    class Composer(delivery.Composer):
+        def __init__(self, *what: Any) -> None:
+            alive.append(sum(each() is not None for each in made))
+            made.append(weakref.ref(self))
+            super().__init__(*what)
+
+    def fail_once(*what: Any) -> Any:
+        monkeypatch.setattr(delivery, "_prove", prove)
+        raise BackendAbsentError("the broker", "went away", "publish again")
+
+    monkeypatch.setattr(delivery, "Composer", Composer)
+    monkeypatch.setattr(delivery, "_prove", fail_once)
+    assert bench.deliver().verification.verified
+    assert alive == [0, 0]
 
 
 def test_a_broker_that_never_shows_what_it_confirmed_is_an_absent_one(
