@@ -162,4 +162,5 @@ def refetch(kept: Kept, source: ByteSource, lake: Lake, folder: Path) -> None:
         raise HwosimError(kept.name, reason, f"ingest it: hwosim run --program {kept.program}")
     lake.delete(kept.key)
     lake.take_in(kept.key, part.content)
+    lake.settle()  # its row is committed
     part.discard()

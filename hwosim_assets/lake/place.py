@@ -91,8 +91,18 @@ class Place:
 
     @property
     def endpoint(self) -> str:
-        """The S3 endpoint of the environment, empty for Amazon's own."""
-        return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        """The S3 endpoint of the environment, empty for Amazon's own.
+
+        Raises
+        ------
+        BadInputError
+            If it is no HTTP URL: obstore's requests would panic, which nobody catches.
+        """
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+        if endpoint and not re.match(r"https?://[^/]", endpoint):
+            mend = "set it to http://host:port or https://host, or unset it for Amazon's own"
+            raise BadInputError("the endpoint in AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL", "is no HTTP URL", mend)
+        return endpoint
 
     @property
     def region(self) -> str:
@@ -252,7 +262,7 @@ _FULL = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up",
 
 def meaning_of(error: Exception, place: Place, key: str = "") -> HwosimError:
     """Return the error for people that a store's error stands for."""
-    thing = f"lake {place.uri}" + (f" ({place.endpoint})" if place.bucket and place.endpoint else "")
+    thing = f"lake {place.uri}" + (f" ({redacted(place.endpoint)})" if place.bucket and place.endpoint else "")
     text = str(error)
     if isinstance(error, OSError) and error.errno is not None:
         text = f"{text} (os error {error.errno})"

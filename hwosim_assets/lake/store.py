@@ -419,10 +419,13 @@ class Lake:
         if self.place.folder is None:
             return Uploads(self.place).abandon(UPLOAD_LIFE)
         before = (datetime.now(UTC) - STAGING_LIFE).timestamp()
-        found = [path for path in (self.place.folder / STAGING).glob("*") if path.stat().st_mtime < before]
-        for path in found:
-            path.unlink(missing_ok=True)
-        return len(found)
+        swept = 0
+        for path in (self.place.folder / STAGING).glob("*"):
+            with suppress(FileNotFoundError):  # its writer is done with it, or somebody else sweeps
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    swept += 1
+        return swept
 
     def check(self) -> None:
         """Write, read and remove a probe.

@@ -181,7 +181,8 @@ class Uploads:
             self._s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         except ClientError as error:
             if _code(error) == "PreconditionFailed":
-                self._s3.abort_multipart_upload(**upload)
+                with self._where_permitted():
+                    self._s3.abort_multipart_upload(**upload)
             raise
 
     # ------------------------------------------------------------------ errors

@@ -50,11 +50,16 @@ def test_one_flipped_bit_and_a_missing_object_are_told_apart(filled: Lake) -> No
 
 
 @pytest.mark.parametrize("fault", ["rotted", "missing"])
-def test_the_stored_bytes_come_back_under_the_same_key(filled: Lake, tmp_path: Path, fault: str) -> None:
+def test_the_stored_bytes_come_back_under_the_same_key(
+    filled: Lake, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rot(filled, "b.fits")
     if fault == "missing":
         filled.delete("raw/b.fits")
+    settled: list[bytes] = []
+    monkeypatch.setattr(Lake, "settle", lambda lake: settled.append(lake.read("raw/b.fits")))
     refetch(kept("b.fits"), FakeArchive(dict(CONTENT)), filled, tmp_path / "partial")
+    assert settled == [CONTENT["b.fits"]], "its row is committed: a power cut must not take it"
     assert filled.read("raw/b.fits") == CONTENT["b.fits"]
     assert not list((tmp_path / "partial").glob("*"))
 

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,19 @@ def test_a_killed_writers_leftovers_are_swept_after_a_day(state: Path) -> None:
     assert [path.name for path in staging.iterdir()] == ["young"]
 
 
+def test_a_staged_file_that_goes_while_others_are_swept_is_passed_over(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [self / "gone", *real(self, pattern)])
+    staging = state / "lake" / store_module.STAGING
+    staging.mkdir(parents=True)
+    (staging / "old").write_bytes(b"half")
+    monkeypatch.setattr(store_module, "STAGING_LIFE", timedelta(seconds=-60))
+    assert Lake((state / "lake").as_uri()).sweep() == 1
+    assert list(staging.iterdir()) == []
+
+
 def test_check_passes_and_leaves_nothing(lake: Lake) -> None:
     lake.check()
     assert list(lake.list()) == []
@@ -211,6 +225,22 @@ def test_a_missing_bucket_and_an_absent_server_are_told_apart(s3_uri: str, monke
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(BackendAbsentError, match=r"cannot be reached.*AWS_ENDPOINT_URL"):
         Lake(s3_uri).check()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["someone:s3cret@127.0.0.1:9", "127.0.0.1:9", "ftp://x", "https://", "http://someone:s3cret@127.0.0.1:9"],
+)
+def test_an_endpoint_that_cannot_be_asked_is_told_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "hwosim")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-secret")
+    for ask in (Lake.check, Lake.sweep):  # one of them is obstore's way to the store, one boto3's
+        with pytest.raises(HwosimError, match="AWS_ENDPOINT_URL") as told:
+            ask(Lake("s3://bucket/lake"))
+        assert "s3cret" not in str(told.value)
 
 
 def test_without_credentials_nobody_is_asked(s3_uri: str, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,17 @@ def test_an_object_that_another_writer_stored_meanwhile_stays(
     assert unfinished(lake) == []
 
 
+def test_a_key_that_is_taken_meanwhile_is_told_where_nobody_may_abort(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, before_the_end: list[Callable[[], None]]
+) -> None:
+    before_the_end.append(lambda: lake.write_new(KEY, b"first"))
+    client = uploads_module._client(lake.place.endpoint, lake.place.region)
+    monkeypatch.setattr(client, "abort_multipart_upload", _refusing("AccessDenied"))
+    with pytest.raises(AlreadyStoredError):
+        lake.write_new(KEY, chunks())
+    assert lake.read(KEY) == b"first"
+
+
 def test_an_upload_that_another_writer_goes_on_with_and_ends_is_no_failure(
     lake: Lake, sent: list[int], before_the_end: list[Callable[[], None]]
 ) -> None:
