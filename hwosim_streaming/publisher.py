@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Protocol
 
 from hwosim_assets.errors import BackendAbsentError
@@ -236,7 +235,8 @@ class Publisher:
         self._marked, self._marked_ns = len(self.deliveries), self.clock.now_ns()
 
     def _settle(self) -> int:
-        for delivery in islice(self.deliveries, self.certain, None):
+        # Not by islice, which steps through all that was certain before: 15 ms a checkpoint after an hour of 1 kHz.
+        for delivery in self.deliveries[self.certain :]:
             if delivery.offset < 0 and not delivery.left_out:
                 break
             self.certain += 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
@@ -17,7 +18,7 @@ from hwosim_assets.settings import Settings
 from hwosim_streaming import delivery
 from hwosim_streaming.arrivals import Arrival
 from hwosim_streaming.clients import client_config
-from hwosim_streaming.publisher import CHECKPOINT_MESSAGES, Publisher, VirtualClock
+from hwosim_streaming.publisher import CHECKPOINT_MESSAGES, Delivery, Publisher, VirtualClock
 from hwosim_streaming.refusals import BrokerRefusesError, refusal
 from hwosim_streaming.sink import Done, Outgoing, PublishFailedError
 from hwosim_streaming.topics import KEYS, partition_of, topic_name
@@ -118,6 +119,26 @@ def test_checkpoints_say_what_is_certain() -> None:
     publisher.run([(0, outgoing)] * (3 * CHECKPOINT_MESSAGES + 5))
     assert len(said) == 3
     assert all(0 < later - earlier <= CHECKPOINT_MESSAGES for earlier, later in pairwise(said))
+
+
+def test_a_checkpoint_does_not_look_at_what_was_certain_before() -> None:
+    """An hour of 1 kHz has 3600 checkpoints: each would take longer than the one before."""
+    looked: list[int] = []
+
+    class Deliveries(list[Delivery]):
+        def __iter__(self) -> Iterator[Delivery]:
+            for number, each in enumerate(super().__iter__()):
+                looked.append(number)
+                yield each
+
+        def __getitem__(self, where: Any) -> Any:
+            looked.extend(range(*where.indices(len(self))) if isinstance(where, slice) else [where])
+            return super().__getitem__(where)
+
+    publisher = Publisher(ListSink(atomic=True), VirtualClock(), deliveries=Deliveries())
+    publisher.run([(number * 1_000_000_000, outgoing) for number in range(100)])
+    assert publisher.certain == 100
+    assert len(looked) <= 300
 
 
 def test_an_atomic_sink_commits_with_each_checkpoint_and_all_of_it_is_certain() -> None:

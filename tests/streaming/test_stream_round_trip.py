@@ -30,6 +30,7 @@ from hwosim_streaming.broker import BrokerState
 from hwosim_streaming.checkpoint import begin
 from hwosim_streaming.cli import stream as stream_command
 from hwosim_streaming.clients import client_config, end_offsets, low_offsets, read_between
+from hwosim_streaming.compose import Composer
 from hwosim_streaming.delivery import Delivered, deliver
 from hwosim_streaming.envelope import Frame, Header, decode, encode
 from hwosim_streaming.lag import lags
@@ -220,7 +221,7 @@ def test_a_failed_attempt_leaves_nothing_in_memory(bench: Bench, monkeypatch: py
     """Its sends take as much as the plan, and would stay beside those of the next, while nothing is collected."""
     prove, alive, made = delivery._prove, list[int](), list[weakref.ref[Any]]()
 
-    class Composer(delivery.Composer):
+    class Seen(Composer):
         def __init__(self, *what: Any) -> None:
             alive.append(sum(each() is not None for each in made))
             made.append(weakref.ref(self))
@@ -230,7 +231,7 @@ def test_a_failed_attempt_leaves_nothing_in_memory(bench: Bench, monkeypatch: py
         monkeypatch.setattr(delivery, "_prove", prove)
         raise BackendAbsentError("the broker", "went away", "publish again")
 
-    monkeypatch.setattr(delivery, "Composer", Composer)
+    monkeypatch.setattr(delivery, "Composer", Seen)
     monkeypatch.setattr(delivery, "_prove", fail_once)
     assert bench.deliver().verification.verified
     assert alive == [0, 0]
