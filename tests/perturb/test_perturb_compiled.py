@@ -8,10 +8,12 @@ have tests of their own.
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -242,3 +244,16 @@ def test_where_numba_cannot_work_numpy_does_everything_and_the_log_says_why(trou
     assert done.stdout.strip() == "False"
     assert said in done.stderr
     assert ("NUMBA_CACHE_DIR" in done.stderr) == bool(said)
+
+
+def test_what_is_compiled_is_kept_by_the_version_of_all_loops(tmp_path: Path) -> None:
+    from hwosim_assets.perturb.compiled import draws, effects
+    from hwosim_assets.perturb.compiled.loop import version
+
+    for module in Path(draws.__file__).parent.glob("*.py"):
+        shutil.copy(module, tmp_path)
+    before = version(tmp_path)
+    assert Path(draws.poissons.stats.cache_path).parent.name == f"loops-{before}"
+    assert Path(effects.add_noise.stats.cache_path).parent.name == f"loops-{before}"
+    (tmp_path / "draws.py").write_text((tmp_path / "draws.py").read_text() + "\n")
+    assert version(tmp_path) != before

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from hwosim_assets.perturb.compiled.draws import MORE, normals_into
+from hwosim_assets.perturb.compiled.loop import loop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,9 +129,8 @@ class Pass(NamedTuple):
     squares: Taps
 
 
-def _loop(function: Any) -> Any:
-    """Compile a loop: no step of its arithmetic is reordered or fused, and a division by 0 is numpy's."""
-    return njit(cache=True, nogil=True, error_model="numpy")(function)
+#: Compiles a loop: no step of its arithmetic is reordered or fused, and a division by 0 is numpy's.
+_loop = loop(error_model="numpy")
 
 
 @_loop
@@ -170,7 +169,7 @@ def _forget(plane: Any) -> None:
         plane[place] = plane[place + HEIGHT]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@loop(inline="always")
 def _add_group(line: Any, flat: Any, at: Any, begin: Any, end: Any, weight: Any, together: Any) -> None:
     """Add a group of shifts of one weight to a row."""
     columns, a, b = np.uintp(line.size), at[begin], at[min(begin + 1, end - 1)]

@@ -6,7 +6,6 @@ what each of them returns. Keep out the tables and the keys, which are made ther
 Sixteen pixels share a step of the counter, so loops work on whole steps and cut off what was not asked for. ``draws``
 are :class:`hwosim_assets.perturb.rng.Draws`; an ``address`` is (plane, set of words, where SplitMix64 begins for words
 that need more bits). Who uses deviates at once draws a few thousand at a time, so that they need no room of their own.
-Numba compiles such loops anew when their own file has changed, not when this one has.
 
 The words take half of the time, and a branch for each pixel as much as its look-up; so whole steps are asked whether
 any of their words needs more.
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+
+from hwosim_assets.perturb.compiled.loop import loop
 
 __all__ = ["MORE", "below", "counts_into", "counts_of", "normals", "normals_at", "normals_into", "poissons"]
 
@@ -67,7 +68,7 @@ def _round(x0: Any, x1: Any, x2: Any, x3: Any, first: Any, second: Any) -> Any:
     return other ^ x1 ^ first, other_low, high ^ x3 ^ second, low
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def _write(w0: Any, w1: Any, w2: Any, w3: Any, begin: Any, address: Any, key: Any) -> None:
     """Write the four words of consecutive steps of the counter; numpy counts on before it makes them.
 
@@ -88,7 +89,7 @@ def _write(w0: Any, w1: Any, w2: Any, w3: Any, begin: Any, address: Any, key: An
         w0[index], w1[index], w2[index], w3[index] = _round(x0, x1, x2, x3, a + _FIRST_KEYS[9], b + _SECOND_KEYS[9])
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def _words(room: Any, begin: Any, end: Any, address: Any, key: Any) -> Any:
     """Return the four words of steps of the counter under a key of two, each an array, in a room of (5, steps)."""
     size, (plane, sub, _), (first, second) = end - begin, address, key
@@ -97,7 +98,7 @@ def _words(room: Any, begin: Any, end: Any, address: Any, key: Any) -> Any:
     return words
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def _any_below(out: Any, w0: Any, w1: Any, w2: Any, w3: Any, four: Any) -> Any:
     """Return where one of the sixteen short words of a step may be below a number, four of which are ``four``; else 0.
 
@@ -112,7 +113,7 @@ def _any_below(out: Any, w0: Any, w1: Any, w2: Any, w3: Any, four: Any) -> Any:
     return near
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def _finer(place: Any, begin: Any) -> Any:
     """Return the 64 bits that SplitMix64 adds to the word of a pixel."""
     word = np.uint64(place) * _STEP + begin + _STEP
@@ -130,7 +131,7 @@ def _look_up(out: Any, at: Any, words: Any, table: Any) -> None:
     out[at + 3] = table[words >> _48]
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def normals_into(out: Any, draws: Any, begin: int, count: int) -> Any:
     """Write standard normal deviates of pixels, ``begin`` after the first of the draws, into ``out``; return them.
 
@@ -159,7 +160,7 @@ def normals_into(out: Any, draws: Any, begin: int, count: int) -> Any:
     return out[skip : skip + count]
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def counts_into(out: Any, draws: Any, begin: int, count: int) -> Any:
     """Write Poisson counts of one mean into ``out`` and return them; see :func:`normals_into`."""
     start, address, key, guide, cumulative = draws
@@ -188,19 +189,19 @@ def counts_into(out: Any, draws: Any, begin: int, count: int) -> Any:
     return out[skip : skip + count]
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def normals(count: int, draws: Any) -> Any:
     """Return standard normal deviates, float32."""
     return normals_into(np.empty(count + MORE, np.float32), draws, 0, count)
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def poissons(count: int, draws: Any) -> Any:
     """Return Poisson counts of one mean, float32; see :meth:`hwosim_assets.perturb.rng.Stream.poisson`."""
     return counts_into(np.empty(count + MORE, np.float32), draws, 0, count)
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def below(start: int, count: int, address: Any, key: Any, high: Any, low: Any) -> Any:
     """Return which pixels have words below (high, low); see :meth:`hwosim_assets.perturb.rng.Stream.below`."""
     first, end, mixed = start >> 4, (start + count + 15) >> 4, address[2]
@@ -236,7 +237,7 @@ def _deviate(word: Any, firsts: Any, slopes: Any, lower: Any) -> Any:
     return value
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def normals_at(places: Any, begin: Any, tables: Any) -> Any:
     """Return standard normal deviates of single pixels, float32."""
     out, (firsts, slopes, lower) = np.empty(places.size, np.float32), tables
@@ -245,7 +246,7 @@ def normals_at(places: Any, begin: Any, tables: Any) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def counts_of(bits: Any, means: Any, few: float, powers: Any, tables: Any) -> Any:
     """Return Poisson counts of a mean each, float32; see :func:`hwosim_assets.perturb.rng.poisson`.
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from hwosim_assets.perturb.compiled.draws import MORE, counts_into, normals_into
+from hwosim_assets.perturb.compiled.loop import loop
 
 __all__ = ["add_lanes", "add_light", "add_noise", "flat_pattern", "gathered", "lose_light", "scale"]
 
@@ -21,7 +21,7 @@ __all__ = ["add_lanes", "add_light", "add_noise", "flat_pattern", "gathered", "l
 _SOME = 8192
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def add_noise(sci: Any, draws: Any, share: Any, accounts: Any) -> None:
     """Add noise of a share of a variance, and let the accounts of the variance take it."""
     room = np.empty(_SOME + MORE, np.float32)
@@ -38,7 +38,7 @@ def add_noise(sci: Any, draws: Any, share: Any, accounts: Any) -> None:
             variance[place] += added
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def add_light(sci: Any, draws: Any, per_electron: Any, more: Any, accounts: Any) -> None:
     """Add electrons, and one variance for all pixels."""
     room = np.empty(_SOME + MORE, np.float32)
@@ -53,7 +53,7 @@ def add_light(sci: Any, draws: Any, per_electron: Any, more: Any, accounts: Any)
                 said[place] += more
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def lose_light(sci: Any, read: Any, draws: Any, shares: Any, accounts: Any, flat: Any) -> None:
     """Keep a share of the light, add the noise that this takes away too much, and scale the accounts of its variance.
 
@@ -78,7 +78,7 @@ def lose_light(sci: Any, read: Any, draws: Any, shares: Any, accounts: Any, flat
             last[place] *= square
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def scale(sci: Any, factor: Any, accounts: Any) -> None:
     """Multiply by a factor for each pixel, and variances by its square."""
     for place in range(sci.size):
@@ -88,7 +88,7 @@ def scale(sci: Any, factor: Any, accounts: Any) -> None:
             account[place] *= factor[place] * factor[place]
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def add_lanes(
     sci: Any, start: int, table: Any, index: Any, along_x: Any, sigma: Any, variance: Any, accounts: Any
 ) -> None:
@@ -120,7 +120,7 @@ def add_lanes(
             account[place] += variance
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def _in_eights(index: Any) -> Any:
     """Return whether every eight columns show one place of a table, so that they are written at once."""
     found = index.size % 8 == 0
@@ -129,7 +129,7 @@ def _in_eights(index: Any) -> Any:
     return found
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def flat_pattern(deviates: Any, start: int, curves: Any, rows: Any, white: Any) -> None:
     """Turn deviates into the factors of a flat, in place: one curve along x, and for each row a multiple of another.
 
@@ -156,7 +156,7 @@ def flat_pattern(deviates: Any, start: int, curves: Any, rows: Any, white: Any) 
             part[place] = part[place] * white + (y * along[place] + lift[place] + base) + one
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def gathered(order: Any, pixels: Any, electrons: Any, u: Any, missed: Any, k: float) -> Any:
     """Bring hits together by pixel; see :func:`hwosim_assets.perturb.effects.particles.settle`."""
     struck = np.empty(pixels.size, np.int64)

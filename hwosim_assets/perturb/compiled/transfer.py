@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from hwosim_assets.perturb.compiled.loop import loop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["clean", "root_of_change", "root_of_sum", "summed"]
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def summed(err: Floats, poisson: Floats, read: Floats, flat: Floats | None) -> bool:
     """Return whether ERR is finite nowhere but where the sum of the variances is."""
     zero = err.dtype.type(0)
@@ -33,7 +34,7 @@ def summed(err: Floats, poisson: Floats, read: Floats, flat: Floats | None) -> b
     return lacking == 0
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def clean(variance: Floats, cleaned: Floats) -> bool:
     """Write a variance with 0 for NaN, infinities and negative numbers; return whether it had none."""
     zero = variance.dtype.type(0)
@@ -46,7 +47,7 @@ def clean(variance: Floats, cleaned: Floats) -> bool:
     return unclean == 0
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def root_of_change(err: Floats, change: Floats) -> None:
     """Set ERR to the root of its square and what came to it, where that is a number."""
     zero = err.dtype.type(0)
@@ -56,7 +57,7 @@ def root_of_change(err: Floats, change: Floats) -> None:
         err[i] = np.sqrt(square) if square >= zero else err[i]
 
 
-@njit(cache=True, nogil=True)
+@loop()
 def root_of_sum(err: Floats, poisson: Floats, read: Floats, flat: Floats | None) -> None:
     """Set ERR to the root of the sum of the variances, where that is a finite number."""
     zero = err.dtype.type(0)
