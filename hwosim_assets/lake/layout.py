@@ -5,8 +5,8 @@ relative, made of checked parts, and free for a new writer: each ends in an inge
 hash or the hash of a plan.
 
 =====================================================  ==============================================
-``raw/jw01093/012/001/…/<ingest id>/<file>``           as the archive gave it, under the mission's hierarchy
-``raw/jw00000/other/<ingest id>/<file>``               files whose name follows no JWST scheme
+``raw/jw01093/012/001/…/<file>/<ingest id>/<file>``    as the archive gave it, under the mission's hierarchy
+``raw/jw00000/other/<file>/<ingest id>/<file>``        files whose name follows no JWST scheme
 ``delivered/ab/<sha256>/<file>``                       what a stream points at
 ``truth/<scenario>/jw01093/<plan>/<file>``             masks and other arrays that truth records refer to
 ``plans/<scenario>/jw01093/<plan>.parquet``            messages and due times of a publication
@@ -16,9 +16,6 @@ hash or the hash of a plan.
 ``baskets/<name>/<sha256>.parquet``                    what a saved search found
 ``promotions/jw01093/<promotion>/<table>.parquet``     the rows that a promotion replaced
 =====================================================  ==============================================
-
-Raw objects lay in a folder of their name around that of the ingest id before. Each row says its object's key, so that
-those stay where they are. A folder takes an inode of the disk, as a file does: see the figures in docs/measured.md.
 """
 
 from __future__ import annotations
@@ -59,7 +56,7 @@ def raw_key(name: str, program: str, ingest_id: str) -> str:
     Returns
     -------
     str
-        ``raw/<hierarchy>/<ingest id>/<file>``.
+        ``raw/<hierarchy>/<file>/<ingest id>/<file>``.
 
     Raises
     ------
@@ -69,7 +66,7 @@ def raw_key(name: str, program: str, ingest_id: str) -> str:
     file = safe_file_name(name)
     parsed = parse_name(file)
     hierarchy = parsed.hierarchy if parsed is not None else (f"jw{program_key(program)}", "other")
-    return "/".join(("raw", *hierarchy, _plain(ingest_id), file))
+    return "/".join(("raw", *hierarchy, file, _plain(ingest_id), file))
 
 
 def delivered_key(sha256: str, file_name: str) -> str:

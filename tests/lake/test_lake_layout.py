@@ -28,7 +28,7 @@ SHA = "ab" * 32
     ],
 )
 def test_raw_files_lie_in_the_missions_hierarchy(name: str, program: str, folder: str) -> None:
-    assert raw_key(name, program, "0123abcd") == f"{folder}/0123abcd/{name}"
+    assert raw_key(name, program, "0123abcd") == f"{folder}/{name}/0123abcd/{name}"
 
 
 def test_a_delivered_key_is_content_and_name_only() -> None:
