@@ -113,6 +113,21 @@ def test_what_is_left_out_is_not_made_and_the_rest_is_certain() -> None:
     assert late[1:3] == [400_000_000, 300_000_000]
 
 
+def test_what_is_made_again_before_the_first_record_makes_none_late() -> None:
+    """As where a run goes on: what lies there already is made for its checksums, which may take minutes."""
+    clock, sink = VirtualClock(), ListSink()
+
+    def records() -> Iterator[tuple[int, Callable[[int], Outgoing]]]:
+        clock.sleep(60)
+        yield 0, outgoing
+        yield 1_000_000_000, outgoing
+
+    publisher = Publisher(sink, clock, leaves_out=lambda _number, late: late > 200_000_000)
+    publisher.run(records())
+    assert len(sink.records) == 2
+    assert [each.sent_ns - each.due_ns for each in publisher.deliveries] == [0, 0]
+
+
 def test_checkpoints_say_what_is_certain() -> None:
     said: list[int] = []
     publisher = Publisher(ListSink(), VirtualClock(), on_checkpoint=said.append)
