@@ -214,7 +214,8 @@ def store(block: Block, views: Views, original: Views) -> None:
         if plane is None or values is None:
             return
         if not changed:
-            views.keep(plane, block.frame, part)
+            if plane is not measurement.sci:  # the only image of a file may be called an error or a weight
+                views.keep(plane, block.frame, part)
             return
         kept = None if block.inert is None else Kept(block.inert, original[plane][block.frame, :, part])
         views.put(plane, block.frame, part, _as_stored(values, plane), kept)

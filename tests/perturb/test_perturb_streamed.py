@@ -79,6 +79,16 @@ def test_an_image_a_table_and_another_image_are_written_each_in_its_way(
     both(product, tmp_path, scenario(*effects))
 
 
+@pytest.mark.parametrize("name", ["WHT", "ERR"])
+def test_an_only_image_that_is_called_like_a_companion_keeps_what_was_done_to_it(tmp_path: Path, name: str) -> None:
+    """It is measured, and is its own weight or error, which the effect leaves as it was."""
+    primary, buffer = fits.PrimaryHDU(np.random.default_rng(1).normal(50, 3, (32, 32)).astype(np.float32)), io.BytesIO()
+    primary.header["EXTNAME"] = name
+    fits.HDUList([primary]).writeto(buffer)
+    product = Product("jw01234001001_02101_00001_nrca1_drz.fits", buffer.getvalue())
+    assert both(product, tmp_path, scenario({"stuck_value": {"severity": 5}})) != product.content
+
+
 def test_a_full_disk_is_told_before_anything_is_computed(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
