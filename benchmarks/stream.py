@@ -6,7 +6,8 @@ these ways, taking turns, three times; the medians are compared, so that one run
 * bare loop: ``produce()`` of one value again and again with the producer settings of a publication. It runs twice. With
   the headers of one of our messages, the same ones each time, it sends the same bytes; the goal, "a bare loop with the
   same producer settings and bytes", stands beside the ratio to this one. Without headers it sends some 400 bytes less
-  with each value, 28 % at 1 KiB; the ratio to that loop is printed beside.
+  with each value, 28 % at 1 KiB; the ratio to that loop is printed beside. Both count delivery reports and poll after
+  each message; the full path polls after sixteen and hands headers over as a dictionary, which saves 0.5 us a message.
 * full: ``deliver()``. In the timing, from the first message to the last confirmed commit: each message composed (its
   Avro value joined, its CRC-32, its twelve CloudEvents headers with id, sequence and due time), sent when the plan says
   (at once here), its delivery report taken and its offset noted, all transactions and checkpoints (one each second or

@@ -62,7 +62,7 @@ class Composed(Outgoing):
 
 
 class _Frame(NamedTuple):
-    """A frame as far as it is known before its pixels are; all but the first two are shared with others."""
+    """A frame as far as it is known before its pixels are; beside id, number and times, all is shared."""
 
     message_id: str
     sequence: int
