@@ -245,6 +245,11 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (r"status code: 5\d\d", "the store has an internal error", "try again, look at the store's log"),
     (r"os error 13\b", "this user may not read or write there", "change the folder's permissions"),
     (r"os error 30\b", "the file system is read-only", "set HWOSIM_LAKE_URI to a writable folder"),
+    (  # in the words of obstore, boto3 and PyArrow
+        r"InvalidCertificate|certificate ?verify|SSL peer certificate",
+        "its certificate is not one that is trusted",
+        "set SSL_CERT_FILE to a PEM file of the authority that signed it",
+    ),
     (
         r"error sending request|dns error|NetworkConnection|operation timed out|connection (closed|reset|refused)",
         "the store cannot be reached",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -58,7 +59,11 @@ def _client(endpoint: str, region: str) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session().client("s3", region_name=region, endpoint_url=endpoint or None, config=config)
+    # obstore and PyArrow believe SSL_CERT_FILE, boto3 by itself AWS_CA_BUNDLE only
+    trusted = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or None
+    return boto3.session.Session().client(
+        "s3", region_name=region, endpoint_url=endpoint or None, verify=trusted, config=config
+    )
 
 
 class Uploads:
