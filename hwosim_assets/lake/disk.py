@@ -64,7 +64,7 @@ class Boot:
     @property
     def same(self) -> bool:
         """Whether the machine has run on since; where the system does not say (not Linux), it has."""
-        return not self._now or (self._note.exists() and self._note.read_text() == self._now)
+        return not self._now or (self._note.exists() and self._note.read_bytes() == self._now.encode())
 
     def note(self) -> None:
         """Remember this start, when everything from an earlier one was looked at."""

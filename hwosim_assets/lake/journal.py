@@ -46,12 +46,12 @@ class Journal:
         if not self.path.exists():
             return rows, settled
         recent = time.time() - self.path.stat().st_mtime < JOURNAL_LIFE
-        for line in self.path.read_text().splitlines():
+        for line in self.path.read_text(errors="replace").splitlines():
             try:
                 note = json.loads(line)
                 row = note["row"] | {"ingested_at": datetime.fromisoformat(note["row"]["ingested_at"])}
             except (ValueError, KeyError, TypeError):
-                continue  # the line that was being written when the ingest was killed
+                continue  # the line that was being written when the ingest was killed or the power was cut
             rows[row["data_uri"]] = row
             if recent and self._look and note["look"] == self._look:
                 settled.add(row["data_uri"])

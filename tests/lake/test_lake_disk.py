@@ -125,6 +125,15 @@ def test_a_half_received_file_is_not_continued_after_a_power_cut(
     assert lake.read(result.rows["key"][0].as_py()) == archive.files[names(1)[0]]
 
 
+def test_notes_that_a_power_cut_made_unreadable_stop_no_ingest(lake: Lake, tables: Tables, state: Path) -> None:
+    """Some file systems leave what lay on the disk before, where bytes did not get to it."""
+    folder = state / "partial" / f"jw{PROGRAM}"
+    folder.mkdir(parents=True)
+    for name in ("journal.jsonl", "boot"):
+        (folder / name).write_bytes(b'\n{"look": "\xff\x00\n')
+    assert run(archive_of(2), lake, tables, state).moved_files == 2
+
+
 @pytest.mark.parametrize("size", [0, 10_000, 20 << 20])
 @pytest.mark.parametrize("nameless", [True, False])
 def test_the_disk_has_an_objects_bytes_before_it_has_its_name(
