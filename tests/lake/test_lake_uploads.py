@@ -78,6 +78,19 @@ def test_an_upload_that_was_killed_is_gone_on_with(lake: Lake, sent: list[int]) 
     assert unfinished(lake) == []
 
 
+@pytest.mark.parametrize("content", [b"small", CONTENT])
+def test_an_object_of_any_size_is_encrypted_as_the_environment_says(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    import boto3
+
+    monkeypatch.setenv("AWS_SERVER_SIDE_ENCRYPTION", "aws:kms")
+    monkeypatch.setenv("AWS_SSE_KMS_KEY_ID", "our-key")
+    Lake(lake.uri).write_new(KEY, content)
+    stored = boto3.client("s3", region_name="us-east-1").head_object(Bucket=lake.place.bucket, Key=f"lake/{KEY}")
+    assert (stored["ServerSideEncryption"], stored["SSEKMSKeyId"]) == ("aws:kms", "our-key")
+
+
 def test_parts_of_other_bytes_are_sent_again(lake: Lake, sent: list[int]) -> None:
     killed(lake, bytes(PART_BYTES) + CONTENT[PART_BYTES:])
     sent.clear()
