@@ -143,9 +143,9 @@ class Messages:
         """Return one frame's value."""
         return self._frame.value
 
-    def headers(self) -> list[tuple[str, str | bytes]]:
+    def headers(self) -> dict[str, str]:
         """Return one frame's headers, the due time that a publisher adds among them."""
-        return [*self._frame.headers.items(), (Header.DUE, str(time.time_ns()))]
+        return {**self._frame.headers, Header.DUE: str(time.time_ns())}
 
     @cached_property
     def _frame(self) -> Composed:
