@@ -26,6 +26,7 @@ from hwosim_assets.errors import BadInputError
 from hwosim_assets.fits.names import parse_name, program_key, safe_file_name
 
 __all__ = [
+    "FOLDERS",
     "basket_key",
     "changes_key",
     "delivered_key",
@@ -37,6 +38,10 @@ __all__ = [
     "truth_key",
 ]
 
+#: The first parts of all keys.
+FOLDERS = frozenset(
+    {"raw", "delivered", "truth", "plans", "receipts", "reports", "changes", "baskets", "promotions", "tables"}
+)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

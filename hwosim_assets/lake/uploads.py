@@ -5,9 +5,10 @@ Holds: :class:`Uploads`. Keep out which objects are large enough for parts and w
 only where the key is free.
 
 S3 keeps the parts of an unfinished upload, unseen and paid for, until somebody ends it. Keys carry a hash of the
-content or an ingest's id, so an unfinished upload of the same key was of the same bytes: it is gone on with, and only
-the parts are sent that are missing or differ. Two writers may do so at once: each part is the same from both, one
-ends the upload and the other finds the object there.
+content or an ingest's id, so an unfinished upload of the same key was of the same bytes. It is gone on with where the
+tag of its first part says so, which is an MD5 where the store does not encrypt by a key; only the parts are sent that
+are missing. Two writers may do so at once: each part is the same from both, one ends the upload and the other finds the
+object there. MinIO lists no unfinished uploads below a prefix; it ends them itself after a day.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.errors import HwosimError
+from hwosim_assets.lake.layout import FOLDERS
 from hwosim_assets.lake.place import Place, store_errors
 
 if TYPE_CHECKING:
@@ -98,12 +101,16 @@ class Uploads:
             If the store cannot be reached or refuses.
         """
         with self._asked(key):
-            upload, had = self._begun(key)
-            ends = [*self._sent(upload, had, chunks)]
+            pieces = _pieces(chunks)
+            first = next(pieces, b"")
+            upload, had = self._begun(key, _tag(first))
+            ends = [*self._sent(upload, had, chain([first], pieces))]
             self._end(upload, ends)
 
     def abandon(self, older_than: timedelta) -> int:
-        """Abort the uploads below the place that got no part for so long; return their number.
+        """Abort the lake's uploads that got no part for so long; return their number.
+
+        Others' in the same bucket are left alone: only keys as the lake makes them are looked at.
 
         Raises
         ------
@@ -111,9 +118,11 @@ class Uploads:
             If the store cannot be reached or refuses. That it may not be asked for its uploads is logged.
         """
         before, aborted = datetime.now(UTC) - older_than, 0
+        root = f"{self._place.prefix}/" if self._place.prefix else ""
         with self._asked(""), self._where_permitted():
-            for found in self._unfinished(f"{self._place.prefix}/" if self._place.prefix else ""):
-                if found["Initiated"] < before:
+            for found in self._unfinished(root):
+                ours = found["Key"].removeprefix(root).partition("/")[0] in FOLDERS
+                if ours and found["Initiated"] < before:
                     aborted += self._abandoned(self._named(found), before)
         return aborted
 
@@ -141,14 +150,16 @@ class Uploads:
         """Return the parameters that name an upload in every request."""
         return {"Bucket": self._place.bucket, "Key": found["Key"], "UploadId": found["UploadId"]}
 
-    def _begun(self, key: str) -> tuple[dict[str, str], dict[int, str]]:
-        """Return an upload of this key and the entity tags of the parts it has: a killed writer's, or a new one."""
+    def _begun(self, key: str, first: str) -> tuple[dict[str, str], dict[int, str]]:
+        """Return an upload whose first part has this tag, or a new one, and the tags of the parts that it has."""
         name = f"{self._place.prefix}/{key}" if self._place.prefix else key
         with self._where_permitted():
-            unfinished = [found for found in self._unfinished(name) if found["Key"] == name]
-            if unfinished:
-                upload = self._named(max(unfinished, key=lambda found: found["Initiated"]))
-                return upload, {part["PartNumber"]: part["ETag"] for part in self._parts(upload)}
+            for found in self._unfinished(name):
+                if found["Key"] == name:
+                    upload = self._named(found)
+                    had = {part["PartNumber"]: part["ETag"].strip('"') for part in self._parts(upload)}
+                    if had.get(1) == first:
+                        return upload, had
         begun = self._s3.create_multipart_upload(Bucket=self._place.bucket, Key=name, **_encryption())
         return self._named({"Key": name, "UploadId": begun["UploadId"]}), {}
 
@@ -161,11 +172,11 @@ class Uploads:
         for page in self._s3.get_paginator("list_parts").paginate(**upload):
             yield from page.get("Parts", [])
 
-    def _sent(self, upload: dict[str, str], had: dict[int, str], chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    def _sent(self, upload: dict[str, str], had: dict[int, str], pieces: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         """Send the parts that the store does not have, a few at once; yield what ends the upload, in order."""
         under_way: deque[Future[dict[str, Any]]] = deque()
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload") as pool:
-            for number, content in enumerate(_pieces(chunks), 1):
+            for number, content in enumerate(pieces, 1):
                 if len(under_way) == AT_ONCE:
                     yield under_way.popleft().result()
                 under_way.append(pool.submit(self._send, upload, number, content, had.get(number, "")))
@@ -173,8 +184,8 @@ class Uploads:
                 yield part.result()
 
     def _send(self, upload: dict[str, str], number: int, content: bytes, had: str) -> dict[str, Any]:
-        """Send a part unless the store has it: the tag of a part is its MD5, or (encrypted there) nothing we know."""
-        if had and had.strip('"') == hashlib.md5(content, usedforsecurity=False).hexdigest():
+        """Send a part unless the store has it."""
+        if had and had == _tag(content):
             return {"PartNumber": number, "ETag": had}
         reply = self._s3.upload_part(**upload, PartNumber=number, Body=content)
         return {"PartNumber": number, "ETag": reply["ETag"]}
@@ -246,6 +257,11 @@ def _encryption() -> dict[str, str]:
         return {}
     with_key = os.environ.get("AWS_SSE_KMS_KEY_ID")
     return {"ServerSideEncryption": kind} | ({"SSEKMSKeyId": with_key} if with_key else {})
+
+
+def _tag(part: bytes) -> str:
+    """Return the entity tag of a part: its MD5, unless the store encrypts it by a key."""
+    return hashlib.md5(part, usedforsecurity=False).hexdigest()
 
 
 def _code(error: ClientError) -> str:

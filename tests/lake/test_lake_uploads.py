@@ -92,11 +92,32 @@ def test_an_object_of_any_size_is_encrypted_as_the_environment_says(
 
 
 def test_parts_of_other_bytes_are_sent_again(lake: Lake, sent: list[int]) -> None:
+    killed(lake, CONTENT[:PART_BYTES] + bytes(PART_BYTES) + CONTENT[2 * PART_BYTES :])
+    sent.clear()
+    lake.write_new(KEY, CONTENT)
+    assert sorted(sent) == [2, 3, 4]
+    assert lake.read(KEY) == CONTENT
+
+
+def test_an_upload_that_begins_with_other_bytes_is_left_to_its_writer(lake: Lake, sent: list[int]) -> None:
     killed(lake, bytes(PART_BYTES) + CONTENT[PART_BYTES:])
     sent.clear()
     lake.write_new(KEY, CONTENT)
-    assert sorted(sent) == [1, 3, 4]
+    assert sorted(sent) == [1, 2, 3, 4]
     assert lake.read(KEY) == CONTENT
+    assert unfinished(lake) == [f"lake/{KEY}"]
+
+
+def test_uploads_that_are_not_the_lakes_are_left_alone(lake: Lake) -> None:
+    import boto3
+
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_multipart_upload(Bucket=lake.place.bucket, Key="backups/of-somebody.tar")
+    root = Lake(f"s3://{lake.place.bucket}")
+    assert Uploads(root.place).abandon(timedelta(0)) == 0
+    s3.create_multipart_upload(Bucket=lake.place.bucket, Key=KEY)
+    assert Uploads(root.place).abandon(timedelta(0)) == 1
+    assert unfinished(lake) == ["backups/of-somebody.tar"]
 
 
 @pytest.fixture
