@@ -40,7 +40,8 @@ _KEPT = 20 << 20
 np.empty(_KEPT, np.uint8)
 
 #: Pixels of a band of rows, for effects that look at neighbours: rows within their reach are worked on twice, so that
-#: few rows cost time, and many memory. The numbers do not depend on it.
+#: few rows cost time, and many memory. The numbers do not depend on it, but for the last bits of ERR where an effect of
+#: few pixels is used beside such a one: ERR is made anew from the variances of each band in which any of them lies.
 BAND = 262144
 
 #: What a block tells the truth: its frame, marks and events.
