@@ -1,12 +1,13 @@
 """What perturbing costs: compute, reading and writing, memory; beside what one would take instead, and the floor.
 
 Holds: ``python -m benchmarks.perturb``, on a generated 2048 x 2048 ``cal`` product of seven planes (117 MB), one
-core, and an 8192 x 8192 one (1.9 GB) for memory. Figures are the best of a few runs, in milliseconds that passed and
-of the processor (which other load disturbs less), and ratios to copying the file. Files are written anew: emptying one
-that is there takes as long as half of a copy. What an effect takes by itself ("own") is its time less that of loading
-and storing the same planes in the same bands with nothing done between. Memory counts from when libraries are
-imported, numba among them where it is used (140 MiB without it, 290 with it), and once more from when a small product
-was perturbed, which loads the rest of their code.
+core, and an 8192 x 8192 one (1.9 GB) for memory. Figures are the best of some runs, in milliseconds that passed and
+of the processor (which other load disturbs less), the median of the latter, and ratios to copying the file. The runs
+take a second or more together: who else uses caches and memory of a shared machine does so for seconds at a time.
+Files are written anew: emptying one that is there takes as long as half of a copy. What an effect takes by itself
+("own") is its time less that of loading and storing the same planes in the same bands with nothing done between.
+Memory counts from when libraries are imported, numba among them where it is used (140 MiB without it, 290 with it),
+and once more from when a small product was perturbed, which loads the rest of their code.
 The peers are measured where they are installed (``uv sync --group bench``).
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,7 +39,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SIDE = 2048
 NAME = "jw01234001001_02101_00001_nrca1_cal.fits"
-SEVERAL = 5
+SEVERAL = 30
 LARGE_SIDE = 8192
 SMALL_SIDE = 64
 #: Rows of a large product that are made at once, and repeated.
@@ -105,21 +107,23 @@ def large_file(path: Path, side: int = LARGE_SIDE) -> None:
 
 
 class Cost(NamedTuple):
-    """What some work took, in milliseconds: time that passed, and time of the processor."""
+    """What some work took, in milliseconds: the least that passed, and of the processor the least and the median."""
 
     wall: float
     cpu: float
+    median: float
 
 
 def best(work: Callable[[], object], times: int = SEVERAL, before: Callable[[], object] = lambda: None) -> Cost:
-    """Return the least of some runs; what is done before each does not count."""
+    """Return the cost of some runs; what is done before each does not count."""
     found = []
     for _ in range(times):
         before()
         start = time.perf_counter(), time.process_time()
         work()
         found.append((time.perf_counter() - start[0], time.process_time() - start[1]))
-    return Cost(*(1000 * min(column) for column in zip(*found, strict=True)))
+    wall, cpu = zip(*found, strict=True)
+    return Cost(1000 * min(wall), 1000 * min(cpu), 1000 * statistics.median(cpu))
 
 
 def pixels_only(source: bytes, scenario: object) -> tuple[Callable[[], object], Callable[[], object]]:
@@ -269,7 +273,7 @@ def peers(frame: np.ndarray) -> list[tuple[str, Cost]]:
         try:
             importlib.import_module(module)
         except ImportError:
-            found.append((f"{name}: not installed (uv sync --group bench)", Cost(float("nan"), float("nan"))))
+            found.append((f"{name}: not installed (uv sync --group bench)", Cost(*[float("nan")] * 3)))
             continue
         found.append((name, best(lambda work=work: work(frame), 1)))  # type: ignore[misc]
     return found
@@ -299,7 +303,8 @@ def _imagecorruptions(frame: np.ndarray) -> None:
 def line(name: str, cost: Cost, floor: Cost, aim: str = "", own: Cost | None = None) -> None:
     """Print what something took, its ratio to the floor, what it took by itself, and what it should reach."""
     itself = "" if own is None else f"{cost.cpu - own.cpu:8.1f}"
-    print(f"{name:62s} {cost.wall:9.1f} {cost.cpu:9.1f} {cost.cpu / floor.cpu:8.2f} {itself:>8s}   {aim}")
+    spent = f"{cost.wall:9.1f} {cost.cpu:9.1f} {cost.median:9.1f}"
+    print(f"{name:62s} {spent} {cost.cpu / floor.cpu:8.2f} {itself:>8s}   {aim}")
 
 
 def effects_alone(content: bytes, floor: Cost) -> None:
@@ -348,7 +353,7 @@ def main() -> None:
 
         floor = best(lambda: shutil.copyfile(source, target), before=gone)
         title = f"2048 x 2048 cal, {len(content) / 1e6:.0f} MB"
-        print(f"{title:62s} {'ms':>9s} {'cpu ms':>9s} {'/ copy':>8s} {'own ms':>8s}   aim")
+        print(f"{title:62s} {'ms':>9s} {'cpu ms':>9s} {'median':>9s} {'/ copy':>8s} {'own ms':>8s}   aim")
         line("copying the file", floor, floor)
         work, moved = pixels_only(content, nominal)
         loops = "with compiled loops" if compiled.on() else "without compiled loops: numba is not installed"
