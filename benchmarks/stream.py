@@ -24,6 +24,8 @@ these ways, taking turns, three times; the medians are compared, so that one run
   least; the wall-clock figures have the broker in them, which shares the machine.
 * player: ``time.sleep`` and ``flush()`` per message, as replay players have it; fewer messages, it has no more in it.
 
+The broker writes some 12 GB below the folder for temporary files (``TMPDIR``), and stops where there is less room.
+
     python -m benchmarks.stream
 """
 
