@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import base64
 import http.client
-import io
 import os
-import re
 import ssl
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from time import monotonic
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
@@ -49,8 +47,6 @@ PACKED_BYTES = 64 * 1024
 #: Seconds without a byte after which a connection is not used again: a router on the way may have
 #: forgotten it by then, without a word, and the next request would wait for its whole time limit.
 IDLE_SECONDS = 5.0
-#: A line of a header as nearly all are: a name, a colon, a value (RFC 9112, 5).
-_FIELD = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n")
 #: So many answers may come before the answer (``103 Early Hints`` for example, RFC 8297).
 EARLY_ANSWERS = 20
 
@@ -261,25 +257,6 @@ class Answer:
 class _Head(http.client.HTTPResponse):
     """A reply of which only the last answer counts: what is said before it, is passed over (RFC 9110, 15.2)."""
 
-    def begin(self) -> None:
-        """Read what comes before the body, and find out where that ends (RFC 9112, 6.3).
-
-        As http.client does, which leaves the fields to the email package: a tenth of what a request costs.
-        """
-        version, self.status, reason = self._read_status()
-        if not version.startswith("HTTP/1.") and version != "HTTP/0.9":
-            raise http.client.UnknownProtocol(version)
-        self.code, self.reason = self.status, reason.strip()
-        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
-        self.headers = self.msg = _fields(self.fp)
-        self.chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
-        self.chunk_left = None
-        self.will_close = self._check_close()  # type: ignore[attr-defined]
-        length = None if self.chunked else _said_length(self.headers.get("content-length", ""))
-        without_body = self.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED} or self.status < HTTPStatus.OK
-        self.length = 0 if without_body or self._method == "HEAD" else length  # type: ignore[attr-defined]
-        self.will_close |= not self.chunked and self.length is None
-
     def _read_status(self) -> tuple[str, int, str]:
         """Read the line that an answer begins with; http.client itself would wait through ``100 Continue`` for ever."""
         for _ in range(EARLY_ANSWERS):
@@ -288,28 +265,6 @@ class _Head(http.client.HTTPResponse):
                 return version, status, reason
             http.client.parse_headers(self.fp)
         raise http.client.BadStatusLine(f"status {status} in place of an answer")
-
-
-def _fields(reply: BinaryIO) -> http.client.HTTPMessage:
-    """Read the header of a reply: plain lines here, whatever else there may be as the email package understands it."""
-    lines = http.client._read_headers(reply)  # type: ignore[attr-defined]  # noqa: SLF001
-    fields = http.client.HTTPMessage()
-    for line in lines[:-1]:
-        plain = _FIELD.fullmatch(line)
-        if plain is None:
-            return http.client.parse_headers(io.BytesIO(b"".join(lines)))
-        fields.set_raw(plain[1].decode("ascii"), plain[2].decode("latin-1"))
-    fields.set_payload("")
-    return fields
-
-
-def _said_length(text: str) -> int | None:
-    """Return a Content-Length, ``None`` where there is none or what stands there is none."""
-    text = text.strip()
-    try:
-        return int(text) if text.isascii() and text.isdigit() else None
-    except ValueError:  # thousands of digits
-        return None
 
 
 class _Line(HTTPConnection):
