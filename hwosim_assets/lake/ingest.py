@@ -192,9 +192,7 @@ def ingest_program(
         if result.moved_files or not committed.issuperset(result.rows["key"].to_pylist()):
             lake.settle()  # no row may outlive its bytes
         replaced = tables.replace(RAW_FILES, {"program": program}, result.rows)
-        if (
-            known or not replaced.changed
-        ):  # rows that say what is stored keep its time; of a new program all are as given
+        if known or not replaced.changed:  # rows that were there keep their time; of a new program all are as given
             result.rows = tables.scan(RAW_FILES, {"program": program})
         journal.forget()
         ingest.tidy(outcomes)
@@ -220,10 +218,10 @@ class _Ingest:
     def recall(self, committed: dict[str, dict[str, Any]]) -> None:
         """Take the rows whose objects lie in the lake, whole: those of a killed ingest before those committed."""
         noted, settled = self._journal.read()
-        boot = Boot(self.folder)
-        if not boot.same:
-            self._doubt(noted)
         with local_disk(self.folder):
+            boot = Boot(self.folder)
+            if not boot.same:
+                self._doubt(noted)
             boot.note()
         sizes = {stored.key: stored.size for stored in self.lake.list(f"raw/jw{self.program}")}
         for data_uri, row in (committed | noted).items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -250,7 +251,7 @@ class FitsFile:
         return True
 
 
-class BandedViews(Views):
+class BandedViews(Views, ABC):
     """Arrays of a file and its copy: some are read from the one and written to the other, the others lie in the copy.
 
     Parameters
@@ -277,9 +278,9 @@ class BandedViews(Views):
         else:
             super().put(plane, frame, part, values, kept)
 
+    @abstractmethod
     def _put(self, plane: Plane, frame: int, part: slice, values: NDArray[Any], kept: Kept | None) -> None:
         """Write values of a plane that lies in the input."""
-        raise NotImplementedError
 
 
 class _Copied(BandedViews):

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from archive_material import write_product
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
 from hwosim_assets.archive.client import ArchiveClient
 from hwosim_assets.archive.folder import Folder
@@ -58,24 +53,3 @@ def archive(root: Path) -> Iterator[LocalArchive]:
 def client(archive: LocalArchive) -> Iterator[ArchiveClient]:
     with ArchiveClient(archive.url, timeout=10) as made:
         yield made
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """Make a self-signed certificate of localhost, with its key, in one file."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    who, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = tmp_path / "certificate.pem"
-    path.write_bytes(private + made)
-    return path

@@ -164,7 +164,10 @@ def test_kills_of_the_publisher_lose_nothing_and_add_nothing(
 @pytest.mark.parametrize("messages", [30, 3000])
 def test_a_publisher_that_was_taken_over_is_told_and_commits_nothing(kafka: servers.Kafka, messages: int) -> None:
     config = {"bootstrap.servers": kafka.servers, "log_level": 2}
-    send_after_another_took_over(config, ensure_topics(config, f"taken-over-{messages}.", 2), messages)
+    topics = ensure_topics(config, f"taken-over-{messages}.", 2)
+    told, keys = send_after_another_took_over(config, topics, messages)
+    assert "\n" not in told
+    assert keys == {b"new"}
 
 
 @pytest.mark.parametrize("others", [0, 300])

@@ -10,13 +10,9 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from fake_archive import (
     CHUNK,
@@ -37,7 +33,6 @@ from hwosim_assets.errors import BackendAbsentError, HwosimError
 from hwosim_assets.lake import ingest as ingest_module
 from hwosim_assets.lake import transfer
 from hwosim_assets.lake.ingest import RAW_FILES, IngestResult, ingest_program
-from hwosim_assets.lake.journal import Journal
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.lake.transfer import PartFile
@@ -489,25 +484,6 @@ def test_a_journal_with_a_torn_line_is_read_up_to_it(local: tuple[Lake, Tables],
     assert run(archive, local, state).kept_files == 2
 
 
-def test_threads_write_whole_lines_into_a_journal_whatever_the_disk_takes_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A nearly full disk takes a part of what it is given, and says nothing."""
-    real = os.write
-    turns = iter(range(1_000_000))
-    monkeypatch.setattr(os, "write", lambda file, data: real(file, data[:50] if next(turns) % 5 == 0 else data))
-    rows = [
-        {"data_uri": f"mast:{number}", "text": "x" * 200, "ingested_at": datetime.now(UTC)} for number in range(200)
-    ]
-    with closing(Journal(tmp_path / "journal.jsonl", "a")) as journal, ThreadPoolExecutor(8) as pool:
-        list(pool.map(journal.add, rows))
-    assert next(turns) > len(rows)
-    assert Journal(journal.path, "a").read() == (
-        {row["data_uri"]: row for row in rows},
-        {row["data_uri"] for row in rows},
-    )
-
-
 def test_the_rows_told_are_those_committed(local: tuple[Lake, Tables], state: Path) -> None:
     archive = archive_of(5)
     listed = list(reversed(archive.products()))
@@ -519,26 +495,6 @@ def test_the_rows_told_are_those_committed(local: tuple[Lake, Tables], state: Pa
     assert told[2].equals(local[1].scan(RAW_FILES, {"program": PROGRAM}))
     same = [before == after for before, after in zip(told[0].to_pylist(), told[2].to_pylist(), strict=True)]
     assert same == [True, True, False, True, True], "what did not change keeps the time of its ingest"
-
-
-def test_objects_that_lie_under_an_earlier_layout_stay_where_they_are(local: tuple[Lake, Tables], state: Path) -> None:
-    archive = archive_of(2)
-    rows = run(archive, local, state).rows.to_pylist()
-    for row in rows:
-        folder, ingest_id, name = row["key"].rsplit("/", 2)
-        before, row["key"] = row["key"], f"{folder}/{name}/{ingest_id}/{name}"
-        row["uri"] = local[0].uri_of(row["key"])
-        local[0].write_new(row["key"], local[0].read(before))
-        local[0].delete(before)
-    local[1].replace(RAW_FILES, {"program": PROGRAM}, pa.Table.from_pylist(rows, schema=RAW_FILES.schema))
-    archive.opened.clear()
-    archive.files[names(2)[1]] = b"reprocessed"
-    result = run(archive, local, state)
-    assert (result.kept_files, result.moved_files) == (1, 1)
-    assert [name for name, _ in archive.opened] == [names(2)[1]]
-    assert result.rows.to_pylist()[0]["key"] == rows[0]["key"]
-    assert local[0].read(result.rows.to_pylist()[1]["key"]) == b"reprocessed"
-    assert local[0].read(rows[1]["key"]), "the earlier version stays readable"
 
 
 def test_after_a_kill_a_file_is_asked_about_once_in_a_look(local: tuple[Lake, Tables], state: Path) -> None:

@@ -11,7 +11,9 @@ from hwosim_streaming.topics import ensure_topics
 
 
 @pytest.mark.parametrize("messages", [30, 3000])
-def test_whoever_was_taken_over_is_told_and_commits_nothing(stream_settings: Settings, messages: int) -> None:
+def test_whoever_was_taken_over_is_told(stream_settings: Settings, messages: int) -> None:
     config = client_config(stream_settings, stream_settings.kafka_bootstrap_servers)
     topics = ensure_topics(config, stream_settings.topic_prefix, 2)
-    send_after_another_took_over(config, topics, messages)
+    told, keys = send_after_another_took_over(config, topics, messages)
+    assert "\n" not in told
+    assert b"new" in keys, "what was aborted this broker shows too"

@@ -8,8 +8,6 @@ and noise that pixels share in readout order (``correlated``).
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +16,7 @@ from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import on_detector
 from hwosim_assets.perturb.effects.correlated import require_readout
+from hwosim_assets.perturb.effects.frames import FrameCache
 from hwosim_assets.perturb.effects.state import groups_of, integrations
 from hwosim_assets.perturb.effects.telegraph import Map, Process, variance_of_slope
 from hwosim_assets.perturb.exact import exp
@@ -44,8 +43,6 @@ _DAY_S = 86400.0
 _PROPOSAL = "a proposal"
 #: Reads beyond this have a wrong NGROUPS or NINTS; their covariances alone would take gigabytes.
 _MOST_GROUPS, _MOST_READS = 2048, 1 << 23
-#: Frames whose switching pixels are kept for their other bands.
-_KEPT = 4
 
 
 def _electrons(budget: Budget) -> float:
@@ -171,8 +168,7 @@ class TelegraphNoise(Effect):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._found: dict[int, tuple[Map, Reads]] = {}
-        self._frames: OrderedDict[tuple[int, int], _Shown] = OrderedDict()
-        self._lock = Lock()
+        self._shown = FrameCache(self._show)
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find the pixels and the moments at which they are read."""
@@ -195,7 +191,7 @@ class TelegraphNoise(Effect):
         unit = self.task.number("amplitude", block) / float(block.budget.k or 1.0)
         if not found.places.size or not unit:
             return
-        shown = self._shown(block)
+        shown = self._shown.of(block)
         here = np.flatnonzero((found.places >= block.start) & (found.places < block.start + block.size))
         places, amplitude = found.places[here] - block.start, found.amplitude[here] * unit
         for group, times in enumerate(shown.times):
@@ -207,17 +203,8 @@ class TelegraphNoise(Effect):
         if block.start == 0:
             self._record(block, found, shown.high)
 
-    def _shown(self, block: Block) -> _Shown:
-        """Return what the pixels of a frame show, found once for all bands of it."""
-        key = id(block.measurement), block.frame
-        with self._lock:
-            if key not in self._frames:
-                while len(self._frames) >= _KEPT:
-                    self._frames.popitem(last=False)
-                self._frames[key] = self._made(block)
-            return self._frames[key]
-
-    def _made(self, block: Block) -> _Shown:
+    def _show(self, block: Block) -> _Shown:
+        """Return what the pixels of a frame show."""
         found, reads = self._found[id(block.measurement)]
         process = Process(self.task, found)
         moments = (reads.starts[block.frame][:, None] + reads.after).ravel()

@@ -7,8 +7,6 @@ for charge that comes at once these share.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +14,7 @@ import numpy as np
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import cosine_of_turns, on_detector
+from hwosim_assets.perturb.effects.frames import FrameCache
 from hwosim_assets.perturb.effects.particles import layers, power_law, settle, step
 from hwosim_assets.perturb.effects.persistence import fermi, released
 from hwosim_assets.perturb.effects.signals import add_light
@@ -58,8 +57,6 @@ GLOW = 15.0
 _PERSISTENCE = 0.017
 #: More in a frame than this is no exposure any more.
 MOST = 100_000
-#: Frames whose struck pixels are kept for their other bands.
-_KEPT = 4
 
 
 class SnowballList(NamedTuple):
@@ -286,8 +283,7 @@ class Snowballs(_Rare):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._fallen: dict[tuple[int, int], SnowballList] = {}
-        self._frames: OrderedDict[tuple[int, int], _Struck] = OrderedDict()
-        self._lock = Lock()
+        self._struck = FrameCache(self._strike)
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse MIRI, which has none, and draw those of all frames."""
@@ -309,7 +305,7 @@ class Snowballs(_Rare):
 
     def on_frame(self, block: Block) -> None:
         """Let what fell before still glow, then fall on the frame."""
-        struck = self._struck(block)
+        struck = self._struck.of(block)
         self._afterglow(block, struck)
         fallen = self._fallen[id(block.measurement), block.frame]
         if not fallen.y.size:
@@ -321,17 +317,8 @@ class Snowballs(_Rare):
             electrons = (1.0 + self.task.number("halo")) * WELL * math.pi * fallen.radius * fallen.radius
             block.record(self.use, y=fallen.y, x=fallen.x, radius=fallen.radius, u=fallen.u, electrons=electrons)
 
-    def _struck(self, block: Block) -> _Struck:
-        """Return the pixels of a frame that are struck, found once for all bands of it."""
-        key = id(block.measurement), block.frame
-        with self._lock:
-            if key not in self._frames:
-                while len(self._frames) >= _KEPT:
-                    self._frames.popitem(last=False)
-                self._frames[key] = self._made(block)
-            return self._frames[key]
-
-    def _made(self, block: Block) -> _Struck:
+    def _strike(self, block: Block) -> _Struck:
+        """Return the pixels of a frame that are struck."""
         fallen = self._fallen[id(block.measurement), block.frame]
         rows, columns = block.measurement.frame
         places, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
