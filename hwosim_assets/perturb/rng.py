@@ -146,7 +146,7 @@ class Stream:
 
     def _begin(self, plane: int, sub: int) -> int:
         """Return where SplitMix64 begins."""
-        return _mix(int(self._key[1]) ^ _mix(plane + 1) ^ _mix(sub + _GOLDEN))
+        return _begin(int(self._key[1]), plane, sub)
 
     def normals(self, plane: int, start: int, sub: int = 0) -> Draws:
         """Return what compiled loops need to draw what :meth:`normal` returns."""
@@ -161,7 +161,7 @@ class Stream:
 
     def _address(self, plane: int, sub: int) -> NDArray[np.uint64]:
         """Return where the short words of pixels come from, and what makes them finer, as compiled loops ask for it."""
-        return np.array([plane, sub + _SHORT, self._begin(plane, sub + _FINER)], np.uint64)
+        return _address(int(self._key[1]), plane, sub)
 
     def _of_tile(self, plane: int, tile: int, offset: int, count: int, sub: int) -> NDArray[np.uint32]:
         """Return words of one tile; each step of the counter gives eight."""
@@ -284,6 +284,18 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
+def _begin(key: int, plane: int, sub: int) -> int:
+    """Return where SplitMix64 begins, from the second word of a stream's key."""
+    return _mix(key ^ _mix(plane + 1) ^ _mix(sub + _GOLDEN))
+
+
+@lru_cache(maxsize=256)
+def _address(key: int, plane: int, sub: int) -> NDArray[np.uint64]:
+    """Return :meth:`Stream._address`, which each chunk of a frame asks for."""
+    return np.array([plane, sub + _SHORT, _begin(key, plane, sub + _FINER)], np.uint64)
+
+
+@lru_cache(maxsize=64)
 def threshold(probability: float) -> int:
     """Return t such that a random 32-bit word is below t with this probability (0 to 1)."""
     return min(max(int(Decimal(probability) * (1 << 32)), 0), 1 << 32)

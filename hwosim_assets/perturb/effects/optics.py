@@ -16,6 +16,7 @@ from hwosim_assets.perturb.spec import EffectSpec
 if TYPE_CHECKING:
     from hwosim_assets.perturb.block import Block
     from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.effect import Task
     from hwosim_assets.perturb.measurements import Measurement
 
 __all__ = ["Background"]
@@ -48,11 +49,15 @@ __all__ = ["Background"]
 class Background(Effect):
     """Additional uniform background with its photon noise."""
 
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._amounts: dict[int, tuple[float, float]] = {}
+
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find how much to add, in science units and electrons per pixel."""
         if budget.k is None:
             raise NotApplicableError("electrons per science unit are not known")
-        added, electrons = self._amount(budget)
+        added, electrons = self._amounts[id(measurement)] = self._amount(budget)
         unit = "SCI per group" if measurement.ramp else "SCI"
         return {"added": added, "added_unit": unit, "electrons": electrons, "level_from": budget.background_method}
 
@@ -66,7 +71,7 @@ class Background(Effect):
     def on_chunk(self, block: Block) -> None:
         """Add Poisson electrons of one mean; in a ramp, group after group on top of each other."""
         stream = self.task.stream(block.measurement.key)
-        added, electrons = self._amount(block.budget)
+        added, electrons = self._amounts[id(block.measurement)]
         per_electron = 1.0 / float(block.budget.k or 1.0)
         accounts = () if block.measurement.ramp else block.accounts("poisson", self.task.err_honest)
         draws = stream.counts(electrons, block.plane(0), block.start) if compiled.on() and accounts else None
