@@ -207,8 +207,11 @@ class Stream:
 
             drawn: NDArray[np.float32] = normals(count, self.normals(plane, start, sub))
             return drawn
+        return self._deviates(self._short(plane, start, count, sub), plane, start, sub)
+
+    def _deviates(self, words: NDArray[np.uint16], plane: int, start: int, sub: int) -> NDArray[np.float32]:
+        """Return the standard normal deviates of short words."""
         middle, ends = _short_tables()
-        words = self._short(plane, start, count, sub)
         # Words cannot miss their table; "wrap" spares the check of each.
         out = middle.take(words, mode="wrap")
         outer = (words < _ENDS).nonzero()[0]
@@ -253,9 +256,17 @@ class Stream:
     def poisson(
         self, mean: float | NDArray[np.float64], plane: int, start: int, count: int, sub: int = 0
     ) -> NDArray[np.float32]:
-        """Return Poisson counts of one mean or of each its own, float32; see :meth:`bits` and :func:`poisson`."""
-        if not isinstance(mean, float | int) or mean > _EXACT_OF_ONE_MEAN:
+        """Return Poisson counts of one mean or of each its own, float32; see :meth:`bits` and :func:`poisson`.
+
+        Those of one mean grow with it, pixel by pixel, up to a rounding where the way to draw them changes: a larger
+        word is a larger count in both.
+        """
+        if not isinstance(mean, float | int):
             return poisson(self.bits(plane, start, count, sub), mean)
+        if mean > _EXACT_OF_ONE_MEAN:
+            words = self._short(plane, start, count, sub)
+            words += np.uint16(_ENDS // 2)  # the word that stands at this place among the deviates
+            return _many(self._deviates(words, plane, start, sub), np.float64(mean))
         if compiled.on():
             from hwosim_assets.perturb.compiled.draws import poissons
 

@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -98,6 +98,27 @@ def test_poisson_counts_follow_their_distribution(words: np.ndarray, mean: float
     good = expected > 5
     chi2 = (((np.array(observed) - expected) ** 2 / np.maximum(expected, 1e-9))[good]).sum()
     assert stats.chi2.sf(chi2, good.sum() - 1) > 1e-4
+
+
+@given(st.floats(1e-3, 1e5), st.floats(1e-6, 3.0))
+@example(498.0, 0.02)
+@example(500.0, 1e-9)
+def test_counts_of_one_mean_grow_with_it_pixel_by_pixel(mean: float, more: float) -> None:
+    """Up to one electron where exact counts end and those from normal deviates begin."""
+    low, high = (STREAM.poisson(value, 0, 0, 4096) for value in (mean, mean * (1.0 + more)))
+    fell = low - high
+    assert fell.max() <= (1.0 if mean <= 500 < mean * (1.0 + more) else 0.0)
+    assert np.count_nonzero(fell > 0) <= 8
+
+
+@pytest.mark.parametrize("mean", [400.0, 499.9, 500.1, 5000.0])
+def test_counts_of_one_mean_follow_their_distribution(mean: float) -> None:
+    counts = np.concatenate([STREAM.poisson(mean, 3, tile * TILE, TILE) for tile in range(8)]).astype(float)
+    assert abs(counts.mean() / mean - 1) < 4 / np.sqrt(counts.size * mean)
+    assert abs(counts.var() / mean - 1) < 4 * np.sqrt((2 + 1 / mean) / counts.size)
+    quantiles = stats.poisson.cdf(np.quantile(counts, [0.001, 0.1, 0.5, 0.9, 0.999]), mean)
+    np.testing.assert_allclose(quantiles, [0.001, 0.1, 0.5, 0.9, 0.999], atol=0.02)
+    assert stats.skew(counts) == pytest.approx(mean**-0.5, abs=5 * np.sqrt(6 / counts.size))
 
 
 def test_one_mean_and_many_means_give_the_same_counts(words: np.ndarray) -> None:
