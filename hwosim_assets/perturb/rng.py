@@ -127,6 +127,20 @@ class Stream:
             start, count = start + here, count - here
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint32), *parts])
 
+    def bits_below(
+        self, limit: int, plane: int, start: int, count: int, sub: int = 0
+    ) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
+        """Return which of consecutive pixels have words of :meth:`bits` below a limit, ascending, and these words."""
+        if compiled.on():
+            from hwosim_assets.perturb.compiled.draws import bits_below
+
+            address = np.array([plane, sub, 0], np.uint64)
+            found: tuple[NDArray[np.intp], NDArray[np.uint32]] = bits_below(start, count, address, self._key, limit)
+            return found
+        words = self.bits(plane, start, count, sub)
+        places = (words < np.uint64(limit)).nonzero()[0]
+        return places, words[places]
+
     def bits_at(self, plane: int, places: NDArray[np.intp], sub: int = 0) -> NDArray[np.uint32]:
         """Return random 32-bit words of single pixels, which are others than those of :meth:`bits`."""
         return (self._mixed(plane, places, sub) >> np.uint64(32)).astype(np.uint32)

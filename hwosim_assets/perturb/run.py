@@ -150,6 +150,7 @@ def work_on(
     notes: list[list[dict[str, Any]]] = [[] for _ in effects]
     findings, budgets = Findings([], []), dict[Plane, Budget]()
     for item in product.measurements:
+        compiled.want(item.sci.size)
         budgets[item.sci] = infer_budget(product, item)
         product.release()
     for item in product.measurements:
@@ -209,7 +210,6 @@ def _perturb_measurement(
     apart = any(effect.task.err_honest != 1.0 for effect in effects)
     lots = {effect.use: effect.task.stream(f"{item.key} flags") for effect in effects if 0 < effect.task.dq_honest < 1}
     content, original = file.views(item), Views(file.content, item)
-    compiled.want(item.sci.size)
 
     def work(place: Part) -> Told:
         frame, kept, loaded = place

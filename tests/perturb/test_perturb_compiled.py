@@ -98,6 +98,17 @@ def test_pixels_that_a_probability_chooses(probability: float, start: int, count
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 32) | st.sampled_from([0, 1, 1 << 20, (1 << 32) - 1, 1 << 32]), STARTS, COUNTS, SUBS)
+def test_words_below_a_limit(limit: int, start: int, count: int, sub: int) -> None:
+    stream = Stream(1, "hot_pixels", "", "x", "SCI")
+    words = stream.bits(5, start, count, sub)
+    plain, looped = both(lambda: np.stack(stream.bits_below(limit, 5, start, count, sub)))
+    assert same_bits(plain, looped)
+    assert (plain[0] == np.flatnonzero(words < np.uint64(limit))).all()
+    assert (plain[1] == words[plain[0]]).all()
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1 << 30), st.integers(0, 5000), st.sampled_from([1e-6, 1.0, 19.0, 1e3, 1e7]))
 def test_poisson_counts_of_a_mean_each(seed: int, count: int, scale: float) -> None:
     rng = np.random.default_rng(seed)

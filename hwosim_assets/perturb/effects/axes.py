@@ -37,6 +37,7 @@ __all__ = [
     "detector_xy",
     "exposure_shares",
     "frame_bits",
+    "frame_bits_below",
     "frame_normal",
     "noise_level",
     "on_detector",
@@ -121,6 +122,22 @@ def frame_bits(
     """Return the fixed random words of a detector for consecutive pixels of a frame; a subarray sees its part."""
     pieces = [stream.bits(0, *run) for run in _frame_runs(product, measurement, start, count)]
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def frame_bits_below(
+    stream: Stream, product: Product, measurement: Measurement, start: int, count: int, limit: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """Return which of consecutive pixels of a frame have fixed random words of their detector below a limit, and these.
+
+    A subarray sees its part of the detector. Places are counted from ``start``.
+    """
+    found, done = [], 0
+    for first, here in _frame_runs(product, measurement, start, count):
+        places, words = stream.bits_below(limit, 0, first, here)
+        found.append((places + done, words))
+        done += here
+    places, words = zip(*found, strict=True)
+    return np.concatenate(places), np.concatenate(words)
 
 
 def frame_normal(

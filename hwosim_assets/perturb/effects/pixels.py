@@ -18,7 +18,7 @@ from hwosim_assets.perturb.effects.axes import (
     detector_bits_at,
     detector_corner,
     detector_stream,
-    frame_bits,
+    frame_bits_below,
     on_detector,
 )
 from hwosim_assets.perturb.effects.signals import add_light
@@ -97,15 +97,15 @@ def bad_pixels(task: Task, measurement: Measurement, detector: str, part: range,
     total = fraction * (1.0 + sum(shares))
     columns, (x0, y0) = measurement.frame[1], detector_corner(task.product)
     top, below = ((part.start // columns + y0) // _CELL, (part[-1] // columns + y0) // _CELL + 1)
-    words = frame_bits(detector_stream(task, detector, "map"), task.product, measurement, part.start, len(part))
     density = _density(task, detector, range(top, below), (x0 + columns - 1) // _CELL + 1)
     # A word above the limit of the densest cell is bad nowhere; only the few others have their coordinates reckoned.
-    most = min(total * float(density.max()), 1.0) * 4294967296.0
-    near = np.flatnonzero(words <= np.uint32(min(math.ceil(most), 4294967295)))
+    most = math.ceil(min(total * float(density.max()), 1.0) * 4294967296.0)
+    stream = detector_stream(task, detector, "map")
+    near, words = frame_bits_below(stream, task.product, measurement, part.start, len(part), most)
     y, x = np.divmod(near + part.start, columns)
     y, x = y + y0, x + x0
     limit = np.minimum(total * density[y // _CELL - top, x // _CELL], 1.0) * 4294967296.0
-    is_bad = words[near] < limit
+    is_bad = words < limit
     bad, x, y = near[is_bad] + part.start, x[is_bad], y[is_bad]
     width = address_width(x0 + columns)
     words = detector_bits_at(detector_stream(task, detector, "kind"), x, y, width)
