@@ -11,6 +11,7 @@ from scenes import K, columns, perturbed, ramp, scene, values
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb import Product
+from hwosim_assets.perturb.effects.pixels import _given
 
 Make = Callable[..., Product]
 FLAT = np.full((512, 512), 20.0)
@@ -69,6 +70,28 @@ def test_an_open_pixel_shows_its_light_in_its_neighbours_and_an_rc_pixel_half_of
     only = bad(slow, DQ.RC) & ~bad(slow, DQ.HOT | DQ.WARM)
     np.testing.assert_allclose(values(slow)[only], 10.0, atol=0.01)
     np.testing.assert_allclose(values(slow, "VAR_POISSON")[only], 0.25 * 20 / K, rtol=1e-5)
+
+
+def test_open_pixels_give_to_each_neighbour_in_turns_of_which_none_comes_twice() -> None:
+    rows, columns = 9, 7
+    places = np.flatnonzero(np.random.default_rng(3).random(rows * columns) < 0.5)
+    turns = _given(places, (rows, columns))
+    told = [(int(target), int(places[giver])) for turn in turns for giver, target in zip(*turn, strict=True)]
+    beside = [
+        (near, place)
+        for place in places.tolist()
+        for near in range(rows * columns)
+        if abs(near // columns - place // columns) + abs(near % columns - place % columns) == 1
+    ]
+    assert sorted(told) == sorted(beside)
+    assert len(turns) == 4
+    assert {target for target, _ in told} == set(turns[0][1].tolist())
+    for _, target in turns:
+        assert (np.diff(target) > 0).all()
+    for target in set(turns[0][1].tolist()):
+        givers = [place for found, place in told if found == target]
+        assert givers == sorted(givers, reverse=True), "the one below comes first, that above last"
+    assert [part.size for turn in _given(places[:0], (rows, columns)) for part in turn] == [0, 0]
 
 
 def test_a_map_belongs_to_the_detector_and_grows_with_severity_and_time() -> None:

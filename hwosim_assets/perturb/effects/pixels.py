@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.budget import Budget
     from hwosim_assets.perturb.effect import Task
     from hwosim_assets.perturb.measurements import Measurement
-    from hwosim_assets.perturb.rng import Stream
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -49,6 +48,9 @@ _CELL = 32
 _MANY = 1 << 18
 #: What RC and open pixels still show of their signal.
 _RC_SHARE, _OPEN_SHARE = 0.5, 0.1
+#: What an open pixel gives to each neighbour.
+_GIVEN = (1.0 - _OPEN_SHARE) / 4.0
+_DEAD = int(DQ.DEAD | DQ.DO_NOT_USE)
 _DAYS_PER_YEAR = 365.25
 #: Shares of the words of bad pixels that are dead, RC and open; the rest is warm or hot.
 _KINDS = ("dead", "rc", "open")
@@ -72,6 +74,34 @@ class BadPixels(NamedTuple):
     dead: Integers
     rc: Integers
     open: Integers
+
+
+class _Known(NamedTuple):
+    """What bands ask for: the bad pixels of a frame, and what follows from them.
+
+    Attributes
+    ----------
+    found : BadPixels
+        Where they are.
+    added : float64 array
+        Mean signal of warm and hot pixels, science units.
+    weak : int64 array
+        Flat places of RC and open pixels, ascending.
+    shares : float64 array, (2, pixels)
+        What each of these still shows of its signal, and the share of its read noise that this takes away.
+    given : list of (int64 array, int64 array)
+        Which open pixel gives light, and the flat place it goes to, ascending; in turns, in each of which no place
+        comes twice. All neighbours are in the first.
+    flagged : list of (int64 array, int)
+        Flat places, ascending, and their flag.
+    """
+
+    found: BadPixels
+    added: Floats
+    weak: Integers
+    shares: Floats
+    given: list[tuple[Integers, Integers]]
+    flagged: list[tuple[Integers, int]]
 
 
 def bad_pixels(task: Task, measurement: Measurement, detector: str, part: range, fraction: float) -> BadPixels:
@@ -173,7 +203,7 @@ class HotPixels(Effect):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._maps: dict[int, tuple[BadPixels, Floats, Integers]] = {}
+        self._maps: dict[int, _Known] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find the map and what its pixels show."""
@@ -190,8 +220,17 @@ class HotPixels(Effect):
         fraction = rounded(self.task.number("fraction") * max(1.0 + self.task.number("growth") * years, 0.0))
         found = self._map(measurement, detector, fraction)
         electrons = np.minimum(found.rate * seconds, WELL * integrations(product, measurement))
-        self._maps[id(measurement)] = found, electrons / budget.k, _neighbours(found.open, measurement.frame)
-        warm = int(np.count_nonzero(found.rate < self.task.number("hot_rate")))
+        given = _given(found.open, measurement.frame)
+        is_hot = found.rate >= self.task.number("hot_rate")
+        flagged = [
+            (found.hot[is_hot], int(DQ.HOT)),
+            (found.hot[~is_hot], int(DQ.WARM)),
+            (found.rc, int(DQ.RC)),
+            (found.open, int(DQ.OPEN)),
+            (given[0][1], int(DQ.ADJ_OPEN)),
+        ]
+        self._maps[id(measurement)] = _Known(found, electrons / budget.k, *_weak(found), given, flagged)
+        warm = int(np.count_nonzero(~is_hot))
         counts = {name: int(getattr(found, name).size) for name in _KINDS}
         return {
             "detector": detector,
@@ -218,44 +257,69 @@ class HotPixels(Effect):
 
     def on_frame(self, block: Block) -> None:
         """Add dark current, weaken and lose pixels; flags tell which."""
-        found, added, beside = self._maps[id(block.measurement)]
-        rate, added = (values[block.here(found.hot)] for values in (found.rate, added))
-        bright, dead, rc, unconnected, beside = (
-            places[block.here(places)] - block.start for places in (found.hot, found.dead, found.rc, found.open, beside)
-        )
-        stream, honest = self.task.stream(block.measurement.key), self.task.err_honest
-        self._share_of_open(block, unconnected)
-        _weaken(block, rc, _RC_SHARE, honest, stream)
-        _weaken(block, unconnected, _OPEN_SHARE, honest, stream)
-        kept = np.ones(bright.size, bool) if block.inert is None else ~block.inert[bright]
-        add_light(block, stream, bright[kept], added[kept], honest)
-        hot = rate >= self.task.number("hot_rate")
+        known = self._maps[id(block.measurement)]
+        found, dq_honest = known.found, self.task.dq_honest
+        self._share_of_open(block, known)
+        self._weaken(block, known)
+        self._brighten(block, known)
+        flagged = [(_inside(block, places), bits) for places, bits in known.flagged]
+        dead = _inside(block, found.dead)
         for group in range(block.groups):
-            for places, bits in (
-                (bright[hot], DQ.HOT),
-                (bright[~hot], DQ.WARM),
-                (rc, DQ.RC),
-                (unconnected, DQ.OPEN),
-                (beside, DQ.ADJ_OPEN),
-            ):
-                block.flag(self.use, group, places, bits, self.task.dq_honest)
-            block.lose(self.use, group, dead, self.task.dq_honest, bits=int(DQ.DEAD | DQ.DO_NOT_USE))
+            for places, bits in flagged:
+                block.flag(self.use, group, places, bits, dq_honest)
+            block.lose(self.use, group, dead, dq_honest, bits=_DEAD)
 
-    def _share_of_open(self, block: Block, places: Integers) -> None:
+    def _share_of_open(self, block: Block, known: _Known) -> None:
         """Give a quarter of what an open pixel does not show to each neighbour."""
-        columns = block.measurement.frame[1]
-        beside = _beside(places, (block.size // columns, columns))
-        first = block.sci[0, places] if block.measurement.ramp else 0.0
-        part = (1.0 - _OPEN_SHARE) / 4.0
+        here = block.here(known.found.open)
+        places = known.found.open[here] - block.start
+        turns = [_pairs(block, here, *turn) for turn in known.given]
+        first = block.sci[0][places] if block.measurement.ramp else 0.0
         for group in range(1 if block.measurement.ramp else 0, block.groups):
-            light = _finite(block.sci[group, places] - first) * part
+            row = block.sci[group]
+            light = _finite(row[places] - first) * _GIVEN
             # An open pixel that was lost earlier has no variance to give.
-            shot = _finite(block.true["poisson"][group, places]) * (part * part)
-            for inside, target in beside:
-                # Each pixel has one neighbour in one direction, so no target comes twice.
-                block.sci[group, target] += light[inside]
+            shot = _finite(block.true["poisson"][group][places]) * (_GIVEN * _GIVEN)
+            for giver, target in turns:
+                row[target] += light[giver]
                 if not block.measurement.ramp:
-                    block.add_variance("poisson", shot[inside], self.task.err_honest, target)
+                    block.add_variance("poisson", shot[giver], self.task.err_honest, target)
+
+    def _weaken(self, block: Block, known: _Known) -> None:
+        """Let pixels show a share of their charge: their photon noise shrinks with it, their read noise does not."""
+        here = block.here(known.weak)
+        places, (share, top_up) = known.weak[here] - block.start, known.shares[:, here].astype(block.sci.dtype)
+        stream = self.task.stream(block.measurement.key)
+        first = block.sci[0][places] if block.measurement.ramp else 0.0
+        for group in range(1 if block.measurement.ramp else 0, block.groups):
+            row, read = block.sci[group], np.sqrt(block.true["read"][group][places])
+            noise = stream.normal_at(block.plane(group), places + block.start, 1)
+            row[places] = first + share * (row[places] - first) + top_up * read * noise
+        if not block.measurement.ramp:
+            for part, shown in ((known.found.rc, _RC_SHARE), (known.found.open, _OPEN_SHARE)):
+                block.scale_variance("poisson", shown * shown, self.task.err_honest, _inside(block, part))
+
+    def _brighten(self, block: Block, known: _Known) -> None:
+        """Add the dark current of warm and hot pixels."""
+        here = block.here(known.found.hot)
+        bright, added = known.found.hot[here] - block.start, known.added[here]
+        if block.inert is not None:
+            kept = ~block.inert[bright]
+            bright, added = bright[kept], added[kept]
+        add_light(block, self.task.stream(block.measurement.key), bright, added, self.task.err_honest)
+
+
+def _inside(block: Block, places: Integers) -> Integers:
+    """Return those of ascending flat places of the frame that lie in a block, as positions in it."""
+    return places[block.here(places)] - block.start
+
+
+def _pairs(block: Block, here: slice, giver: Integers, target: Integers) -> tuple[Integers, Integers]:
+    """Return which of the open pixels ``here`` give light, and the positions in the block where it goes."""
+    there = block.here(target)
+    giver, target = giver[there] - here.start, target[there] - block.start
+    known = (giver >= 0) & (giver < here.stop - here.start)
+    return giver[known], target[known]
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:
@@ -263,26 +327,25 @@ def _finite(values: NDArray[Any]) -> NDArray[Any]:
     return np.where(np.isfinite(values), values, 0.0)
 
 
-def _beside(places: Integers, frame: tuple[int, ...]) -> list[tuple[NDArray[np.bool_], Integers]]:
-    """Return (which have one, its place) for the neighbour above, to the left, to the right and below."""
+def _weak(found: BadPixels) -> tuple[Integers, Floats]:
+    """Return RC and open pixels, and what is done to them, as :class:`_Known` has them."""
+    places = np.concatenate([found.rc, found.open])
+    share = np.repeat([_RC_SHARE, _OPEN_SHARE], [found.rc.size, found.open.size])
+    order = np.argsort(places)
+    return places[order], np.stack([share, np.sqrt(1.0 - share * share)])[:, order]
+
+
+def _given(places: Integers, frame: tuple[int, ...]) -> list[tuple[Integers, Integers]]:
+    """Return (which of ascending flat places, a place beside it) in turns, as :class:`_Known` has them.
+
+    What a place is given by those below, to the right, to the left and above it comes in this order.
+    """
     rows, columns = frame
     y, x = np.divmod(places, columns)
     sides = ((y > 0, -columns), (x > 0, -1), (x < columns - 1, 1), (y < rows - 1, columns))
-    return [(inside, places[inside] + away) for inside, away in sides]
-
-
-def _neighbours(places: Integers, frame: tuple[int, ...]) -> Integers:
-    """Return the flat places next to others, each once."""
-    return np.unique(np.concatenate([target for _, target in _beside(places, frame)]))
-
-
-def _weaken(block: Block, places: Integers, share: float, honest: float, stream: Stream) -> None:
-    """Let pixels show a share of their charge: their photon noise shrinks with it, their read noise does not."""
-    first = block.sci[0, places].copy() if block.measurement.ramp else 0.0
-    top_up = (1.0 - share * share) ** 0.5
-    for group in range(1 if block.measurement.ramp else 0, block.groups):
-        read = np.sqrt(block.true["read"][group, places])
-        noise = stream.normal_at(block.plane(group), places + block.start, 1)
-        block.sci[group, places] = first + share * (block.sci[group, places] - first) + top_up * read * noise
-    if not block.measurement.ramp:
-        block.scale_variance("poisson", share * share, honest, places)
+    giver = np.concatenate([np.flatnonzero(inside) for inside, _ in sides])
+    target = np.concatenate([places[inside] + away for inside, away in sides])
+    order = np.argsort(target, kind="stable")
+    giver, target = giver[order], target[order]
+    turn = np.arange(target.size) - np.searchsorted(target, target)
+    return [(giver[turn == number], target[turn == number]) for number in range(turn.max(initial=0) + 1)]
