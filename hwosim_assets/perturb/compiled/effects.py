@@ -157,12 +157,12 @@ def flat_pattern(deviates: Any, start: int, curves: Any, rows: Any, white: Any) 
 
 
 @loop()
-def gathered(order: Any, pixels: Any, electrons: Any, u: Any, missed: Any, k: float) -> Any:
-    """Bring hits together by pixel; see :func:`hwosim_assets.perturb.effects.particles.settle`."""
+def gathered(pixels: Any, electrons: Any, u: Any, missed: Any, k: float) -> Any:
+    """Bring hits together by pixel, which ascend; see :func:`hwosim_assets.perturb.effects.particles.settle`."""
     struck = np.empty(pixels.size, np.int64)
     added, worst = np.zeros(pixels.size), np.ones(pixels.size)
     last = -1
-    for hit in order:
+    for hit in range(pixels.size):
         if last < 0 or pixels[hit] != struck[last]:
             last += 1
             struck[last] = pixels[hit]

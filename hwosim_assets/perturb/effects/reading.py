@@ -198,7 +198,7 @@ class TelegraphNoise(Effect):
             block.sci[group, places] += (times[here] * amplitude).astype(block.sci.dtype)
             block.flag(self.use, group, places, DQ.TELEGRAPH, self.task.dq_honest)
         if not block.measurement.ramp:
-            added = (amplitude * amplitude * shown.variance).astype(block.sci.dtype)[None, :]
+            added = (amplitude * amplitude * shown.variance).astype(block.sci.dtype)
             block.add_variance("read", added, self.task.err_honest, places)
         if block.start == 0:
             self._record(block, found, shown.high)

@@ -58,9 +58,11 @@ def add_light(block: Block, stream: Stream, index: NDArray[np.intp], amount: Flo
     first = 1 if block.measurement.ramp else 0
     for group in range(first, block.groups):
         counts = poisson(stream.bits_at(block.plane(group), index + block.start), amount * k)
-        block.sci[group:, index] += (counts / k).astype(block.sci.dtype)[None, :]
+        light = (counts / k).astype(block.sci.dtype, copy=False)
+        for row in block.sci[group:]:
+            row[index] += light
     if not block.measurement.ramp:
-        block.add_variance("poisson", (amount / k).astype(block.sci.dtype), honest, index)
+        block.add_variance("poisson", (amount / k).astype(block.sci.dtype, copy=False), honest, index)
 
 
 def _parameter(name: str, doc: str, **more: Any) -> Parameter:

@@ -105,7 +105,7 @@ def lose_groups(
     noise = effect.task.stream(name).normal_at(block.plane(0), index + block.start)
     block.sci[0, index] += np.sqrt(added) * noise
     for kind, factor in more.items():
-        block.scale_variance(kind, factor.astype(block.sci.dtype)[None, :], honest, index)
+        block.scale_variance(kind, factor.astype(block.sci.dtype), honest, index)
     block.flag(effect.use, 0, index, DQ.SATURATED, effect.task.dq_honest)
 
 
