@@ -178,7 +178,7 @@ def _inverse_slope(signal: Floats, variance: Floats | None) -> float | None:
     top = order.size - order.size // _BINS
     bins = [*np.array_split(order[:top], _BINS), *np.array_split(order[top:], _BINS)]
     bins = [part for part in bins if part.size >= _FEWEST // _BINS]
-    points = [(_median(x[part]), _median(y[part])) for part in bins]
+    points = [(float(x[part[(part.size - 1) // 2]]), _median(y[part])) for part in bins]  # in the order of x
     slopes = [
         (y1 - y0) / (x1 - x0)
         for place, (x0, y0) in enumerate(points)

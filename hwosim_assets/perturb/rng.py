@@ -53,6 +53,9 @@ EXACT_POISSON = 20.0
 #: The same where all pixels have one mean, whose distribution is then made once.
 _EXACT_OF_ONE_MEAN = 500.0
 
+#: Pixels whose words are looked through at once, where few of them are wanted.
+_SOME = 1 << 20
+
 _CELLS = 4096
 #: Short words whose place in the ends of the normal distribution takes more bits: 16 of each end.
 _ENDS = 32
@@ -131,15 +134,20 @@ class Stream:
         self, limit: int, plane: int, start: int, count: int, sub: int = 0
     ) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
         """Return which of consecutive pixels have words of :meth:`bits` below a limit, ascending, and these words."""
-        if compiled.on():
-            from hwosim_assets.perturb.compiled.draws import bits_below
+        found = [(np.empty(0, np.intp), np.empty(0, np.uint32))]
+        for begin in range(0, count, _SOME):  # the words of all would take much memory
+            here = min(_SOME, count - begin)
+            if compiled.on():
+                from hwosim_assets.perturb.compiled.draws import bits_below
 
-            address = np.array([plane, sub, 0], np.uint64)
-            found: tuple[NDArray[np.intp], NDArray[np.uint32]] = bits_below(start, count, address, self._key, limit)
-            return found
-        words = self.bits(plane, start, count, sub)
-        places = (words < np.uint64(limit)).nonzero()[0]
-        return places, words[places]
+                places, words = bits_below(start + begin, here, np.array([plane, sub, 0], np.uint64), self._key, limit)
+            else:
+                words = self.bits(plane, start + begin, here, sub)
+                places = (words < np.uint64(limit)).nonzero()[0]
+                words = words[places]
+            found.append((places + begin, words))
+        places, words = (np.concatenate(column) for column in zip(*found, strict=True))
+        return places, words
 
     def bits_at(self, plane: int, places: NDArray[np.intp], sub: int = 0) -> NDArray[np.uint32]:
         """Return random 32-bit words of single pixels, which are others than those of :meth:`bits`."""

@@ -7,6 +7,7 @@ same on every processor, and :func:`spread`, the convolution rule for both. Keep
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +33,8 @@ _LEAST = 1e-9
 _REACH = 5.7
 
 
-def gaussian_taps(sigma: float) -> list[float]:
+@lru_cache(maxsize=64)
+def gaussian_taps(sigma: float) -> tuple[float, ...]:
     """Return the discrete Gaussian: weights of sum 1 and of variance sigma^2, however small sigma is.
 
     These are exp(-t) I_n(t) with t = sigma^2 (Lindeberg 1990): a sampled or pixel-integrated Gaussian has another
@@ -45,12 +47,12 @@ def gaussian_taps(sigma: float) -> list[float]:
 
     Returns
     -------
-    list of float
+    tuple of float
         Of odd length, the middle at shift 0.
     """
     t = sigma * sigma
     if t <= 0:
-        return [1.0]
+        return (1.0,)
     reach = 2 + math.ceil(_REACH * sigma)
     start = 2 * reach + 20 + math.ceil(4 * sigma)
     above, here, half = 0.0, 1e-300, [0.0] * (start + 1)
@@ -64,7 +66,7 @@ def gaussian_taps(sigma: float) -> list[float]:
     side = [rounded(value / total) for value in half[1 : reach + 1]]
     while side and side[-1] < _LEAST:
         side.pop()
-    return [*reversed(side), rounded(1.0 - 2.0 * math.fsum(side)), *side]
+    return *reversed(side), rounded(1.0 - 2.0 * math.fsum(side)), *side
 
 
 def shift_taps(shift: float) -> dict[int, float]:

@@ -45,8 +45,6 @@ __all__ = ["BadPixels", "HotPixels", "bad_pixels"]
 
 #: Pixels of a cell's side: inside a cell bad pixels are equally dense.
 _CELL = 32
-#: Pixels that are looked up at once.
-_MANY = 1 << 18
 #: What RC and open pixels still show of their signal.
 _RC_SHARE, _OPEN_SHARE = 0.5, 0.1
 _DAYS_PER_YEAR = 365.25
@@ -188,7 +186,7 @@ class HotPixels(Effect):
         time = product.stream_time
         years = 0.0 if time is None else (time - self.task.number("epoch")) / _DAYS_PER_YEAR
         fraction = rounded(self.task.number("fraction") * max(1.0 + self.task.number("growth") * years, 0.0))
-        found = self._map(measurement, detector, fraction)
+        found = bad_pixels(self.task, measurement, detector, range(measurement.pixels), fraction)
         electrons = np.minimum(found.rate * seconds, WELL * integrations(product, measurement))
         self._maps[id(measurement)] = found, electrons / budget.k, _neighbours(found.open, measurement.frame)
         warm = int(np.count_nonzero(found.rate < self.task.number("hot_rate")))
@@ -202,15 +200,6 @@ class HotPixels(Effect):
             "hot": int(found.hot.size) - warm,
             **counts,
         }
-
-    def _map(self, measurement: Measurement, detector: str, fraction: float) -> BadPixels:
-        """Return the bad pixels of a frame, looked up part by part, for the words of all take much memory."""
-        places = range(measurement.pixels)
-        parts = [
-            bad_pixels(self.task, measurement, detector, places[start : start + _MANY], fraction)
-            for start in range(0, measurement.pixels, _MANY)
-        ]
-        return BadPixels(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def reach(self, measurement: Measurement) -> int:
         """Look at the neighbours of open pixels."""
