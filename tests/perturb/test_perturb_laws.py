@@ -100,11 +100,13 @@ def test_clean_does_not_even_look_into_a_file() -> None:
 
 #: Effects that change the structure of a file on purpose: columns, units, numbers of rows.
 RESHAPING = {spec.name for spec in effect_specs() if spec.stage in ("file", "schema")}
+#: Of effects in bands: of too few hits here, of MIRI, of cubes.
+ELSEWHERE = {"cosmic_rays", "solar_particle_event", "showers", "wavelength_shift"}
 #: Effects that look at neighbours a known way off.
 IN_BANDS = [
     spec.name
     for spec in effect_specs()
-    if effect_class(spec.name).reach is not Effect.reach and spec.name not in ("cosmic_rays", "solar_particle_event")
+    if effect_class(spec.name).reach is not Effect.reach and spec.name not in ELSEWHERE
 ]
 #: Effects that come before pixels are lost.
 BEFORE_LOSS = [spec.name for spec in effect_specs() if spec.stage not in ("loss", "header", "file", "schema")]

@@ -15,8 +15,10 @@ from astropy.io import fits
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.fits.blocks import UnreadableFitsError
 from hwosim_assets.perturb import Product, Scenario, files
+from hwosim_assets.perturb.effect import Effect
 from hwosim_assets.perturb.files import open_in_place, perturb_file
 from hwosim_assets.perturb.fitsfile import FitsFile
+from hwosim_assets.perturb.measurements import Measurement
 from hwosim_assets.perturb.plan import make_plan
 from hwosim_assets.perturb.product import RefusedProductError
 from hwosim_assets.perturb.run import perturb_product
@@ -61,6 +63,66 @@ def test_bands_of_a_larger_frame_and_threads_are_the_same_through_files(
     monkeypatch.setattr(run, "BAND", 9000)
     chosen = scenario({"jitter": {"sigma": "40 mas"}}, {"ipc": {}}, {"cosmic_rays": {"severity": 4}}, "hot_pixels")
     assert both(make("big"), tmp_path, chosen, threads) != make("big").content
+
+
+def on_miri(product: Product) -> Product:
+    """Return a product as one of MIRI, whose slopes have a corner without data and an ERR that tells when it is new."""
+    with fits.open(io.BytesIO(product.content)) as hdus:
+        del hdus[0].header["CHANNEL"]
+        hdus[0].header.update({"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE", "FILTER": "F1000W"})
+        if "DQ" in hdus:
+            hdus["DQ"].data[..., -20:, -30:] |= np.uint32(512)
+            hdus["ERR"].data[:] = np.nextafter(hdus["ERR"].data, np.float32(np.inf))
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    return Product(product.name, buffer.getvalue())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "band", "effect", "behind"),
+    [
+        ("big", 9000, {"showers": {"rate": "4 /s"}}, ["ipc"]),
+        ("big", 1024, {"showers": {"rate": "4 /s", "err": "stale", "dq": "mixed"}}, ["ipc"]),
+        ("big", 1024, {"showers": {"rate": "0.05 /s"}}, []),
+        ("calints", 500, {"showers": {"rate": "100 /s", "err": "biased", "dq": "silent"}}, []),
+        ("uncal", 200, {"showers": {"rate": "100 /s", "dq": "mixed"}}, ["ipc"]),
+        ("big", 9000, {"stuck_value": {"length": 0.01}}, ["ipc"]),
+        ("big", 1024, {"stuck_value": {"length": 1e-5}}, []),
+        ("calints", 64, {"stuck_value": {"length": 0.01, "label": "from the end of a row"}}, []),
+        ("calints", 64, {"stuck_value": {"length": 0.03}}, ["ipc"]),
+        ("uncal", 200, {"stuck_value": {"length": 0.06}}, ["ipc"]),
+        ("s3d", 100, {"wavelength_shift": {"shift": 0.5}}, []),
+    ],
+)
+def test_bands_through_files_are_what_whole_frames_are_in_memory(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, band: int, effect: dict[str, object],
+    behind: list[str], threads: int,
+) -> None:  # fmt: skip
+    """Of effects that know which rows they look at, alone and before one that looks at neighbours."""
+    from hwosim_assets.perturb import run
+
+    cut: list[int] = []
+    parts = run._parts
+
+    def seen(item: Measurement, effects: list[Effect]) -> list[run.Part]:
+        found = parts(item, effects)
+        cut.append(len(found) // item.frames)
+        return found
+
+    monkeypatch.setattr(run, "_parts", seen)
+    product = on_miri(make(kind)) if "showers" in effect else make(kind)
+    used = scenario({"missing_values": {"severity": 5}}, effect, *behind)
+    monkeypatch.setattr(run, "BAND", 10**7)
+    plan = make_plan(used, product.name, product.stream_time)
+    whole, told = perturb_product(product, plan)
+    monkeypatch.setattr(run, "BAND", band)
+    assert both(product, tmp_path, used, threads) == whole.content != product.content
+    again = perturb_product(product, plan, threads=threads)[1]
+    assert (again.line(), again.side) == (told.line(), told.side)
+    assert cut[0] == 1
+    assert min(cut[1:]) > 1
+    assert all("not_applicable" not in step["measurements"][0] for step in told.record["effects"])
 
 
 @pytest.mark.parametrize("effects", [["read_noise"], ["clock_error", "jitter"], [{"packet_loss": {"loss": 0.2}}]])

@@ -99,7 +99,11 @@ def flips(stream: Stream, plane: int, rate: float, words: int, width: int) -> Fl
     )
 )
 class BitFlips(Effect):
-    """Numbers that are wrong by a power of two; nothing in flags and uncertainties tells of it."""
+    """Numbers that are wrong by a power of two; nothing in flags and uncertainties tells of it.
+
+    It takes the whole frame: whether and what a flip changes shows in its pixel, so that bands would tell the flips of
+    rows that they share twice, and those of a frame in another order than they are drawn in.
+    """
 
     per_frame = True
 

@@ -345,6 +345,10 @@ class WavelengthShift(Effect):
     def _moves_flux(self) -> bool:
         return self.task.word("applied") == "flux"
 
+    def reach(self, measurement: Measurement) -> int:
+        """Look at no rows: a spectrum whose fluxes move has one axis and comes whole, and nothing else moves."""
+        return 0
+
     def on_frame(self, block: Block) -> None:
         """Move the fluxes of a spectrum."""
         shift = self.task.number("shift", block) if self._moves_flux else 0.0

@@ -158,7 +158,11 @@ class StrayLight(Effect):
     )
 )  # fmt: skip
 class Ghosts(Effect):
-    """A faint turned copy of the scene."""
+    """A faint turned copy of the scene.
+
+    It needs the whole frame: the light of a row falls on the row opposite, as far away as can be, and earlier effects
+    have changed that light, so that it cannot be read from the input.
+    """
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find the point of reflection."""

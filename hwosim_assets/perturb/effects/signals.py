@@ -350,9 +350,14 @@ class StuckValue(Effect):
         self._runs[id(measurement)] = start, end
         return {"start": start, "end": end}
 
+    def reach(self, measurement: Measurement) -> int:
+        """Look at all rows of the run: from any of them back to where it begins."""
+        start, end = self._runs[id(measurement)]
+        return (end - 1) // measurement.frame[-1] - start // measurement.frame[-1]
+
     def on_frame(self, block: Block) -> None:
         """Repeat the first valid value of the run."""
-        start, end = self._runs[id(block.measurement)]
+        start, end = (min(max(place - block.start, 0), block.size) for place in self._runs[id(block.measurement)])
         run = block.sci[:, start:end]
         for group in range(block.groups):
             valid = np.flatnonzero(np.isfinite(run[group]))

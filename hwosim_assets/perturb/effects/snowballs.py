@@ -227,8 +227,9 @@ class _Rare(Effect):
         self._exposure[id(measurement)] = seconds, rounded(seconds * share)
         return {"seconds": rounded(seconds), "detectors": rounded(share)}
 
-    def _rate(self, block: Block, frame: int) -> float:
-        return self.task.numbers("rate", block.measurement)[frame]
+    def reach(self, measurement: Measurement) -> int:
+        """Look at no neighbours: where they fall is known."""
+        return 0
 
 
 def _group(block: Block, u: float) -> int:
@@ -298,10 +299,6 @@ class Snowballs(_Rare):
             self._fallen[id(measurement), frame] = fallen
         groups, method = groups_of(self.task.product, measurement)
         return {"detector": detector, **found, "groups": groups, "groups_from": method}
-
-    def reach(self, measurement: Measurement) -> int:
-        """Look at no neighbours: where snowballs fall is known."""
-        return 0
 
     def on_frame(self, block: Block) -> None:
         """Let what fell before still glow, then fall on the frame."""
@@ -432,6 +429,7 @@ class Showers(_Rare):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._gain = 0.0
+        self._glowing = FrameCache(self._glow)
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse all but MIRI."""
@@ -444,22 +442,41 @@ class Showers(_Rare):
 
     def on_frame(self, block: Block) -> None:
         """Let showers fall."""
-        rows, columns = block.measurement.frame
-        stream = self.task.stream(block.measurement.key)
-        _, exposure = self._exposure[id(block.measurement)]
-        fallen = showers(stream, block.frame, self._rate(block, block.frame), exposure, (rows, columns))
-        brightest = fallen.peak * (self.task.number("peak") * self._gain * GLOW)
-        total = np.zeros(fallen.y.size)
-        for number, most in enumerate(brightest):
-            y, x, area, ratio, turn = (float(column[number]) for column in fallen[:5])
-            pixels, square = ellipse(y, x, area, ratio, turn, (rows, columns))
-            words = stream.bits(block.frame, 0, pixels.size, int(fallen.address[number]))
-            mean = most * (1.0 - square)
-            charge = poisson(words, mean).astype(np.float64)
-            self._fall(block, float(fallen.u[number]), pixels, mean, charge)
-            total[number] = charge.sum()
-        names = ("y", "x", "area", "ratio", "turn", "u")
-        block.record(self.use, **{name: getattr(fallen, name) for name in names}, electrons=total)
+        fallen, charges = self._glowing.of(block)
+        if not fallen.y.size:
+            return
+        if not block.measurement.ramp:
+            # A frame with a shower gets a new ERR, also where none of its bands falls.
+            block.add_variance("poisson", 0.0, self.task.err_honest, np.empty(0, np.intp))
+        columns, reach = block.measurement.frame[1], np.sqrt(fallen.area / (math.pi * fallen.ratio)) + 1.0
+        top, bottom = block.start // columns, (block.start + block.size - 1) // columns
+        for number in np.flatnonzero((fallen.y + reach >= top) & (fallen.y - reach <= bottom)).tolist():
+            pixels, mean = self._patch(block.measurement, fallen, number)
+            here = block.here(pixels)
+            charge = charges[number][here].astype(np.float64)
+            self._fall(block, float(fallen.u[number]), pixels[here] - block.start, mean[here], charge)
+        if block.start == 0:
+            names = ("y", "x", "area", "ratio", "turn", "u")
+            electrons = np.array([charge.sum(dtype=np.float64) for charge in charges])
+            block.record(self.use, **{name: getattr(fallen, name) for name in names}, electrons=electrons)
+
+    def _glow(self, block: Block) -> tuple[ShowerList, list[NDArray[np.float32]]]:
+        """Return the showers of a frame, and how many electrons came in each pixel of each."""
+        stream, item = self.task.stream(block.measurement.key), block.measurement
+        _, exposure = self._exposure[id(item)]
+        rate = self.task.numbers("rate", item)[block.frame]
+        fallen = showers(stream, block.frame, rate, exposure, (item.frame[0], item.frame[1]))
+        charges = []
+        for number, address in enumerate(fallen.address.tolist()):
+            _, mean = self._patch(item, fallen, number)
+            charges.append(poisson(stream.bits(block.frame, 0, mean.size, address), mean))
+        return fallen, charges
+
+    def _patch(self, measurement: Measurement, fallen: ShowerList, number: int) -> tuple[Integers, Floats]:
+        """Return (flat pixels of a shower, ascending; the mean of the electrons in each)."""
+        y, x, area, ratio, turn, peak = (float(column[number]) for column in fallen[:6])
+        pixels, square = ellipse(y, x, area, ratio, turn, (measurement.frame[0], measurement.frame[1]))
+        return pixels, peak * (self.task.number("peak") * self._gain * GLOW) * (1.0 - square)
 
     def _fall(self, block: Block, u: float, pixels: Integers, mean: Floats, charge: Floats) -> None:
         k, kind = float(block.budget.k or 1.0), block.sci.dtype
