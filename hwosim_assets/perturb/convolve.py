@@ -165,9 +165,9 @@ def _known(first: _Pass, second: _Pass, few: bool) -> Known:
     inner, outer = first.seen(), second.seen()
     size, taps = len(inner.shifts), len(inner.shifts) * len(outer.shifts)
     if not few or taps > _TABLED:
-        return Known(few, np.empty(0, np.intp), np.empty(0, np.intp), np.empty((0, 3), np.float32))
+        first_alike, second_alike = (np.ones(len(one.shifts), np.uint16) for one in (inner, outer))
+        return Known(few, first_alike, second_alike, np.empty((0, 3), np.float32))
     patterns = np.arange(1 << taps, dtype=np.uint32)
-    met = [(y + dy, x + dx) for dy, dx in outer.shifts for y, x in inner.shifts]
     weight, share = np.zeros(patterns.shape, np.float32), np.zeros(patterns.shape, np.float32)
     for total, one, other in ((weight, inner, outer), (share, first.squared(), second.squared())):
         factors = {shift: factor for factor, shifts in other.taps for shift in shifts}
@@ -178,8 +178,10 @@ def _known(first: _Pass, second: _Pass, few: bool) -> Known:
     empty = weight == 0
     weight[empty] = share[empty] = 1
     square = weight * weight
-    down, across = np.array(met, np.intp).T.copy()
-    return Known(few, down, across, np.stack([weight, square, np.maximum(1.0 - share / square, 0.0)], axis=1))
+    bits = np.uint16(1) << np.arange(taps, dtype=np.uint16)
+    return Known(
+        few, bits[:size], bits[::size].copy(), np.stack([weight, square, np.maximum(1.0 - share / square, 0.0)], axis=1)
+    )
 
 
 @lru_cache(maxsize=8)
@@ -192,10 +194,10 @@ def _room(passes: tuple[_Pass, ...], kind: np.dtype[Any], columns: int, thread: 
 
     first, second = (-(-one.x // _LINE) * _LINE for one in _two(passes))
     rows, between = HEIGHT + 2 * sum(one.y for one in passes), columns + 2 * second
-    single, flag = np.float32, np.uint8
+    single, flag, pattern = np.float32, np.uint8, np.uint16
     window = Window(*of(rows, between + 2 * first, kind, kind, single, flag))
-    own, near = of(HEIGHT, columns, kind, kind, single, single), of(HEIGHT, -(-columns // 8) * 8, flag)
-    room = Room(*of(HEIGHT, between, kind, single, flag), *own, *near)
+    own, near = of(HEIGHT, columns, kind, kind, single, single), of(HEIGHT, -(-columns // 8) * 8, pattern)
+    room = Room(*of(HEIGHT, between, kind, single, pattern), *own, *near)
     for plane in (*window, room.near):
         plane[:] = 0
     window.bad[:] = room.near[:, :columns] = 1
@@ -356,9 +358,14 @@ def rows_reached(kernel: NDArray[np.float64] | tuple[Sequence[float], Sequence[f
 def _passes(kernel: NDArray[np.float64] | tuple[Sequence[float], Sequence[float]]) -> list[_Pass]:
     """Return the passes of a convolution: one along y and one along x where it can be parted, else one."""
     if isinstance(kernel, tuple):
-        along_y, along_x = (np.asarray(taps, np.float64) for taps in kernel)
-        return [_pass(along_y[:, None]), _pass(along_x[None, :])]
+        return [*_parted(*map(tuple, kernel))]
     return [_pass(kernel)]
+
+
+@lru_cache(maxsize=32)
+def _parted(along_y: tuple[float, ...], along_x: tuple[float, ...]) -> tuple[_Pass, _Pass]:
+    """Return a pass along y and one along x; every band of a frame asks for the same."""
+    return _pass(np.array(along_y)[:, None]), _pass(np.array(along_x)[None, :])
 
 
 def _pass(kernel: NDArray[np.float64]) -> _Pass:

@@ -26,6 +26,7 @@ KERNELS = {
     "blur 0.6": (gaussian_taps(0.6), gaussian_taps(0.6)),
     "blur 2": (gaussian_taps(2.0), gaussian_taps(2.0)),
     "lopsided": LOPSIDED,
+    "lopsided, few": ([0.1, 0.7, 0.2], [0.05, 0.6, 0.35]),
     "negative": ([-0.1, 1.2, -0.1], [-0.3, 1.0, 0.3]),
     "along y": (gaussian_taps(2.2), [1.0]),
     "along x": ([1.0], gaussian_taps(0.3)),

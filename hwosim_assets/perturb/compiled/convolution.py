@@ -27,6 +27,7 @@ HEIGHT = 16
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _KNOWN, _BAD = np.uint8(0), np.uint8(1)
+_NONE = np.uint16(0)
 _1, _2 = np.uintp(1), np.uintp(2)
 
 
@@ -57,7 +58,7 @@ class Window(NamedTuple):
     values, shot : floating array (``HEIGHT`` and twice the reach, columns and margins)
         Signal and photon variance, 0 where invalid.
     valid : float32 array of this shape
-        0 where invalid, else 1.
+        0 where invalid, else 1; of rows whose kernels are summed.
     bad : uint8 array of this shape
         1 where invalid, else 0.
     """
@@ -79,18 +80,18 @@ class Room(NamedTuple):
         The signal and the photon variance, spread.
     weight, share : float32 array (``HEIGHT``, columns)
         What is left of the kernel, and of its squares.
-    near : uint8 array (``HEIGHT``, columns and what makes them a multiple of 8)
-        1 where the kernel is normalised.
+    near : uint16 array (``HEIGHT``, columns and what makes them a multiple of 8)
+        Which invalid pixels the kernel meets, as a pattern; not 0 where it is normalised.
     """
 
     between: NDArray[Any]
     left: NDArray[np.float32]
-    near_between: NDArray[np.uint8]
+    near_between: NDArray[np.uint16]
     moved: NDArray[Any]
     after: NDArray[Any]
     weight: NDArray[np.float32]
     share: NDArray[np.float32]
-    near: NDArray[np.uint8]
+    near: NDArray[np.uint16]
 
 
 class Known(NamedTuple):
@@ -100,15 +101,16 @@ class Known(NamedTuple):
     ----------
     few : bool
         Whether only pixels near invalid ones are normalised.
-    down, across : int array
-        How far before a pixel those lie that its kernel meets, bit by bit of a pattern; empty where they are too many.
+    first, second : uint16 array
+        What each shift of a pass multiplies a pattern with, that it gets bits of its own; 1 where these are too many.
     left : float32 array (patterns, 3)
-        What is left of the kernel, its square, and the share of the read noise that it lacks.
+        What is left of the kernel, its square, and the share of the read noise that it lacks; empty where the patterns
+        are too many.
     """
 
     few: bool
-    down: NDArray[np.intp]
-    across: NDArray[np.intp]
+    first: NDArray[np.uint16]
+    second: NDArray[np.uint16]
     left: NDArray[np.float32]
 
 
@@ -139,12 +141,10 @@ def _take(window: Any, place: Any, number: Any, sci: Any, poisson: Any, inert: A
     columns, zero = sci.shape[1], window.values.dtype.type(0)
     margin = (window.values.shape[1] - columns) // 2
     inner = slice(margin, margin + columns)
-    values, shot = window.values[place, inner], window.shot[place, inner]
-    valid, bad = window.valid[place, inner], window.bad[place, inner]
+    values, shot, bad = window.values[place, inner], window.shot[place, inner], window.bad[place, inner]
     if number < 0 or number >= sci.shape[0]:
         values[:] = zero
         shot[:] = zero
-        valid[:] = _ZERO
         bad[:] = _BAD
         return
     signal, variance = sci[number], poisson[number]
@@ -153,13 +153,12 @@ def _take(window: Any, place: Any, number: Any, sci: Any, poisson: Any, inert: A
         finite = value - value == zero
         values[i] = value if finite else zero
         shot[i] = variance[i] if finite else zero
-        valid[i] = _ONE if finite else _ZERO
         bad[i] = _KNOWN if finite else _BAD
     if inert.size:
         for i in range(columns):
             if inert[number, i]:
                 values[i] = shot[i] = zero
-                valid[i], bad[i] = _ZERO, _BAD
+                bad[i] = _BAD
 
 
 @_loop
@@ -245,17 +244,26 @@ def _spread_twice(out: Any, between: Any, rows: Any, first: Any, second: Any) ->
 
 
 @_loop
-def _near(out: Any, bad: Any, taps: Any) -> None:
-    """Find where a pass meets an invalid pixel."""
-    y, x = (bad.shape[0] - out.shape[0]) // 2, (bad.shape[1] - out.shape[1]) // 2
-    out[:] = _KNOWN
+def _see(valid: Any, bad: Any) -> None:
+    """Write as weights which pixels are valid."""
+    for row in range(bad.shape[0]):
+        line, invalid = valid[row], bad[row]
+        for i in range(line.size):
+            line[i] = _ZERO if invalid[i] else _ONE
+
+
+@_loop
+def _near(out: Any, bad: Any, taps: Any, factors: Any, columns: Any) -> None:
+    """Find where a pass meets which invalid pixels."""
+    y, x = (bad.shape[0] - out.shape[0]) // 2, (bad.shape[1] - columns) // 2
     for number in range(out.shape[0]):
-        line = out[number]
+        line = out[number, :columns]  # of a plane cut before, numba would not know that pixels of a row touch
+        line[:] = _NONE
         for tap in range(taps.down.size):
-            at = x - taps.across[tap]
+            at, factor = x - taps.across[tap], factors[tap]
             row = bad[y + number - taps.down[tap], at : at + line.size]
             for i in range(line.size):
-                line[i] |= row[i]
+                line[i] |= row[i] * factor
 
 
 @_loop
@@ -274,7 +282,7 @@ def _finish(sci: Any, poisson: Any, read: Any, noise: Any, scale: Any, bad: Any,
             part = moved[row, i] / left + np.sqrt(read[row, i] * lacking) * noise[row, i]
             value = part if near[row, i] else whole
             later = after[row, i] / square if near[row, i] else after[row, i]
-            keeps = near[row, i] & bad[row, i]
+            keeps = (near[row, i] != _NONE) & (bad[row, i] != _KNOWN)
             after[row, i] = after.dtype.type(0) if keeps else later - poisson[row, i]
             sci[row, i] = sci[row, i] if keeps else value
 
@@ -298,36 +306,29 @@ def _seldom(near: Any, known: Any) -> Any:
     for row in range(words.shape[0]):
         for word in range(words.shape[1]):
             found += words[row, word] != 0
-    return known.down.size > 0 and found * 3 < words.size
+    return known.left.size > 0 and found * 3 < words.size
 
 
 @_loop
-def _finish_near(sci: Any, poisson: Any, read: Any, noise: Any, window: Any, room: Any, known: Any) -> None:
+def _finish_near(sci: Any, poisson: Any, read: Any, noise: Any, bad: Any, room: Any, known: Any) -> None:
     """Do what :func:`_finish` does where an invalid pixel is near, of which there are few."""
     words, places = room.near.view(np.uint64), np.empty(room.near.shape[1], np.uintp)
-    bad, width = window.bad.reshape(-1), window.bad.shape[1]
-    reach, margin = (window.bad.shape[0] - HEIGHT) // 2, (width - sci.shape[1]) // 2
-    # Places without sign are not asked whether they count from the end.
-    away, table = (known.down * width + known.across).astype(np.uintp), known.left.reshape(-1)
+    table = known.left.reshape(-1)
     for row in range(sci.shape[0]):
-        size, begin = 0, (reach + row) * width + margin
+        size, near = 0, room.near[row]
         for word in range(words.shape[1]):
             if words[row, word]:
-                for i in range(word << 3, (word << 3) + 8):
+                for i in range(word << 2, (word << 2) + 4):
                     places[size] = i
-                    size += room.near[row, i]
-        light, shot, still, deviates = sci[row], poisson[row], read[row], noise[row]
+                    size += near[i] != _NONE
+        light, shot, still, deviates, invalid = sci[row], poisson[row], read[row], noise[row], bad[row]
         moved, after = room.moved[row], room.after[row]
         for place in range(size):
             i = places[place]
-            at = np.uintp(begin) + i
-            if bad[at]:
+            if invalid[i]:
                 after[i] = after.dtype.type(0)
                 continue
-            pattern = np.uintp(0)
-            for tap in range(away.size):
-                pattern |= np.uintp(bad[at - away[tap]]) << np.uintp(tap)
-            pattern *= np.uintp(3)
+            pattern = np.uintp(near[i]) * np.uintp(3)
             left, square, lacking = table[pattern], table[pattern + _1], table[pattern + _2]
             light[i] = moved[i] / left + np.sqrt(still[i] * lacking) * deviates[i]
             after[i] = after[i] / square - shot[i]
@@ -375,21 +376,23 @@ def convolve_rows(group: Any, draws: Any, change: Any, place: Any, window: Any, 
         part, here, near = slice(begin, begin + rows), slice(top + begin, top + begin + rows), slice(rows + 2 * reach)
         for row in range(2 * reach, 2 * reach + rows):
             _take(window, row, top + begin + row - reach, sci, poisson, inert)
-        between, left = room.between[:rows], room.left[:rows]
+        between = room.between[:rows]
         _spread_twice(room.moved[:rows], between, window.values[near], first.signal, second.signal)
         _spread_twice(room.after[:rows], between, window.shot[near], first.variance, second.variance)
-        noise, close = normals_into(drawn, draws, begin * columns, rows * columns), room.near[:rows, :columns]
-        noise = noise.reshape(rows, columns)
+        noise = normals_into(drawn, draws, begin * columns, rows * columns).reshape(rows, columns)
         if known.few:
-            _near(room.near_between[:rows], window.bad[near], first.seen)
-            _near(close, room.near_between[:rows], second.seen)
+            met = room.near_between[:rows]
+            _near(met, window.bad[near], first.seen, known.first, met.shape[1])
+            _near(room.near[:rows], met, second.seen, known.second, columns)
         bad = window.bad[reach : reach + rows, margin : margin + columns]
         if _seldom(room.near, known):
             _finish_far(sci[here], poisson[here], read[here], noise, scale, room)
-            _finish_near(sci[here], poisson[here], read[here], noise, window, room, known)
+            _finish_near(sci[here], poisson[here], read[here], noise, bad, room, known)
         else:
-            _spread_twice(room.weight[:rows], left, window.valid[near], first.seen, second.seen)
-            _spread_twice(room.share[:rows], left, window.valid[near], first.squares, second.squares)
+            left, valid = room.left[:rows], window.valid[near]
+            _see(valid, window.bad[near])
+            _spread_twice(room.weight[:rows], left, valid, first.seen, second.seen)
+            _spread_twice(room.share[:rows], left, valid, first.squares, second.squares)
             _finish(sci[here], poisson[here], read[here], noise, scale, bad, room)
         if change.size:
             change[part] = room.after[:rows]
@@ -398,5 +401,4 @@ def convolve_rows(group: Any, draws: Any, change: Any, place: Any, window: Any, 
             _add(said[here], room.after)
         _forget(window.values)
         _forget(window.shot)
-        _forget(window.valid)
         _forget(window.bad)
