@@ -162,10 +162,18 @@ def _take(window: Any, place: Any, number: Any, sci: Any, poisson: Any, inert: A
 
 
 @_loop
+def _copy(target: Any, rows: Any) -> None:
+    """Copy rows: an assignment of arrays takes numba a second and a half to compile, for what it might have to refuse."""
+    for row in range(target.shape[0]):
+        line, values = target[row], rows[row]
+        for i in range(line.size):
+            line[i] = values[i]
+
+
+@_loop
 def _forget(plane: Any) -> None:
     """Move the last rows of a window, which the next rows need, to its begin."""
-    for place in range(plane.shape[0] - HEIGHT):
-        plane[place] = plane[place + HEIGHT]
+    _copy(plane[: plane.shape[0] - HEIGHT], plane[HEIGHT:])
 
 
 @loop(inline="always")
@@ -376,9 +384,12 @@ def convolve_rows(group: Any, draws: Any, change: Any, place: Any, window: Any, 
         part, here, near = slice(begin, begin + rows), slice(top + begin, top + begin + rows), slice(rows + 2 * reach)
         for row in range(2 * reach, 2 * reach + rows):
             _take(window, row, top + begin + row - reach, sci, poisson, inert)
-        between = room.between[:rows]
-        _spread_twice(room.moved[:rows], between, window.values[near], first.signal, second.signal)
-        _spread_twice(room.after[:rows], between, window.shot[near], first.variance, second.variance)
+        # Loops in place of calls one after the other are compiled once, which takes seconds.
+        for out, seen, one, two in (
+            (room.moved, window.values, first.signal, second.signal),
+            (room.after, window.shot, first.variance, second.variance),
+        ):
+            _spread_twice(out[:rows], room.between[:rows], seen[near], one, two)
         noise = normals_into(drawn, draws, begin * columns, rows * columns).reshape(rows, columns)
         if known.few:
             met = room.near_between[:rows]
@@ -391,11 +402,14 @@ def convolve_rows(group: Any, draws: Any, change: Any, place: Any, window: Any, 
         else:
             left, valid = room.left[:rows], window.valid[near]
             _see(valid, window.bad[near])
-            _spread_twice(room.weight[:rows], left, valid, first.seen, second.seen)
-            _spread_twice(room.share[:rows], left, valid, first.squares, second.squares)
+            for total, one, two in (
+                (room.weight, first.seen, second.seen),
+                (room.share, first.squares, second.squares),
+            ):
+                _spread_twice(total[:rows], left, valid, one, two)
             _finish(sci[here], poisson[here], read[here], noise, scale, bad, room)
         if change.size:
-            change[part] = room.after[:rows]
+            _copy(change[part], room.after)
         else:
             _add(poisson[here], room.after)
             _add(said[here], room.after)
