@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import rounded
 from hwosim_assets.perturb.published import Detector, detector_of
 
@@ -37,6 +38,9 @@ _FEWEST = 64
 _SIGNIFICANT = 3.0
 #: Above this spread, pixels are converted differently (wavelength) and a slope mixes them up.
 _ONE_CONVERSION = 3.0
+#: How far keywords may lie from ERR and be believed, either way. Real products whose keywords mean something lie up to
+#: 5 from their own VAR_POISSON (few groups, pixels of a resampled grid); the next, of NIRSpec, 12 powers of ten.
+_AGREEING = 10.0
 #: Median of |x - y| of two normal deviates of unit variance.
 _MEDIAN_DIFFERENCE = 0.9538725524089208
 
@@ -52,7 +56,9 @@ class Budget:
     k_method : str
         ``VAR_POISSON`` (slope of VAR_POISSON against SCI is 1/k), ``VAR_POISSON ratio`` (SCI
         over VAR_POISSON where no one slope can be seen), ``keywords`` (published gain, exposure time,
-        PHOTMJSR), ``ERR`` (slope of ERR^2 against SCI) or ``none``.
+        PHOTMJSR), ``ERR`` (slope of ERR^2 against SCI is 1/k, but the light of a typical pixel is no
+        noisier than its ERR), ``ERR against keywords`` (the same, where keywords say more than ten
+        times as much or less than a tenth) or ``none``.
     k_spread : float or None
         Ratio of the 84th to the 16th percentile of SCI/VAR_POISSON: how far one number describes
         all pixels.
@@ -152,12 +158,14 @@ def _electrons(
     k = _ratio(sample)
     if k is not None:
         return k, "VAR_POISSON ratio"
-    k = _from_keywords(product, measurement, detector)
-    if k is not None:
+    k, seen = _from_keywords(product, measurement, detector), _from_err(sample)
+    if seen is None:
+        return k, "none" if k is None else "keywords"
+    if k is None:
+        return seen, "ERR"
+    if seen / _AGREEING <= k <= seen * _AGREEING:
         return k, "keywords"
-    err = sample.get("ERR")
-    k = _inverse_slope(sample["SCI"], None if err is None else err * err)
-    return k, "none" if k is None else "ERR"
+    return seen, "ERR against keywords"
 
 
 def _inverse_slope(signal: Floats, variance: Floats | None) -> float | None:
@@ -221,13 +229,27 @@ def _ratio(sample: dict[str, Floats]) -> float | None:
     x, y = sample["SCI"][good], variance[good]
     if _median(x) > _SIGNIFICANT * math.sqrt(_median(y)):
         return rounded(_median(x) / _median(y))
-    ratios = _bright_ratios(sample)
+    ratios = _bright_ratios(sample, variance)
     return rounded(_median(ratios)) if ratios.size else None
 
 
-def _bright_ratios(sample: dict[str, Floats]) -> Floats:
-    """Return SCI/VAR_POISSON of the pixels that are well above their noise."""
-    sci, variance = sample["SCI"], sample["VAR_POISSON"]
+def _from_err(sample: dict[str, Floats]) -> float | None:
+    """Return the inverse slope of ERR^2 against SCI, or SCI over ERR^2 of a typical bright pixel where that is more.
+
+    ERR^2 grows faster than light where flat field, resampling or a model of the source have their part in it, and its
+    slope at the brightest pixels would then make the others noisier by their own light than all of their ERR.
+    """
+    err = sample.get("ERR")
+    if err is None:
+        return None
+    k = _inverse_slope(sample["SCI"], err * err)
+    ratios = _bright_ratios(sample, err * err)
+    return k if k is None or not ratios.size else max(k, rounded(_median(ratios)))
+
+
+def _bright_ratios(sample: dict[str, Floats], variance: Floats) -> Floats:
+    """Return SCI over a variance, of the pixels that are well above their noise."""
+    sci = sample["SCI"]
     noise = sample["ERR"] if "ERR" in sample else np.sqrt(np.maximum(variance, 0.0))
     good = np.isfinite(variance) & (variance > 0) & (sci > _SIGNIFICANT * noise) & (sci > 0)
     return sci[good] / variance[good]
@@ -239,13 +261,16 @@ def _median(values: Floats) -> float:
 
 
 def _from_keywords(product: Product, measurement: Measurement, detector: Detector | None) -> float | None:
-    """Return gain x time / flux conversion for products in DN/s or MJy/sr."""
+    """Return gain x time / flux conversion for products in DN/s or MJy/sr.
+
+    A PHOTMJSR of 1 stands in cubes, where each wavelength has a conversion of its own that the header does not tell.
+    """
     if detector is None:
         return None
-    per_integration = measurement.frames > 1
-    time = product.number("EFFINTTM") if per_integration else product.number("EFFEXPTM") or product.number("EFFINTTM")
-    conversion = {"DN/s": 1.0, "MJy/sr": product.number("PHOTMJSR")}.get(measurement.sci.unit)
-    if not time or time <= 0 or not conversion or conversion <= 0:
+    flux = product.number("PHOTMJSR")
+    conversion = {"DN/s": 1.0, "MJy/sr": None if flux == 1.0 else flux}.get(measurement.sci.unit)
+    time = find_facts(product, measurement).frame_s
+    if time is None or not conversion or conversion <= 0:
         return None
     return rounded(detector.gain * time / conversion)
 
@@ -290,7 +315,7 @@ def _spread(sample: dict[str, Floats]) -> float | None:
     """Return the 84th over the 16th percentile of SCI/VAR_POISSON, of pixels well above their noise."""
     if "VAR_POISSON" not in sample:
         return None
-    ratio = np.sort(_bright_ratios(sample))
+    ratio = np.sort(_bright_ratios(sample, sample["VAR_POISSON"]))
     if ratio.size < _FEWEST:
         return None
     return rounded(float(ratio[int(0.84 * ratio.size)]) / float(ratio[int(0.16 * ratio.size)]))

@@ -30,6 +30,7 @@ from hwosim_assets.perturb.scenario import Scenario, load_scenario
 from hwosim_assets.perturb.side import Findings, Side, find_events, find_runs
 from hwosim_assets.perturb.transfer import Views, load, store
 from hwosim_assets.perturb.truth import Truth, make_truth
+from hwosim_assets.perturb.unsaid import Unsaid
 
 __all__ = ["apply", "perturb_product"]
 
@@ -157,7 +158,10 @@ def work_on(
         active = [effect for effect, note in zip(effects, notes, strict=True) if _prepared(effect, item, budgets, note)]
         pixel_effects = [effect for effect in active if _touches_pixels(effect)]
         if pixel_effects:
-            _find(findings, item, _perturb_measurement(file, item, budgets[item.sci], pixel_effects, threads))
+            if any(effect.task.err_honest != 1.0 for effect in pixel_effects):
+                findings.unsaid[item.sci] = Unsaid(item)
+            unsaid = findings.unsaid.get(item.sci)
+            _find(findings, item, _perturb_measurement(file, item, budgets[item.sci], pixel_effects, unsaid, threads))
             for plane in item.planes():
                 file.hdus[plane.hdu].touched = True
     side = Side.of(findings)  # now, while what no band wrote is not yet in memory
@@ -204,22 +208,23 @@ def _needs_frames(effect: Effect) -> bool:
 
 
 def _perturb_measurement(
-    file: FitsFile, item: Measurement, budget: Budget, effects: list[Effect], threads: int
+    file: FitsFile, item: Measurement, budget: Budget, effects: list[Effect], unsaid: Unsaid | None, threads: int
 ) -> list[Told]:
-    """Run all pixel effects over a measurement, in one pass."""
-    apart = any(effect.task.err_honest != 1.0 for effect in effects)
+    """Run all pixel effects over a measurement, in one pass; keep what ERR does not say where that may be anything."""
     lots = {effect.use: effect.task.stream(f"{item.key} flags") for effect in effects if 0 < effect.task.dq_honest < 1}
     content, original = file.views(item), Views(file.content, item)
 
     def work(place: Part) -> Told:
         frame, kept, loaded = place
         # A band's margins are other bands' pixels, which may have been stored already.
-        block = load(content if kept == loaded else original, item, budget, frame, loaded, apart=apart)
+        block = load(content if kept == loaded else original, item, budget, frame, loaded, apart=unsaid is not None)
         block.lots = lots
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             _run_effects(block, effects)
             inner = block if kept == loaded else block.part(slice(kept.start - loaded.start, kept.stop - loaded.start))
             store(inner, content, original)
+            if unsaid is not None:
+                unsaid.take(inner)
         file.release()
         return frame, _within(block.marks, kept, loaded), block.events
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from hwosim_assets.perturb.block import Event, Mark
     from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.planes import Plane
+    from hwosim_assets.perturb.unsaid import Unsaid
 
 #: Columns of words, of which there are few.
 _WORDS = ("kind", "effect", "label", "plane")
@@ -78,6 +80,7 @@ class Findings:
 
     runs: list[Runs]
     events: list[Events]
+    unsaid: dict[Plane, Unsaid] = field(default_factory=dict)
 
     def pixels(self, kind: str) -> Counter[tuple[str, str]]:
         """Return how many pixels each use of an effect lost, flagged or left unflagged."""
@@ -104,16 +107,19 @@ class Side(NamedTuple):
         The Parquet table, where there are any.
     counts : dict
         For each thing that is counted, how often it happened to each use of an effect.
+    unsaid : dict
+        Variance that planes do not state, by the science planes of which there is such.
     """
 
     content: bytes | None
     counts: dict[str, Counter[tuple[str, str]]]
+    unsaid: dict[Plane, Unsaid]
 
     @classmethod
     def of(cls, findings: Findings) -> Side:
         """Return what is kept of findings."""
         counts = {f"pixels_{kind}": findings.pixels(kind) for kind in ("lost", "flagged", "unflagged")}
-        return cls(_side_file(findings), {**counts, "events_recorded": findings.happened()})
+        return cls(_side_file(findings), {**counts, "events_recorded": findings.happened()}, findings.unsaid)
 
 
 def find_runs(item: Measurement, frames: Iterable[tuple[int, Sequence[Mark]]]) -> list[Runs]:

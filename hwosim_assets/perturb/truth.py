@@ -21,6 +21,7 @@ from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.perturb.changes import compare
 from hwosim_assets.perturb.plan import Plan
 from hwosim_assets.perturb.side import Side, side_table
+from hwosim_assets.perturb.unsaid import stride
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,14 +31,12 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.effect import Earlier
     from hwosim_assets.perturb.planes import Plane
     from hwosim_assets.perturb.product import Product
+    from hwosim_assets.perturb.unsaid import Unsaid
 
 __all__ = ["ENGINE", "Truth", "make_truth", "read_truth"]
 
 #: Version of the engine. A change of any output byte needs a new one.
 ENGINE = "7"
-
-#: Pixels looked at for the summary numbers.
-_SAMPLE = 65536
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ def make_truth(
         "plan": plan.model_dump(mode="json"),
         "budgets": [{"name": sci.name, "hdu": sci.hdu, **budget.record()} for sci, budget in budgets.items()],
         "effects": effects,
-        "summary": _summary(product, readable, steps) if budgets else [],
+        "summary": _summary(product, readable, steps, side.unsaid) if budgets else [],
         "changes": changes,
         "damaged": whole is not None,
         "earlier": [item.record() for item in earlier],
@@ -202,8 +201,13 @@ def make_truth(
 
 
 @np.errstate(invalid="ignore", over="ignore")  # bytes in another order are any numbers
-def _summary(product: Product, out: Product, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _summary(
+    product: Product, out: Product, steps: list[dict[str, Any]], unsaid: dict[Plane, Unsaid]
+) -> list[dict[str, Any]]:
     """Return mean and rms of the change and the loss of signal to noise, from evenly taken pixels of each measurement.
+
+    The loss is told twice: by the errors that the planes claim, and by the true ones, which differ where the ``err`` of
+    an effect is stale or biased.
 
     For people: these are floating sums, which may differ in their last digits between machines.
     """
@@ -224,9 +228,12 @@ def _summary(product: Product, out: Product, steps: list[dict[str, Any]]) -> lis
                 for note in step["measurements"]
                 if (note["name"], note["hdu"]) == (item.sci.name, item.sci.hdu)
             ]
-            entry["snr_loss_median"] = _snr_loss(
-                float(np.prod(scales)), _taken(item.err, product), _taken(other.err, out), present
-            )
+            left, claimed = float(np.prod(scales)), _taken(other.err, out)
+            entry["snr_loss_median"] = loss = _snr_loss(left, _taken(item.err, product), claimed, present)
+            if item.sci in unsaid:
+                true = np.sqrt(np.maximum(claimed * claimed + unsaid[item.sci].variance, 0.0))
+                loss = _snr_loss(left, _taken(item.err, product), true, present)
+            entry["snr_loss_true_median"] = loss
         product.release()
         out.release()
         found.append({key: value for key, value in entry.items() if not isinstance(value, float) or np.isfinite(value)})
@@ -247,15 +254,14 @@ def _change(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[di
 
 
 def _taken(plane: Plane, source: Product) -> NDArray[np.float64]:
-    step = max(1, plane.size // _SAMPLE)
     source.release()
-    return plane.decode(plane.raw(source.payload).reshape(-1)[::step]).astype(np.float64)
+    return plane.decode(plane.raw(source.payload).reshape(-1)[:: stride(plane.size)]).astype(np.float64)
 
 
 def _snr_loss(
     scale: float, before: NDArray[np.float64], after: NDArray[np.float64], present: NDArray[np.bool_]
 ) -> float | None:
-    """Return 1 - (what is left of the signal) x (median of the claimed error before over after)."""
+    """Return 1 - (what is left of the signal) x (median of the error before over after)."""
     good = (before > 0) & (after > 0) & np.isfinite(before) & np.isfinite(after) & present
     if not good.any():
         return None

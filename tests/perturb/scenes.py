@@ -73,3 +73,18 @@ def perturbed(product: Product, seed: int = 11, **chosen: Mapping[str, object]) 
 def values(product: Product, name: str = "SCI") -> np.ndarray:
     """Return a plane in double precision."""
     return np.asarray(product.plane(name), dtype=float)
+
+
+def with_asdf(product: Product, tree: bytes) -> Product:
+    """Return a product with an ASDF extension of which only a part of the tree matters."""
+    with fits.HDUList.fromstring(product.content) as hdus:
+        column = fits.Column("ASDF_METADATA", f"{len(tree)}B", array=np.frombuffer(tree, np.uint8)[None])
+        return _product([*hdus, fits.BinTableHDU.from_columns([column], name="ASDF")], product.name.split("_")[-1][:-5])
+
+
+def events_of(product: Product, **chosen: Mapping[str, object]) -> list[dict[str, object]]:
+    """Return the events that the record has of the only effect."""
+    content = {"version": 1, "seed": 11, "effects": [{name: options} for name, options in chosen.items()]}
+    _, truth = apply(product, Scenario.from_mapping("test", content))
+    events: list[dict[str, object]] = truth.record["effects"][0]["events"]
+    return events

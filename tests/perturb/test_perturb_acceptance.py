@@ -48,6 +48,7 @@ TESTS = {
     "flare": "test_flare_has_peak_and_decay",
     "flat_drift": "test_flat_drift_has_its_rms_and_another_by_a_tenth_does_not",
     "fringing": "test_fringes_have_their_period_and_amplitude",
+    "gaussian_noise": "test_gaussian_noise_is_as_large_as_asked_and_one_larger_by_a_tenth_is_not",
     "ghosts": "test_a_ghost_regresses_on_the_turned_scene",
     "header_corruption": "test_spoilt_cards_are_just_the_recorded_ones",
     "header_loss": "test_header_loss_removes_exactly_what_the_record_says",
@@ -122,6 +123,31 @@ def test_the_variance_of_read_noise_is_its_factor_squared_less_one(factor: float
     tolerance = 4 * np.sqrt(2 / FLAT.size) * expected
     assert near(variance(factor), expected, tolerance)
     assert not near(variance(1 + 1.1 * (factor - 1)), expected, tolerance), "a tenth more would not be told"
+
+
+# ------------------------------------------------------------------ A1 Gaussian noise
+
+
+@pytest.mark.parametrize(("of", "sigma"), [("err", 0.5), ("err", 3.0), ("unit", 0.4)])
+def test_gaussian_noise_is_as_large_as_asked_and_one_larger_by_a_tenth_is_not(of: str, sigma: float) -> None:
+    product = scene(FLAT, read=0.04)
+    one = values(product, "ERR") if of == "err" else np.ones_like(FLAT)
+
+    def noise(asked: float) -> np.ndarray:
+        out, _ = perturbed(product, gaussian_noise={"sigma": asked, "of": of})
+        added = (values(out) - values(product)) / one
+        gained = values(out, "VAR_RNOISE") - values(product, "VAR_RNOISE")
+        np.testing.assert_allclose(gained, (asked * one) ** 2, rtol=1e-4)
+        np.testing.assert_allclose(values(out, "ERR") ** 2 - values(product, "ERR") ** 2, gained, rtol=1e-4)
+        return np.asarray(added)
+
+    tolerance = 4 * np.sqrt(2 / FLAT.size) * sigma**2
+    found = noise(sigma)
+    assert near(found.var(), sigma**2, tolerance)
+    assert near(found.mean(), 0.0, 4 * sigma / np.sqrt(FLAT.size))
+    assert stats.kstest(found.ravel()[::2] / sigma, "norm").pvalue > 1e-3
+    assert abs((found[:, 1:] * found[:, :-1]).mean()) * np.sqrt(FLAT.size) / sigma**2 < 4
+    assert not near(noise(1.1 * sigma).var(), sigma**2, tolerance), "a tenth more would not be told"
 
 
 # ------------------------------------------------------------------ D6 background

@@ -97,6 +97,55 @@ def test_the_read_noise_of_averaged_frames_is_smaller(make: Make) -> None:
     assert record["budgets"][0]["read_sigma"] == pytest.approx(11.5 / 2.1 / 2)
 
 
+# ------------------------------------------------------------------ Gaussian noise
+
+
+def test_gaussian_noise_is_the_noise_of_each_pixel_and_none_where_err_is_no_number(make: Make) -> None:
+    payload = bytearray(make("cal").content)
+    plane = next(plane for plane in make("cal").planes if plane.extname == "ERR")
+    for column, value in enumerate((np.nan, np.inf, -1.0, 0.0)):
+        plane.raw(payload)[:, column] = value
+    product = Product(make("cal").name, bytes(payload))
+    out, record = perturbed(product, gaussian_noise={"sigma": 2.0})
+    delta, good = change(product, out)
+    assert not delta[:, :4][good[:, :4]].any()
+    z = (delta[:, 4:] / product.plane("ERR")[:, 4:])[good[:, 4:]]
+    assert z.std() == pytest.approx(2.0, rel=4 / np.sqrt(2 * z.size))
+    err = product.plane("ERR").astype(float)
+    found = record["effects"][0]["measurements"][0]["err"]
+    assert found == pytest.approx(np.median(err[np.isfinite(err) & (err > 0)]), rel=0.02)
+
+
+@pytest.mark.parametrize(("err", "said"), [("consistent", 1.0), ("stale", 0.0), ("biased", 0.25)])
+def test_planes_say_of_gaussian_noise_what_is_honest(make: Make, err: str, said: float) -> None:
+    product = make("cal")
+    switch = {"err": err, **({"err_factor": 0.5} if err == "biased" else {})}
+    out, _ = perturbed(product, gaussian_noise={"sigma": 0.3, "of": "unit", **switch})
+    for name, power in (("VAR_RNOISE", 1), ("ERR", 2)):
+        gained = out.plane(name).astype(float) ** power - product.plane(name).astype(float) ** power
+        np.testing.assert_allclose(gained[np.isfinite(gained)], 0.09 * said, rtol=1e-4, atol=1e-7)
+
+
+def test_gaussian_noise_of_a_ramp_is_that_of_each_group_and_not_a_multiple_of_an_err_it_has_not(make: Make) -> None:
+    product = make("uncal")
+    out, _ = perturbed(product, gaussian_noise={"sigma": 10, "of": "unit"})
+    delta, _ = change(product, out)
+    assert delta.var() == pytest.approx(100 + 1 / 12, rel=4 * np.sqrt(2 / delta.size))
+    assert abs(np.corrcoef(delta[:, 0].ravel(), delta[:, 1].ravel())[0, 1]) < 4 / np.sqrt(delta[:, 0].size)
+    same, record = perturbed(product, gaussian_noise={"sigma": 1})
+    assert same.content == product.content
+    assert "`of: unit`" in record["effects"][0]["measurements"][0]["not_applicable"]
+
+
+def test_gaussian_noise_follows_its_profile_from_integration_to_integration(make: Make) -> None:
+    product = make("calints")
+    late = {"profile": "step", "start": 60000.5}
+    out, _ = perturbed(product, gaussian_noise={"sigma": 1.0, "when": late})
+    delta, _ = change(product, out)
+    assert not np.nan_to_num(delta[0]).any()
+    assert np.nanstd(delta[2] / product.plane("ERR")[2]) == pytest.approx(1.0, rel=0.06)
+
+
 # ------------------------------------------------------------------ background
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from astropy.io import fits
-from scenes import scene
+from scenes import events_of, scene, with_asdf
 
 from hwosim_assets.errors import HwosimError
 from hwosim_assets.perturb import Product, Scenario, apply
@@ -216,6 +216,15 @@ def test_wavelength_shift_is_found_by_cross_correlation(make: Make) -> None:
 
     assert found(1.0) == pytest.approx(1.0, abs=0.03)
     assert found(1.1) != pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize(("kind", "changed"), [("x1d", "WAVELENGTH"), ("s3d", "CRVAL3")])
+@pytest.mark.parametrize(("tree", "remains"), [(b"wcs: !<tag:stsci.edu:gwcs/wcs-1.4.0>", True), (b"wcs: null", False)])
+def test_the_record_says_that_a_gwcs_keeps_its_wavelengths(
+    make: Make, kind: str, changed: str, tree: bytes, remains: bool
+) -> None:
+    (event,) = events_of(with_asdf(make(kind), tree), wavelength_shift={"shift": 1.0})
+    assert (event.get("column", event.get("keyword")), event["gwcs_remains"]) == (changed, remains)
 
 
 def test_dark_reference_drift_regresses_on_its_template(make: Make) -> None:

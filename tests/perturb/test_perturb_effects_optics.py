@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scenes import K, perturbed, ramp, scene, star, values
+from scenes import K, events_of, perturbed, ramp, scene, star, values, with_asdf
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb import Product
@@ -127,6 +127,15 @@ def test_an_honest_reference_pixel_moves_with_the_scene(header: str) -> None:
     residual = shift - (float(str(out.number("CRPIX1"))) - 10.0)
     assert residual == pytest.approx(1.5 if header == "stale" else 0.0, abs=0.01)
     assert out.number("CRPIX2") == pytest.approx(20.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("tree", "remains"), [(b"wcs: !<tag:stsci.edu:gwcs/wcs-1.4.0>", True), (b"wcs: null", False)])
+def test_the_record_says_that_a_gwcs_does_not_move_with_the_scene(tree: bytes, remains: bool) -> None:
+    product = with_asdf(scene(star(65, 3.0, 1e4)), tree)
+    assert [event["gwcs_remains"] for event in events_of(product, pointing_drift={"shift": 40.0})] == [remains, remains]
+    assert events_of(product, pointing_drift={"shift": 40.0, "header": "stale"}) == []
+    slit = Product(product.name, product.content.replace(b"CRPIX", b"OTHER"))
+    assert events_of(slit, pointing_drift={"shift": 40.0}) == [{"hdu": 1, "gwcs_remains": True}] * remains
 
 
 def test_what_comes_from_beyond_the_frame_is_lost() -> None:

@@ -27,6 +27,7 @@ MOVED = {
     "dark_decay": "tau", "dark_reference_drift": "amplitude", "dropped_groups": "fraction",
     "dropped_integrations": "fraction", "eclipse": "depth", "emccd_noise": "cic", "file_bit_flips": "rate",
     "file_damage": "share", "flare": "amplitude", "flat_drift": "rms", "fringing": "amplitude", "ghosts": "strength",
+    "gaussian_noise": "sigma",
     "header_loss": "keys", "hot_pixels": "fraction", "ipc": "alpha", "jitter": "sigma", "missing_blocks": "area",
     "missing_values": "fraction", "moving_object": "path", "packet_loss": "loss", "pedestal_drift": "amplitude",
     "persistence": "gamma", "persistence_deficit": "depth", "photom_step": "step", "photon_noise": "level",

@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 
 from hwosim_assets.fits.dq import DQ
-from hwosim_assets.perturb import Product, apply
+from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.product import RefusedProductError
 from hwosim_assets.perturb.proof import diff
 
@@ -130,6 +130,32 @@ def test_header_loss_is_seen_in_fits_and_the_asdf_copy_is_noted(real_data: Path,
             old, new = (model.to_flat_dict(include_arrays=False) for model in (before, after))
     differing = {key for key in old if not key.startswith("meta.wcs") and old[key] != new.get(key)}
     assert differing <= {"meta.exposure.data_problem", "meta.filename"}
+
+
+@pytest.mark.parametrize(
+    ("name", "effect", "changed"),
+    [
+        ("jw01093012001_03102_00001_nis_cal.fits", {"pointing_drift": {"shift": 100.0}}, ["CRPIX2", "CRPIX1"]),
+        ("Level3_ch4-short_s3d.fits.gz", {"wavelength_shift": {"shift": 1.0}}, ["CRVAL3"]),
+        ("jw02565007001_03101_00002_nrs2_x1d.fits", {"wavelength_shift": {"shift": 1.0}}, ["WAVELENGTH"]),
+    ],
+)
+def test_the_gwcs_of_a_model_stays_and_the_record_says_so(
+    real_data: Path, tmp_path: Path, name: str, effect: dict[str, object], changed: list[str]
+) -> None:
+    datamodels = pytest.importorskip("stdatamodels.jwst.datamodels")
+    product = Product.open(real_data / "jwst" / name)
+    out, truth = apply(product, Scenario.from_mapping("test", {"version": 1, "seed": 3, "effects": [effect]}))
+    events = truth.record["effects"][0]["events"]
+    assert [event.get("keyword", event.get("column")) for event in events] == changed
+    assert all(event["gwcs_remains"] for event in events)
+    out.write(tmp_path / name)
+    places = (3.0,) if "x1d" in name else (3.0, 4.0, 5.0)[: 3 if "s3d" in name else 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with datamodels.open(real_data / "jwst" / name) as before, datamodels.open(tmp_path / name) as after:
+            old, new = (model.spec[0].meta if "x1d" in name else model.meta for model in (before, after))
+            np.testing.assert_array_equal(old.wcs(*places), new.wcs(*places))
 
 
 def test_every_real_product_bears_every_damage_at_once(files: list[Path]) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from scenes import scene
 
 from hwosim_assets.cli import main
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.perturb import Product, Scenario, apply, replay, side
+from hwosim_assets.perturb import Product, Scenario, apply, replay, side, unsaid
 from hwosim_assets.perturb.proof import diff
 from hwosim_assets.perturb.truth import Truth, read_truth
 
@@ -66,6 +67,58 @@ def test_a_record_is_one_line_that_says_everything(make: Make) -> None:
     assert all(step["measurements"][0]["key"] for step in record["effects"])
     assert 0.2 < record["summary"][0]["snr_loss_median"] < 0.5
     assert "nominal" not in truth.line()
+
+
+def summary_of(product: Product, *effects: object) -> dict[str, float]:
+    content = {"version": 1, "seed": 3, "effects": list(effects)}
+    found: dict[str, float] = apply(product, Scenario.from_mapping("test", content))[1].record["summary"][0]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["cal", "calints", "x1d", "s3d"])
+@pytest.mark.parametrize("blurred", [False, True])
+def test_an_err_that_says_nothing_hides_the_loss_from_those_who_believe_it_and_not_from_the_record(
+    make: Make, kind: str, blurred: bool
+) -> None:
+    """Bands of whole rows, where an effect looks at neighbours, see what chunks see."""
+    beside = [{"jitter": {"severity": 1}}] if blurred and kind in ("cal", "calints") else []
+    told, hidden, half = (
+        summary_of(make(kind), {"gaussian_noise": {"sigma": 2.0, **switch}}, *beside)
+        for switch in ({}, {"err": "stale"}, {"err": "biased", "err_factor": 0.5})
+    )
+    assert told["snr_loss_median"] == pytest.approx(1 - 5**-0.5, abs=0.01)
+    assert told["snr_loss_true_median"] == told["snr_loss_median"]
+    assert hidden["snr_loss_median"] == pytest.approx(0.0, abs=0.01)
+    assert half["snr_loss_median"] == pytest.approx(1 - 2**-0.5, abs=0.01)
+    for found in (hidden, half):
+        assert found["snr_loss_true_median"] == pytest.approx(told["snr_loss_true_median"], abs=1e-5)
+
+
+def test_light_that_is_lost_takes_its_noise_with_it_though_err_does_not_say_so(make: Make) -> None:
+    told, hidden = (
+        summary_of(make("big"), {"throughput": {"loss": 0.5, "err": err}}) for err in ("consistent", "stale")
+    )
+    assert hidden["snr_loss_median"] == pytest.approx(0.5, abs=1e-6)
+    assert hidden["snr_loss_true_median"] < 0.5
+    assert hidden["snr_loss_true_median"] == pytest.approx(told["snr_loss_median"], abs=0.001)
+
+
+@pytest.mark.parametrize("beside", [[], [{"jitter": {"severity": 1}}]])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_the_true_loss_is_that_of_the_same_pixels_where_not_all_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, beside: list[object], frames: int
+) -> None:
+    """However they come: in chunks, or in bands of rows with margins. Each pixel keeps another share of its noise."""
+    monkeypatch.setattr(unsaid, "_SAMPLE", 1000)
+    monkeypatch.setattr("hwosim_assets.perturb.run.BAND", 2048)
+    monkeypatch.setattr("hwosim_assets.perturb.run.CHUNK", 3000)
+    product = scene(np.random.default_rng(1).uniform(1, 400, (frames, 150, 257)), read=0.05, name="calints")
+    told, hidden = (
+        summary_of(product, {"throughput": {"loss": 0.5, "err": err}}, *beside) for err in ("consistent", "stale")
+    )
+    assert told["snr_loss_median"] < 0.45
+    assert hidden["snr_loss_true_median"] == pytest.approx(told["snr_loss_median"], abs=1e-5)
+    assert hidden["snr_loss_median"] > 0.48
 
 
 def test_replay_refuses_another_input_and_another_version(make: Make) -> None:

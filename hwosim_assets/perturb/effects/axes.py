@@ -229,6 +229,16 @@ def exposure_shares(product: Product, measurement: Measurement) -> Floats:
     return (places + 0.5) / total
 
 
+def typical_err(product: Product, measurement: Measurement) -> float | None:
+    """Return the median of ERR where it is a positive number, in science units; ``None`` where it is nowhere."""
+    if measurement.err is None:
+        return None
+    flat = measurement.err.raw(product.payload).reshape(-1)
+    sample = measurement.err.decode(flat[:: max(1, flat.size // TILE)]).astype(np.float64)
+    sample = sample[np.isfinite(sample) & (sample > 0)]
+    return rounded(float(np.median(sample))) if sample.size else None
+
+
 def noise_level(product: Product, measurement: Measurement, budget: Budget) -> float:
     """Return the noise of a typical pixel in science units: the median of ERR, else the read noise.
 
@@ -237,12 +247,9 @@ def noise_level(product: Product, measurement: Measurement, budget: Budget) -> f
     NotApplicableError
         When neither is known.
     """
-    if measurement.err is not None:
-        flat = measurement.err.raw(product.payload).reshape(-1)
-        sample = measurement.err.decode(flat[:: max(1, flat.size // TILE)]).astype(np.float64)
-        sample = sample[np.isfinite(sample) & (sample > 0)]
-        if sample.size:
-            return rounded(float(np.median(sample)))
+    level = typical_err(product, measurement)
+    if level is not None:
+        return level
     if budget.read_sigma:
         return rounded(budget.read_sigma)
     raise NotApplicableError("its noise is not known: no positive ERR and no read noise")

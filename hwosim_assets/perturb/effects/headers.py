@@ -24,7 +24,7 @@ _KEPT = re.compile(
     r"WCS.*|RADESYS|EQUINOX|SPECSYS|(CRPIX|CRVAL|CTYPE|CUNIT|CDELT|CROTA)\d+|(PC|CD|PV|PS)\d+_\d+|LONPOLE|LATPOLE"
 )
 
-__all__ = ["HeaderCorruption", "HeaderLoss"]
+__all__ = ["HeaderCorruption", "HeaderLoss", "is_asdf"]
 
 
 def _drawn(task: Task, file: FitsFile, count: int) -> list[str]:
@@ -34,10 +34,11 @@ def _drawn(task: Task, file: FitsFile, count: int) -> list[str]:
 
 
 def _has_asdf(file: FitsFile) -> bool:
-    return any(_is_asdf(hdu) for hdu in file.hdus)
+    return any(is_asdf(hdu) for hdu in file.hdus)
 
 
-def _is_asdf(hdu: Hdu) -> bool:
+def is_asdf(hdu: Hdu) -> bool:
+    """Return whether an HDU is the ASDF extension of a data model."""
     return (hdu.find("EXTNAME") or b"").startswith(b"EXTNAME = 'ASDF")
 
 
@@ -81,7 +82,7 @@ class HeaderLoss(Effect):
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Remove the keywords with the smallest random words, each keyword's word being its own."""
         events: list[dict[str, Any]] = []
-        for hdu in [hdu for hdu in file.hdus if self.task.word("asdf") == "lost" and _is_asdf(hdu)]:
+        for hdu in [hdu for hdu in file.hdus if self.task.word("asdf") == "lost" and is_asdf(hdu)]:
             file.drop(hdu)
             events.append({"hdu": hdu.index, "lost": "ASDF"})
         asdf = _has_asdf(file) and not events

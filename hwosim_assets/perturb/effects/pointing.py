@@ -15,7 +15,7 @@ from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.convolve import rows_reached
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.kernels import gaussian_taps, require_image, shift_kernel, spread
-from hwosim_assets.perturb.effects.references import card_number, scale, set_card
+from hwosim_assets.perturb.effects.references import card_number, has_gwcs, scale, set_card
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
@@ -136,7 +136,8 @@ class Jitter(Effect):
         code="D2",
         stage="optics",
         model="the scene moves over the detector: whole pixels are moved, the rest by Lagrange interpolation of five "
-        "pixels; a smear is the mean of such shifts along the way",
+        "pixels; a smear is the mean of such shifts along the way; an honest header has CRPIX moved too (a gwcs in the "
+        "ASDF extension stays, and the record says so)",
         planes=("SCI", "ERR", "VAR_POISSON", "DQ", "header"),
         parameters=(
             Parameter(
@@ -242,21 +243,25 @@ class PointingDrift(Effect):
         block.add_variance("poisson", change, self.task.err_honest)
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
-        """Move the reference pixel with the scene, by the shift at the time of the product."""
+        """Move the reference pixel by the shift at the time of the product; say whether a gwcs remains where it was."""
         shift = self.task.number("shift")
         if self.task.word("header") == "stale" or shift == 0:
             return []
-        events = []
+        remains = has_gwcs(file)
+        events: list[dict[str, Any]] = []
         for item in self.task.product.measurements:
             mas = self._scales.get(id(item))
             if mas is None:
                 continue
+            cards = []
             for axis, part in zip((2, 1), self._direction(), strict=True):
                 keyword = f"CRPIX{axis}"
                 before = card_number(file.hdus[item.sci.hdu].find(keyword) or b"")
                 if before is not None:
                     value = rounded(before + part * shift / mas)
-                    events.append(set_card(file, item.sci.hdu, keyword, value))
+                    cards.append(set_card(file, item.sci.hdu, keyword, value) | {"gwcs_remains": remains})
+            # Slits have a gwcs and no such cards.
+            events += cards or [{"hdu": item.sci.hdu, "gwcs_remains": True}] * remains
         return events
 
 

@@ -24,6 +24,7 @@ from hwosim_assets.perturb.effects.axes import (
     on_detector,
     wavelengths,
 )
+from hwosim_assets.perturb.effects.headers import is_asdf
 from hwosim_assets.perturb.effects.kernels import shift_spectrum
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DarkReferenceDrift", "FlatDrift", "Fringing", "PhotomStep", "WavelengthShift"]
 
+#: In the tag of such an object, of any version.
+_GWCS = b"stsci.edu:gwcs/wcs-"
 _CONTEXT = re.compile(rb"'jwst_(\d{4,6})\.pmap *'")
 _SCALED = ("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
 _HEADER = Parameter(
@@ -280,6 +283,18 @@ def card_number(card: bytes) -> float | None:
     return value if np.isfinite(value) else None
 
 
+def has_gwcs(file: FitsFile) -> bool:
+    """Return whether the file has a gwcs: coordinates that stdatamodels has from the ASDF extension and not from cards.
+
+    No effect edits them.
+    """
+    return any(
+        _GWCS in bytes(file.content[hdu.data_offset : hdu.data_offset + hdu.data_bytes])
+        for hdu in file.hdus
+        if is_asdf(hdu)
+    )
+
+
 def set_card(file: FitsFile, hdu: int, keyword: str, value: float) -> dict[str, Any]:
     """Set the number in a card that is there; return the event for the truth record."""
     card = file.hdus[hdu].find(keyword) or b""
@@ -294,7 +309,8 @@ def set_card(file: FitsFile, hdu: int, keyword: str, value: float) -> dict[str, 
         title="Drift of the wavelength solution",
         code="E4",
         stage="header",
-        model="axis: lambda -> lambda + shift dlambda/dpx in the wavelength column, CRVAL3 + shift CDELT3 of a cube; "
+        model="axis: lambda -> lambda + shift dlambda/dpx in the wavelength column, CRVAL3 + shift CDELT3 of a cube (a "
+        "gwcs in the ASDF extension stays, and the record says so); "
         "flux: S(p) -> S(p - shift), interpolated, with the read noise that this smooths put back",
         planes=("WAVELENGTH", "header", "SCI", "ERR", "VAR_POISSON", "DQ"),
         parameters=(
@@ -321,7 +337,7 @@ def set_card(file: FitsFile, hdu: int, keyword: str, value: float) -> dict[str, 
     )
 )
 class WavelengthShift(Effect):
-    """Wavelengths, or fluxes, that are off."""
+    """Wavelengths, or fluxes, that are off; each event says whether a gwcs remains that does not follow."""
 
     per_frame = True
 
@@ -359,13 +375,14 @@ class WavelengthShift(Effect):
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Shift every wavelength column once, and CRVAL3 of cubes."""
         events: list[dict[str, Any]] = []
+        remains = {"gwcs_remains": has_gwcs(file)}
         for item in () if self._moves_flux else self._chosen:
             if not item.sci.column:
                 step = self.task.product.number("CDELT3") or 0.0
                 first = self.task.product.number("CRVAL3") or 0.0
                 if file.hdus[item.sci.hdu].find("CRVAL3") is not None:
                     moved = rounded(first + self.task.number("shift") * step)
-                    events.append(set_card(file, item.sci.hdu, "CRVAL3", moved))
+                    events.append(set_card(file, item.sci.hdu, "CRVAL3", moved) | remains)
                 continue
             for plane in self.task.product.planes:
                 known = {(event.get("hdu"), event.get("column")) for event in events}
@@ -377,7 +394,8 @@ class WavelengthShift(Effect):
                     moved_values = shifted_wavelengths(values.astype(np.float64), self.task.number("shift"))
                     plane.raw(file.data)[...] = plane.encode(moved_values.astype(values.dtype))
                     file.hdus[plane.hdu].touched = True
-                    events.append({"hdu": plane.hdu, "column": plane.column, "shift_px": self.task.number("shift")})
+                    event = {"hdu": plane.hdu, "column": plane.column, "shift_px": self.task.number("shift")}
+                    events.append(event | remains)
         return events
 
 
