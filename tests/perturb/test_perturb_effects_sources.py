@@ -186,7 +186,18 @@ def test_what_lies_outside_is_told_and_changes_nothing(effect: str) -> None:
     assert found["not_applicable"].startswith("it lies outside the frame, at x = ")
     assert out.content == product.content
     other_side = {**BRIGHT[effect], "ra": TARGET[0] - 180, "dec": -TARGET[1]}
-    assert "outside" in perturbed(product, **{effect: other_side})[1]["not_applicable"]
+    assert (
+        "outside the frame, where its projection shows nothing"
+        in perturbed(product, **{effect: other_side})[1]["not_applicable"]
+    )
+
+
+def test_far_from_the_frame_no_distortion_is_made_up() -> None:
+    product = exposure(sky_cards(**SIP))
+    sky = sky_of(product, product.measurements[0])
+    assert sky is not None
+    assert sky.pixel(TARGET[0], TARGET[1] + 1) == pytest.approx((49.25 + 1 / SCALE, 47.5), rel=1e-3)
+    assert sky.pixel(TARGET[0], TARGET[1] + 60 * SCALE) != pytest.approx((109.25, 47.5), abs=0.1)
 
 
 @pytest.mark.parametrize("effect", BRIGHT)

@@ -83,8 +83,7 @@ class _Placed(Effect):
             raise NotApplicableError("it needs an image of at least 8 x 8 pixels")
         stamps, found = self.scene(measurement, budget)
         if not any(places.size for places, _ in stamps):
-            sky = f" (ra {found['ra']:.7f}, dec {found['dec']:.7f})" if "ra" in found else ""
-            raise NotApplicableError(f"it lies outside the frame, at x = {found['x']:.1f}, y = {found['y']:.1f}{sky}")
+            raise NotApplicableError(_outside(**found))
         self._stamps[id(measurement)] = stamps
         return found
 
@@ -99,6 +98,12 @@ class _Placed(Effect):
         if high > low:
             stream = self.task.stream(block.measurement.key)
             add_light(block, stream, places[low:high] - block.start, amount[low:high], self.task.err_honest)
+
+
+def _outside(y: float, x: float, ra: float | None = None, dec: float | None = None, **_: Any) -> str:
+    """Say where a place is that no light of it falls into the frame."""
+    pixel = f"at x = {x:.1f}, y = {y:.1f}" if math.isfinite(x + y) else "where its projection shows nothing"
+    return f"it lies outside the frame, {pixel}" + (f" (ra {ra:.7f}, dec {dec:.7f})" if ra is not None else "")
 
 
 _PSF = _parameter("fwhm", "full width at half maximum of the Gaussian PSF", unit="px", default=2.0, low=0.3, high=100.0)
