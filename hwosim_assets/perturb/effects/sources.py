@@ -1,7 +1,7 @@
 """Injected sources: points of light in an image, still, moving or beside a star.
 
 Holds: the effects of family G that stand at a place (point source, moving object, companion), with the Poisson
-noise of their light. Keep out signals of a whole frame or spectrum (``signals``).
+noise of their light. Keep out where that place is (``places``), and signals of a whole frame or spectrum (``signals``).
 """
 
 from __future__ import annotations
@@ -11,13 +11,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level
+from hwosim_assets.perturb.effects.places import (
+    ANGLE,
+    AT,
+    RADIUS,
+    Asked,
+    Moment,
+    Place,
+    Separation,
+    angle_of,
+    asked_place,
+    check_place,
+    direction,
+    find_place,
+    given,
+    moment,
+)
+from hwosim_assets.perturb.effects.pointing import pixel_scale
 from hwosim_assets.perturb.effects.shapes import stamp
 from hwosim_assets.perturb.effects.signals import add_light
+from hwosim_assets.perturb.effects.sky import offset, sky_of, target_of
 from hwosim_assets.perturb.parameters import Parameter, rounded
+from hwosim_assets.perturb.quantities import parse_number
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.spec import EffectSpec
+from hwosim_assets.perturb.times import frame_times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,26 +46,25 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.block import Block
     from hwosim_assets.perturb.budget import Budget
     from hwosim_assets.perturb.effect import Task
+    from hwosim_assets.perturb.effects.sky import Sky
     from hwosim_assets.perturb.measurements import Measurement
-    from hwosim_assets.perturb.rng import Stream
+    from hwosim_assets.perturb.times import FrameTimes
 
     Floats = NDArray[np.float64]
+    #: Flat places in a frame, ascending, and the mean signal there.
+    Stamp = tuple[NDArray[np.int64], Floats]
+    #: Where each frame's light begins and ends: y and x of the begin, y and x of the end (pixels, arrays of frames).
+    Way = tuple[Floats, Floats, Floats, Floats]
 
 __all__ = ["Companion", "MovingObject", "PointSource"]
 
 _ADDED = ("SCI", "ERR", "VAR_POISSON")
 _PROPOSAL = "levels are a proposal"
+_NO_ANGLE = "its header has no celestial WCS, so that a position angle has no meaning"
 
 
 def _parameter(name: str, doc: str, **more: Any) -> Parameter:
     return Parameter(name, doc, **{"source": "a proposal", **more})
-
-
-def place_of(stream: Stream, frame: tuple[int, ...]) -> tuple[float, float]:
-    """Return a place (y, x) in pixels in the middle 80 % of a frame, drawn uniformly."""
-    words = stream.bits(0, 0, 2)
-    y, x = ((0.1 + 0.8 * int(word) / 2**32) * (length - 1) for word, length in zip(words, frame, strict=True))
-    return rounded(y), rounded(x)
 
 
 class _Placed(Effect):
@@ -52,7 +72,8 @@ class _Placed(Effect):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._stamps: dict[int, list[tuple[NDArray[np.int64], Floats]]] = {}
+        check_place(task)
+        self._stamps: dict[int, list[Stamp]] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find where the light falls and how much."""
@@ -61,13 +82,13 @@ class _Placed(Effect):
         if measurement.sci.column or len(measurement.frame) < 2 or min(measurement.frame) < 8:
             raise NotApplicableError("it needs an image of at least 8 x 8 pixels")
         stamps, found = self.scene(measurement, budget)
+        if not any(places.size for places, _ in stamps):
+            raise NotApplicableError(_outside(**found))
         self._stamps[id(measurement)] = stamps
         return found
 
-    def scene(
-        self, measurement: Measurement, budget: Budget
-    ) -> tuple[list[tuple[NDArray[np.int64], Floats]], dict[str, Any]]:
-        """Return (for each frame, flat places and mean signal there), and numbers for the record."""
+    def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
+        """Return the light in each frame, and numbers for the record."""
         raise NotImplementedError
 
     def on_chunk(self, block: Block) -> None:
@@ -77,6 +98,12 @@ class _Placed(Effect):
         if high > low:
             stream = self.task.stream(block.measurement.key)
             add_light(block, stream, places[low:high] - block.start, amount[low:high], self.task.err_honest)
+
+
+def _outside(y: float, x: float, ra: float | None = None, dec: float | None = None, **_: Any) -> str:
+    """Say where a place is that no light of it falls into the frame."""
+    pixel = f"at x = {x:.1f}, y = {y:.1f}" if math.isfinite(x + y) else "where its projection shows nothing"
+    return f"it lies outside the frame, {pixel}" + (f" (ra {ra:.7f}, dec {dec:.7f})" if ra is not None else "")
 
 
 _PSF = _parameter("fwhm", "full width at half maximum of the Gaussian PSF", unit="px", default=2.0, low=0.3, high=100.0)
@@ -102,6 +129,8 @@ _BRIGHT = _parameter(
         parameters=(
             _BRIGHT,
             _PSF,
+            *AT,
+            RADIUS,
             _parameter("light", "course in time", default="steady", choices=("steady", "transient", "variable")),
             _parameter("onset", "onset of a transient as a share of the exposure", default=0.5),
             _parameter("period", "period of a variable as a share of the exposure", default=0.5, low=1e-3, high=1e3),
@@ -112,17 +141,15 @@ _BRIGHT = _parameter(
     )
 )
 class PointSource(_Placed):
-    """A star at a random place. Across products, a ``when`` of the scenario gives the course in time."""
+    """A star at one place on the sky. Across products, a ``when`` of the scenario gives the course in time."""
 
-    def scene(
-        self, measurement: Measurement, budget: Budget
-    ) -> tuple[list[tuple[NDArray[np.int64], Floats]], dict[str, Any]]:
+    def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return one stamp, weighted frame by frame."""
-        y, x = place_of(self.task.stream("place"), measurement.frame)
+        place, _, _ = find_place(self.task, measurement)
         flux = _flux(self.task, measurement, budget)
-        places, shape = stamp(measurement.frame, y, x, self.task.number("fwhm"))
+        places, shape = _light(measurement.frame, place.y, place.x, self.task.number("fwhm"))
         weights = self._weights(exposure_shares(self.task.product, measurement))
-        found = {"y": y, "x": x, "flux": flux, "weights": [rounded(float(w)) for w in weights[:64]]}
+        found = {**place.record(), "flux": flux, "weights": [rounded(float(w)) for w in weights[:64]]}
         return [(places, shape * flux * weight) for weight in weights], found
 
     def _weights(self, times: Floats) -> Floats:
@@ -133,6 +160,13 @@ class PointSource(_Placed):
             return (times >= self.task.number("onset")).astype(np.float64)
         turns = times / self.task.number("period")
         return np.abs(2.0 * (turns - np.floor(turns)) - 1.0)
+
+
+def _light(frame: tuple[int, ...], y: float, x: float, fwhm: float) -> Stamp:
+    """Return the light of a source in a frame: nothing where the sky shows its place nowhere."""
+    if not (math.isfinite(y) and math.isfinite(x)):
+        return np.zeros(0, np.int64), np.zeros(0)
+    return stamp(frame, y, x, fwhm)
 
 
 def _flux(task: Task, measurement: Measurement, budget: Budget) -> float:
@@ -148,13 +182,42 @@ def _flux(task: Task, measurement: Measurement, budget: Budget) -> float:
         code="G5",
         stage="signal",
         kind="signal",
-        model="a point source that crosses a part of the frame in a straight line; within a frame its light is "
-        "spread along its way",
+        model="a point source on a great circle: at its place at the epoch, and rate times the time since then further "
+        "along the position angle; within a frame its light is spread along its way. With `path`, and where the header "
+        "tells no sky, target or time: a straight line of so many pixels, in the middle of the exposure at its place",
         planes=_ADDED,
         parameters=(
             _BRIGHT,
             _PSF,
-            _parameter("path", "length of the way during the exposure", unit="px", default=20.0, low=0.0, high=1e4),
+            *AT,
+            RADIUS,
+            _parameter(
+                "rate",
+                "motion on the sky",
+                unit="arcsec/h",
+                default=1.0,
+                high=1000.0,
+                source="derived: the Kuiper belt (40 au) at JWST's elongations, 0.6 to 2; asteroids reach 30 mas/s",
+            ),
+            ANGLE,
+            Moment(
+                "epoch",
+                "when it is at its place (MJD or ISO, UTC); by default when the visit began (VSTSTART, or EXPSTART)",
+                "d",
+                0.0,
+                1e6,
+                "visit",
+                source="a proposal",
+            ),
+            Asked(
+                "path",
+                "length of the way during the exposure in place of rate and epoch; 20 px where the sky is not known",
+                "px",
+                0.0,
+                1e4,
+                "by rate",
+                source="a proposal",
+            ),
         ),
         source="mean signal with its Poisson noise; asteroids cross JWST fields at up to 30 mas/s",
         test="centroids of the frames lie on the recorded line; flux is kept",
@@ -162,36 +225,89 @@ def _flux(task: Task, measurement: Measurement, budget: Budget) -> float:
     )
 )
 class MovingObject(_Placed):
-    """An asteroid: in one image a trail, in integrations a source that moves."""
+    """An asteroid: in one image a trail, in integrations a source that moves, in the next exposure further on."""
 
-    def scene(
-        self, measurement: Measurement, budget: Budget
-    ) -> tuple[list[tuple[NDArray[np.int64], Floats]], dict[str, Any]]:
+    def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return stamps along the way."""
-        stream, length = self.task.stream("place"), self.task.number("path")
-        y, x = place_of(stream, measurement.frame)
-        dy, dx = direction(stream)
-        flux = _flux(self.task, measurement, budget)
-        times = exposure_shares(self.task.product, measurement)
-        span = 1.0 if times.size == 1 or times[0] == times[-1] else float(times[1] - times[0])
-        steps = max(1, math.ceil(2 * length * span))
-        frames = []
-        for time in times:
-            total: dict[int, float] = {}
-            for step in range(steps):
-                way = (time + span * ((step + 0.5) / steps - 0.5) - 0.5) * length
-                places, shape = stamp(measurement.frame, y + dy * way, x + dx * way, self.task.number("fwhm"))
-                for place, value in zip(places.tolist(), (shape * (flux / steps)).tolist(), strict=True):
-                    total[place] = total.get(place, 0.0) + value
-            keys = sorted(total)
-            frames.append((np.array(keys, np.int64), np.array([total[key] for key in keys])))
-        return frames, {"y": y, "x": x, "dy": dy * length, "dx": dx * length, "flux": flux}
+        flux, fwhm = _flux(self.task, measurement, budget), self.task.number("fwhm")
+        (y0, x0, y1, x1), found = self._way(measurement)
+        legs = zip(y0.tolist(), x0.tolist(), y1.tolist(), x1.tolist(), strict=True)
+        return [_trail(measurement.frame, leg, flux, fwhm) for leg in legs], {**found, "flux": flux}
+
+    def _way(self, measurement: Measurement) -> tuple[Way, dict[str, Any]]:
+        place, sky, stream = find_place(self.task, measurement)
+        times = frame_times(self.task.product, measurement)
+        path = given(self.task, "path")
+        known = place.by == "wcs" or given(self.task, "x") is not None
+        if path is None and sky is not None and known and times is not None:
+            return self._on_sky(place, sky, angle_of(self.task, stream), times)
+        if given(self.task, "position_angle") is not None and sky is None:
+            raise NotApplicableError(_NO_ANGLE)
+        dy, dx = direction(stream) if sky is None else _towards(sky, place, angle_of(self.task, stream))
+        length = _PATH if path is None else self.task.number("path")
+        shares = exposure_shares(self.task.product, measurement)
+        span = 1.0 if shares.size == 1 or shares[0] == shares[-1] else float(shares[1] - shares[0])
+        begin, end = (shares - span / 2 - 0.5) * length, (shares + span / 2 - 0.5) * length
+        found = {**place.record(), "dy": rounded(dy * length), "dx": rounded(dx * length)}
+        return (place.y + dy * begin, place.x + dx * begin, place.y + dy * end, place.x + dx * end), found
+
+    def _on_sky(self, place: Place, sky: Sky, angle: float, times: FrameTimes) -> tuple[Way, dict[str, Any]]:
+        epoch, rate = self._epoch(float(times.start[0])), self.task.number("rate")
+        middle = np.array([(times.start[0] + times.end[-1]) / 2])
+        edges = []
+        for moments in (times.start, times.end, middle):
+            sky_place = offset(place.ra or 0.0, place.dec or 0.0, angle, (moments - epoch) * (24 * 1000.0 * rate))
+            edges.append((sky_place, sky.pixels(*sky_place)))
+        (_, (y0, x0)), (_, (y1, x1)), ((ra, dec), (y, x)) = edges
+        now = Place(float(y[0]), float(x[0]), place.by, float(ra[0]), float(dec[0]))
+        way = {"dy": rounded(float(y1[-1] - y0[0])), "dx": rounded(float(x1[-1] - x0[0]))}
+        return (y0, x0, y1, x1), {**now.record(), **way, "rate": rate, "position_angle": angle, "epoch": epoch}
+
+    def _epoch(self, start: float) -> float:
+        """Return when it stands at its place, MJD UTC."""
+        asked, product = given(self.task, "epoch"), self.task.product
+        if asked is not None:
+            return asked
+        try:
+            return moment(product.keyword("VSTSTART"))
+        except ValueError:
+            begin = product.number("EXPSTART")
+            return start if begin is None else begin
 
 
-def direction(stream: Stream) -> tuple[float, float]:
-    """Return a random unit vector (y, x)."""
-    angle = 2 * math.pi * int(stream.bits(1, 0, 1)[0]) / 2**32
-    return rounded(math.sin(angle)), rounded(math.cos(angle))
+#: The way in pixels where the sky is not known.
+_PATH = 20.0
+
+
+def _trail(frame: tuple[int, ...], leg: tuple[float, ...], flux: float, fwhm: float) -> Stamp:
+    """Return the light of a source that moves evenly from (y, x) to (y, x) during a frame."""
+    y0, x0, y1, x1 = leg
+    total: dict[int, float] = {}
+    if all(math.isfinite(place) for place in leg):
+        # Half a pixel a step; a little less, so that the last bit of a length does not make one more.
+        steps = max(1, math.ceil(2 * math.hypot(y1 - y0, x1 - x0) - 1e-6))
+        shares = (np.arange(steps) + 0.5) / steps
+        y, x = y0 + shares * (y1 - y0), x0 + shares * (x1 - x0)
+        wide = 4 * fwhm + 1
+        near = (y > -wide) & (y < frame[0] + wide) & (x > -wide) & (x < frame[1] + wide)
+        for there_y, there_x in zip(y[near].tolist(), x[near].tolist(), strict=True):
+            places, shape = stamp(frame, there_y, there_x, fwhm)
+            for place, value in zip(places.tolist(), (shape * (flux / steps)).tolist(), strict=True):
+                total[place] = total.get(place, 0.0) + value
+    keys = sorted(total)
+    return np.array(keys, np.int64), np.array([total[key] for key in keys])
+
+
+def _towards(sky: Sky, place: Place, angle: float) -> tuple[float, float]:
+    """Return the unit vector (y, x) in pixels of a position angle at a place."""
+    y, x = sky.pixels(*offset(place.ra or 0.0, place.dec or 0.0, angle, np.array([-_SHORT_MAS, _SHORT_MAS])))
+    dy, dx = float(y[1] - y[0]), float(x[1] - x[0])
+    length = math.hypot(dy, dx)
+    return rounded(dy / length), rounded(dx / length)
+
+
+#: Over so much to both sides a position angle is a direction in pixels: distortions do not show, roundings neither.
+_SHORT_MAS = 1000.0
 
 
 @register(
@@ -201,7 +317,9 @@ def direction(stream: Stream) -> tuple[float, float]:
         code="G6",
         stage="signal",
         kind="signal",
-        model="a point source of contrast c times the brightest pixel's star at a separation, at a random angle",
+        model="a point source of contrast c times the star's light, at a separation and position angle from the star. "
+        "The star stands at the target's coordinates, or is the brightest pixel; its light is that of the brightest "
+        "pixel within 2 arcsec of the target, or of all",
         planes=_ADDED,
         parameters=(
             _parameter(
@@ -211,7 +329,24 @@ def direction(stream: Stream) -> tuple[float, float]:
                 high=1.0,
                 source="JWST coronagraphy reaches 1e-5 beyond 1 arcsec; " + _PROPOSAL,
             ),
-            _parameter("separation", "distance from the star", unit="px", default=10.0, low=0.0, high=1e4),
+            Separation(
+                "separation",
+                "distance from the star, px, or mas or arcsec",
+                "px",
+                0.0,
+                1e4,
+                "500 mas",
+                source="a proposal",
+            ),
+            ANGLE,
+            _parameter(
+                "star",
+                "where the star is: at the header's TARG_RA and TARG_DEC, or at the brightest pixel; the latter also "
+                "where the header tells no sky or no target",
+                default="target",
+                choices=("target", "brightest"),
+            ),
+            *AT,
             _PSF,
         ),
         source="mean signal with its Poisson noise; a star masked by a coronagraph shows less light than it has",
@@ -220,27 +355,86 @@ def direction(stream: Stream) -> tuple[float, float]:
     )
 )
 class Companion(_Placed):
-    """A planet next to the brightest star of the image."""
+    """A planet next to the target or to the brightest star of the image."""
 
-    def scene(
-        self, measurement: Measurement, budget: Budget
-    ) -> tuple[list[tuple[NDArray[np.int64], Floats]], dict[str, Any]]:
+    def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return one stamp in all frames."""
-        shape = (measurement.frames, measurement.groups, *measurement.frame)
         if measurement.ramp:
             raise NotApplicableError("in a raw ramp the star's light cannot be told from bias")
-        raw = measurement.sci.raw(self.task.product.payload).reshape(shape)[0, 0]
-        image = np.nan_to_num(measurement.sci.decode(raw).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        star_y, star_x = (int(place) for place in np.unravel_index(int(image.argmax()), image.shape))
-        dy, dx = direction(self.task.stream("place"))
-        y, x = (rounded(a + b * self.task.number("separation")) for a, b in ((star_y, dy), (star_x, dx)))
-        if not (0 <= y < image.shape[0] and 0 <= x < image.shape[1]):
-            y, x = 2 * star_y - y, 2 * star_x - x
-        if not (0 <= y < image.shape[0] and 0 <= x < image.shape[1]):
-            raise NotApplicableError("at this separation it lies outside the image")
-        places, core = stamp((9, 9), 4.0, 4.0, self.task.number("fwhm"))
-        star = rounded(max(float(image[star_y, star_x]), 0.0) / float(core[places == 40][0]))
-        flux = rounded(star * self.task.number("contrast"))
-        spots, profile = stamp(measurement.frame, y, x, self.task.number("fwhm"))
-        found = {"y": y, "x": x, "star_y": star_y, "star_x": star_x, "star_flux": star, "flux": flux}
+        sky, target = sky_of(self.task.product, measurement), target_of(self.task.product)
+        image = self._image(measurement)
+        by_target = sky is not None and target is not None and self.task.word("star") == "target"
+        if sky is not None and target is not None and by_target:
+            star = Place(*sky.pixel(target.ra, target.dec), "wcs", target.ra, target.dec)
+            light = _brightest(image, star, _CATALOGUE_MAS / sky.pixel_mas)
+        else:
+            light = _brightest(image)
+            star = Place(*light, "pixels", *(sky.world(*light) if sky else ()))
+        place = asked_place(self.task, sky) or self._beside(star, sky, image.shape, measurement)
+        _, core = stamp((9, 9), 4.0, 4.0, self.task.number("fwhm"))
+        star_flux = rounded(max(float(image[light]), 0.0) / float(core.max()))
+        if star_flux == 0:
+            raise NotApplicableError("where the star should be there is no light above zero")
+        flux = rounded(star_flux * self.task.number("contrast"))
+        spots, profile = _light(measurement.frame, place.y, place.x, self.task.number("fwhm"))
+        found = {**place.record(), "star_y": star.y, "star_x": star.x, "star_flux": star_flux, "flux": flux}
+        found["star_from"] = "target" if by_target else "brightest pixel"
         return [(spots, profile * flux)] * measurement.frames, found
+
+    def _image(self, measurement: Measurement) -> Floats:
+        """Return the first frame, without what is not to be used."""
+        shape = (measurement.frames, measurement.groups, *measurement.frame)
+        raw = measurement.sci.raw(self.task.product.payload).reshape(shape)[0, 0]
+        image: Floats = measurement.sci.decode(raw).astype(np.float64)
+        if measurement.dq is not None and measurement.dq.size == measurement.sci.size:
+            flags = measurement.dq.raw(self.task.product.payload).reshape(shape)[0, 0]
+            image[(measurement.dq.decode(flags) & DQ.DO_NOT_USE) != 0] = 0.0
+        return np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def _beside(self, star: Place, sky: Sky | None, shape: tuple[int, ...], measurement: Measurement) -> Place:
+        """Return the place at the separation and the position angle, or at a random angle of the frame."""
+        asked, target = self.task.word("separation"), target_of(self.task.product)
+        mas = parse_number(asked, "mas") if isinstance(asked, str) else None
+        stream = self.task.stream("place") if target is None else self.task.stream_of(target.owner, "place")
+        if sky is not None and star.ra is not None and star.dec is not None:
+            angle = angle_of(self.task, stream)
+            if mas is None:
+                away = self.task.number("separation")
+                dy, dx = _towards(sky, star, angle)
+                y, x = rounded(star.y + away * dy), rounded(star.x + away * dx)
+                return Place(y, x, "wcs", *sky.world(y, x))
+            ra, dec = (float(part[0]) for part in offset(star.ra, star.dec, angle, mas))
+            return Place(*sky.pixel(ra, dec), "wcs", ra, dec)
+        if given(self.task, "position_angle") is not None:
+            raise NotApplicableError(_NO_ANGLE)
+        away = self.task.number("separation") if mas is None else mas / pixel_scale(self.task.product, measurement)[0]
+        dy, dx = direction(self.task.stream("place"))
+        for side in (away, -away):
+            y, x = rounded(star.y + side * dy), rounded(star.x + side * dx)
+            if 0 <= y < shape[0] and 0 <= x < shape[1]:
+                return Place(y, x, "pixels")
+        raise NotApplicableError("at this separation it lies outside the image")
+
+
+#: Coordinates of a target are off its image by as much: 1.6 arcsec for AB Dor (program 1093), which moves.
+_CATALOGUE_MAS = 2000.0
+
+
+def _brightest(image: Floats, near: Place | None = None, radius: float = 0.0) -> tuple[int, int]:
+    """Return the brightest pixel (y, x), of all or of those around a place.
+
+    Raises
+    ------
+    NotApplicableError
+        When there is none around it.
+    """
+    low, high = [0, 0], list(image.shape)
+    if near is not None:
+        for axis, place in enumerate((near.y, near.x)):
+            if not -radius <= place < image.shape[axis] + radius:
+                raise NotApplicableError("the target lies outside the frame")
+            low[axis] = min(max(math.floor(place - radius), 0), image.shape[axis] - 1)
+            high[axis] = max(min(math.ceil(place + radius) + 1, image.shape[axis]), low[axis] + 1)
+    part = image[low[0] : high[0], low[1] : high[1]]
+    row, column = np.unravel_index(int(part.argmax()), part.shape)
+    return int(row) + low[0], int(column) + low[1]
