@@ -184,7 +184,7 @@ class Computing:
         """Do what is done to pixels."""
         from hwosim_assets.perturb import run
 
-        run._perturb_measurement(self.file, self.item, self.budget, self.effects, 1)  # noqa: SLF001
+        run._perturb_measurement(self.file, self.item, self.budget, self.effects, None, 1)  # noqa: SLF001
 
     def run_nothing(self) -> None:
         """Load and store the planes that the work changes, in the same bands, with nothing prepared or done between."""
