@@ -163,7 +163,7 @@ def _take(window: Any, place: Any, number: Any, sci: Any, poisson: Any, inert: A
 
 @_loop
 def _copy(target: Any, rows: Any) -> None:
-    """Copy rows: an assignment of arrays takes numba a second and a half to compile, for what it might have to refuse."""
+    """Copy rows: an assignment of arrays takes numba seconds to compile, with all that it might have to refuse."""
     for row in range(target.shape[0]):
         line, values = target[row], rows[row]
         for i in range(line.size):

@@ -136,8 +136,7 @@ def frame_bits_below(
         places, words = stream.bits_below(limit, 0, first, here)
         found.append((places + done, words))
         done += here
-    places, words = zip(*found, strict=True)
-    return np.concatenate(places), np.concatenate(words)
+    return np.concatenate([places for places, _ in found]), np.concatenate([words for _, words in found])
 
 
 def frame_normal(

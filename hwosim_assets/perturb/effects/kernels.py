@@ -17,6 +17,8 @@ from hwosim_assets.perturb.effect import NotApplicableError
 from hwosim_assets.perturb.parameters import rounded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.block import Block
@@ -122,7 +124,7 @@ def shift_kernel(dy: float, dx: float, smear_y: float = 0.0, smear_x: float = 0.
 
 def spread(
     block: Block,
-    kernel: Floats | tuple[list[float], list[float]],
+    kernel: Floats | tuple[Sequence[float], Sequence[float]],
     stream: Stream,
     honest: float,
 ) -> None:
