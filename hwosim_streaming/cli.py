@@ -96,14 +96,12 @@ def plan(program: str, scenario_name: str, output: Path | None, as_json: bool) -
 
 @stream.command()
 @_what
-@click.option(
-    "--severity", type=click.FloatRange(0, 5), help="Of every effect and transport fault; changes the identity."
-)
+@click.option("--severity", metavar="0-5|WORD", help="Of every effect and transport fault; changes the identity.")
 @click.option("--seed", type=click.IntRange(min=0), help="Root seed; changes the identity.")
 @click.option("--rate", "rate_per_s", type=float, help="Messages per second; changes the identity.")
 @click.option("--time-scale", type=float, help="Exposure seconds per second; changes the identity.")
 @json_option
-def publish(program: str, scenario_name: str, as_json: bool, **overrides: float | None) -> None:
+def publish(program: str, scenario_name: str, as_json: bool, **overrides: Any) -> None:
     """Publish a program's perturbed products, read them back and prove every message.
 
     Publishes nothing where this plan lies verified on this broker. With overrides the products of the
@@ -120,7 +118,7 @@ def publish(program: str, scenario_name: str, as_json: bool, **overrides: float 
 
     settings = Settings()
     scenario, key = _chosen(scenario_name, program, settings)
-    scenario = scenario.with_overrides(**overrides)  # type: ignore[arg-type]
+    scenario = scenario.with_overrides(**overrides)
     lake, tables = Lake.from_settings(settings), Tables.from_settings(settings)
     with progress() as bars:
         task = bars.add_task(f"{key} {scenario.id}", total=None)

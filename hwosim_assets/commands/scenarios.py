@@ -115,10 +115,12 @@ def scenario() -> None:
 
 @scenario.command()
 @click.argument("name")
-@click.option("--severity", type=float, help="0 to 5, for every effect and transport fault.")
+@click.option(
+    "--severity", metavar="0-5|WORD", help="Of every effect and transport fault: 0 to 5, none, low, medium, high."
+)
 @click.option("--seed", type=int, help="Root seed.")
 @json_option
-def show(name: str, severity: float | None, seed: int | None, as_json: bool) -> None:
+def show(name: str, severity: str | None, seed: int | None, as_json: bool) -> None:
     """Show a scenario (a name or a YAML file) fully resolved: every number that products will get.
 
     \b
@@ -165,10 +167,10 @@ def sweep(name: str, folder: Path | None, as_json: bool) -> None:
     Example:
       hwosim scenario sweep my_sweep.yaml --write scenarios
     """
-    from hwosim_assets.perturb.scenario import load_scenario
+    from hwosim_assets.perturb.scenario import load_sweep
     from hwosim_assets.settings import Settings
 
-    derived = load_scenario(name, Settings().scenario_folders()).swept()
+    derived = load_sweep(name, Settings().scenario_folders())
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for item in derived:
