@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hwosim_assets.console import json_option, out, print_json, print_table, progress, say
+from hwosim_assets.console import json_option, out, print_json, print_table, progress, say, severity_option
 from hwosim_assets.errors import HwosimError
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def plan(program: str, scenario_name: str, output: Path | None, as_json: bool) -
 
 @stream.command()
 @_what
-@click.option("--severity", metavar="0-5|WORD", help="Of every effect and transport fault; changes the identity.")
+@severity_option("Of every effect and transport fault, which changes the identity")
 @click.option("--seed", type=click.IntRange(min=0), help="Root seed; changes the identity.")
 @click.option("--rate", "rate_per_s", type=float, help="Messages per second; changes the identity.")
 @click.option("--time-scale", type=float, help="Exposure seconds per second; changes the identity.")
 @json_option
-def publish(program: str, scenario_name: str, as_json: bool, **overrides: Any) -> None:
+def publish(program: str, scenario_name: str, as_json: bool, **overrides: float | None) -> None:
     """Publish a program's perturbed products, read them back and prove every message.
 
     Publishes nothing where this plan lies verified on this broker. With overrides the products of the
@@ -118,7 +118,7 @@ def publish(program: str, scenario_name: str, as_json: bool, **overrides: Any) -
 
     settings = Settings()
     scenario, key = _chosen(scenario_name, program, settings)
-    scenario = scenario.with_overrides(**overrides)
+    scenario = scenario.with_overrides(**overrides)  # type: ignore[arg-type]
     lake, tables = Lake.from_settings(settings), Tables.from_settings(settings)
     with progress() as bars:
         task = bars.add_task(f"{key} {scenario.id}", total=None)

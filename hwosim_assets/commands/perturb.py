@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwosim_assets.console import json_option, print_json, say
+from hwosim_assets.console import json_option, print_json, say, severity_option
 from hwosim_assets.errors import BadInputError, HwosimError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.argument("source", metavar="IN.fits", type=_FILE)
 @click.argument("target", metavar="[OUT.fits]", type=_FILE, required=False)
 @click.option("--scenario", help="Name of a scenario, or a YAML file.")
-@click.option("--severity", metavar="0-5|WORD", help="Instead of the scenario's: 0 to 5, none, low, medium, high.")
+@severity_option("Instead of the scenario's")
 @click.option("--seed", type=int, help="Root seed, instead of the scenario's.")
 @click.option(
     "--plan", "plan_file", type=_FILE, help="Apply this plan, saved and perhaps edited, instead of a scenario."
@@ -41,7 +41,7 @@ def perturb(
     source: Path,
     target: Path | None,
     scenario: str | None,
-    severity: str | None,
+    severity: float | None,
     seed: int | None,
     plan_file: Path | None,
     save_plan: Path | None,
@@ -93,7 +93,7 @@ def perturb(
 
 
 def _plan(
-    product: Product, scenario: str | None, plan_file: Path | None, severity: str | None, seed: int | None
+    product: Product, scenario: str | None, plan_file: Path | None, severity: float | None, seed: int | None
 ) -> Plan:
     """Return the plan of a scenario for a product, or the one of a file."""
     from hwosim_assets.perturb.plan import make_plan, read_plan

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwosim_assets.console import json_option, print_json, print_table, say
+from hwosim_assets.console import json_option, print_json, print_table, say, severity_option
 from hwosim_assets.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -115,12 +115,10 @@ def scenario() -> None:
 
 @scenario.command()
 @click.argument("name")
-@click.option(
-    "--severity", metavar="0-5|WORD", help="Of every effect and transport fault: 0 to 5, none, low, medium, high."
-)
+@severity_option("Of every effect and transport fault")
 @click.option("--seed", type=int, help="Root seed.")
 @json_option
-def show(name: str, severity: str | None, seed: int | None, as_json: bool) -> None:
+def show(name: str, severity: float | None, seed: int | None, as_json: bool) -> None:
     """Show a scenario (a name or a YAML file) fully resolved: every number that products will get.
 
     \b

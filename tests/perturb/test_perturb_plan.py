@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from hwosim_assets.commands.perturb import perturb
 from hwosim_assets.errors import BadInputError, HwosimError
@@ -206,7 +206,7 @@ def source(make: Make, tmp_path: Path) -> Path:
     return path
 
 
-def asked(*arguments: object) -> object:
+def asked(*arguments: object) -> Result:
     return CliRunner().invoke(perturb, [str(item) for item in arguments], catch_exceptions=False)
 
 
@@ -254,5 +254,6 @@ def test_a_severity_may_be_a_word(source: Path, tmp_path: Path) -> None:
         made[severity] = out.read_bytes()
     assert made["medium"] == made[3]
     assert made["none"] == source.read_bytes() != made[3]
-    with pytest.raises(BadInputError, match="needs a number or one of none, low, medium, high, not 'hihg'"):
-        asked(source, tmp_path / "out.fits", "--scenario", "nominal_l2", "--severity", "hihg")
+    refused = asked(source, tmp_path / "out.fits", "--scenario", "nominal_l2", "--severity", "hihg")
+    assert refused.exit_code == 2
+    assert "it needs a number or one of none, low, medium, high, not 'hihg'" in refused.output
