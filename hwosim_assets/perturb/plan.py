@@ -1,6 +1,7 @@
 """A scenario resolved for one product: every number final, before any data are touched.
 
-Holds: :class:`Plan` and :func:`make_plan`, a pure function of scenario, file name and exposure time.
+Holds: :class:`Plan`, :func:`make_plan`, a pure function of scenario, file name and exposure time, and
+:func:`read_plan`, which checks one that was edited.
 A plan is the whole recipe: the same plan and the same bytes give the same output. Keep out what
 depends on the pixels; that is found in ``perturb.run`` and recorded in the truth.
 """
@@ -185,7 +186,7 @@ def _check_share(step: PlannedEffect, item: Parameter) -> None:
 
 
 def _check_severity(step: PlannedEffect, spec: EffectSpec) -> None:
-    """Check that a severity is that of one number at least, whoever's instrument it is told of."""
+    """Check that a severity is that of one number at least, whosever instrument it is told of."""
     if step.severity is None:
         return
     given = step.full or step.parameters

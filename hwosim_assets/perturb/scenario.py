@@ -553,6 +553,7 @@ def load_sweep(name_or_path: str, folders: Iterable[Path] = ()) -> list[Scenario
 
 
 def _load(name_or_path: str, folders: Iterable[Path]) -> Scenario:
+    """Return what a name or a path stands for: one scenario, or one with a section ``sweep``."""
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         return Scenario.from_file(path)
