@@ -1,6 +1,6 @@
 """How commands speak: tables and JSON on standard output, progress and errors on standard error.
 
-Holds: the one progress bar, the one table printer, the ``--json`` and ``--debug`` options. Keep out
+Holds: the one progress bar, the one table printer, the options that several commands have. Keep out
 what a command says; that stands in ``hwosim_assets.commands``.
 """
 
@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["json_option", "print_json", "print_table", "progress", "say", "track"]
+__all__ = ["json_option", "print_json", "print_table", "progress", "say", "severity_option", "track"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -37,6 +37,22 @@ err = Console(stderr=True, highlight=False)
 def json_option(command: F) -> F:
     """Add ``--json`` to a command; it arrives as the argument ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+
+
+def _severity(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Return the number that was given or that a word stands for."""
+    from hwosim_assets.perturb.parameters import parse_severity
+
+    try:
+        return None if value is None else parse_severity(value)
+    except ValueError as wrong:
+        raise click.BadParameter(f"it {wrong}") from None
+
+
+def severity_option(what: str) -> Callable[[F], F]:
+    """Return the decorator that adds ``--severity``, whose help is ``what`` and the numbers and words for it."""
+    said = f"{what}: 0 to 5, none, low, medium, high."
+    return click.option("--severity", callback=_severity, metavar="0-5|WORD", help=said)
 
 
 def print_json(value: object) -> None:

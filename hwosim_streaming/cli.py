@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hwosim_assets.console import json_option, out, print_json, print_table, progress, say
+from hwosim_assets.console import json_option, out, print_json, print_table, progress, say, severity_option
 from hwosim_assets.errors import HwosimError
 
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ def plan(program: str, scenario_name: str, output: Path | None, as_json: bool) -
 
 @stream.command()
 @_what
-@click.option(
-    "--severity", type=click.FloatRange(0, 5), help="Of every effect and transport fault; changes the identity."
-)
+@severity_option("Of every effect and transport fault, which changes the identity")
 @click.option("--seed", type=click.IntRange(min=0), help="Root seed; changes the identity.")
 @click.option("--rate", "rate_per_s", type=float, help="Messages per second; changes the identity.")
 @click.option("--time-scale", type=float, help="Exposure seconds per second; changes the identity.")

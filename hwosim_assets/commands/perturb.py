@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from hwosim_assets.console import json_option, print_json, say
-from hwosim_assets.errors import BadInputError
+from hwosim_assets.console import json_option, print_json, say, severity_option
+from hwosim_assets.errors import BadInputError, HwosimError
 
 if TYPE_CHECKING:
     from hwosim_assets.perturb.effect import Earlier
@@ -25,7 +27,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.argument("source", metavar="IN.fits", type=_FILE)
 @click.argument("target", metavar="[OUT.fits]", type=_FILE, required=False)
 @click.option("--scenario", help="Name of a scenario, or a YAML file.")
-@click.option("--severity", type=float, help="0 to 5, instead of the scenario's.")
+@severity_option("Instead of the scenario's")
 @click.option("--seed", type=int, help="Root seed, instead of the scenario's.")
 @click.option(
     "--plan", "plan_file", type=_FILE, help="Apply this plan, saved and perhaps edited, instead of a scenario."
@@ -58,19 +60,27 @@ def perturb(
     """
     from hwosim_assets.perturb.files import open_in_place, perturb_file
 
+    _apart([source, *earlier, *filter(None, [plan_file])], target, save_plan, truth_file)
+    if target is None and save_plan is None:
+        raise BadInputError("OUT.fits", "is not given", "give an output file, or --save-plan")
+    if target is None and truth_file is not None:
+        raise BadInputError("--truth", "goes with an output file", "give OUT.fits, or leave it out")
+    _check_place(truth_file)
     product = open_in_place(source)
     plan = _plan(product, scenario, plan_file, severity, seed)
     if save_plan is not None:
         plan.write(save_plan)
     if target is None:
-        if save_plan is None:
-            raise BadInputError("OUT.fits", "is not given", "give an output file, or --save-plan")
         say(f"{save_plan}: {len(plan.effects)} effects")
         return
-    _apart(source, target)
     record = perturb_file(source, target, plan, threads=threads, earlier=_earlier(earlier))
     if truth_file is not None:
-        record.write(truth_file)
+        try:
+            record.write(truth_file)
+        except BaseException:
+            if target.is_file():
+                target.unlink()  # it would stay without its truth
+            raise
     if as_json:
         print_json(record.record)
         return
@@ -95,10 +105,41 @@ def _plan(
     if plan_file is not None:
         if severity is not None or seed is not None:
             raise BadInputError("--plan", "has its own severity and seed", "edit the plan")
-        return read_plan(plan_file)
+        plan = read_plan(plan_file)
+        _check_belongs(plan, plan_file, product)
+        return plan
     chosen = load_scenario(str(scenario), Settings().scenario_folders())
     chosen = chosen.with_overrides(severity=severity, seed=seed)
     return make_plan(chosen, product.name, product.stream_time if chosen.effects else None)
+
+
+def _check_belongs(plan: Plan, plan_file: Path, product: Product) -> None:
+    """Refuse a plan of another product: its numbers are final for the name and the time of its own."""
+    if plan.uid != product.name:
+        mend = "save one of this file, or edit its uid"
+        raise BadInputError(str(plan_file), f"is a plan for {plan.uid}, not for {product.name}", mend)
+    if plan.effects and plan.stream_time != product.stream_time:
+        reason = f"its stream_time is {plan.stream_time}, and that of {product.name} {product.stream_time}"
+        raise BadInputError(str(plan_file), reason, "save one of this file")
+
+
+def _check_place(truth_file: Path | None) -> None:
+    """Refuse a truth that could not be written, before the output is there.
+
+    Raises
+    ------
+    HwosimError
+        When no file can be made there.
+    """
+    if truth_file is None or (truth_file.exists() and not truth_file.is_file() and not truth_file.is_dir()):
+        return  # a pipe is written to as it comes
+    try:
+        if truth_file.exists():
+            truth_file.open("ab").close()
+        with tempfile.TemporaryFile(dir=truth_file.parent):
+            pass  # its side file will lie beside it
+    except OSError as error:
+        raise HwosimError(str(truth_file), error.strerror or "cannot be written", "check the path") from error
 
 
 def _earlier(files: tuple[Path, ...]) -> list[Earlier]:
@@ -133,7 +174,7 @@ def replay(record: Path, source: Path, target: Path, earlier: tuple[Path, ...], 
     from hwosim_assets.perturb.proof import replay as replayed
     from hwosim_assets.perturb.truth import read_truth
 
-    _apart(source, target)
+    _apart([source, record, *earlier], target)
     product = Product.open(source)
     again = replayed(read_truth(record, product.sha256), product, threads=threads, earlier=_earlier(earlier))
     again.write(target)
@@ -179,7 +220,12 @@ def diff(before: Path, after: Path, truth_file: Path, earlier: tuple[Path, ...],
         sys.exit(1)
 
 
-def _apart(source: Path, target: Path) -> None:
-    """Refuse to write over the input."""
-    if target.exists() and source.exists() and target.samefile(source):
-        raise BadInputError(str(target), "is the input", "give another output file")
+def _apart(inputs: Sequence[Path], *outputs: Path | None) -> None:
+    """Refuse to write over an input, or two things to one file."""
+    taken = list(inputs)
+    for path in filter(None, outputs):
+        for other in taken:
+            if path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other)):
+                kind = "the input" if other in inputs else "another output"
+                raise BadInputError(str(path), f"is {kind}", "give another output file")
+        taken.append(path)

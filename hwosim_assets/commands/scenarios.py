@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwosim_assets.console import json_option, print_json, print_table, say
+from hwosim_assets.console import json_option, print_json, print_table, say, severity_option
 from hwosim_assets.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def scenario() -> None:
 
 @scenario.command()
 @click.argument("name")
-@click.option("--severity", type=float, help="0 to 5, for every effect and transport fault.")
+@severity_option("Of every effect and transport fault")
 @click.option("--seed", type=int, help="Root seed.")
 @json_option
 def show(name: str, severity: float | None, seed: int | None, as_json: bool) -> None:
@@ -165,10 +165,10 @@ def sweep(name: str, folder: Path | None, as_json: bool) -> None:
     Example:
       hwosim scenario sweep my_sweep.yaml --write scenarios
     """
-    from hwosim_assets.perturb.scenario import load_scenario
+    from hwosim_assets.perturb.scenario import load_sweep
     from hwosim_assets.settings import Settings
 
-    derived = load_scenario(name, Settings().scenario_folders()).swept()
+    derived = load_sweep(name, Settings().scenario_folders())
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for item in derived:

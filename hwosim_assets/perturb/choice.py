@@ -12,13 +12,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.perturb.parameters import Value, at_severity
+from hwosim_assets.perturb.parameters import Value, at_severity, parse_severity
 from hwosim_assets.perturb.profiles import Constant, Profile
-from hwosim_assets.perturb.quantities import parse_number
 from hwosim_assets.perturb.registry import spec_of, suggestion
 from hwosim_assets.perturb.spec import EffectSpec
 
-__all__ = ["EffectChoice", "nearest"]
+__all__ = ["EffectChoice", "bias_at", "nearest"]
 
 _DEFAULT_SHARE = 0.5
 
@@ -65,8 +64,6 @@ class EffectChoice(BaseModel):
     @classmethod
     def _from_file(cls, value: Any) -> Any:
         """Take ``read_noise`` or ``read_noise: {severity: 2, ...}`` as a file has it."""
-        if isinstance(value, Mapping) and "effect" in value:
-            return value
         name, body = _named(value)
         spec = _known_effect(name)
         out: dict[str, Any] = {"effect": name, "label": name}
@@ -76,7 +73,7 @@ class EffectChoice(BaseModel):
             if parameter is not None:
                 parameters[key] = _checked(name, key, parameter.parse, given)
             elif key == "severity":
-                out[key] = _checked(name, key, lambda number: parse_number(number, ""), given)
+                out[key] = _checked(name, key, parse_severity, given)
             elif key in _switches(spec):
                 out[key] = given
             else:
@@ -99,19 +96,29 @@ class EffectChoice(BaseModel):
         values = self.model_dump(mode="json", exclude={"effect", "parameters"}, exclude_defaults=True)
         return {**values, **self.parameters}
 
+    def graded_by_severity(self) -> bool:
+        """Whether the severity sets anything: a parameter that is not given, or the factor of ``err: biased``."""
+        graded = [item.name for item in spec_of(self.effect).parameters if item.severities is not None]
+        return not set(graded) <= self.parameters.keys() or (self.err == "biased" and self.err_factor is None)
+
     def claimed_factor(self) -> float:
         """Return claimed over true standard deviation of what the effect adds."""
         if self.err != "biased":
             return float(self.err == "consistent")
         if self.err_factor is not None:
             return self.err_factor
-        return at_severity(ERR_BIAS, 1.0 if self.severity is None else self.severity, identity=1.0)
+        return bias_at(1.0 if self.severity is None else self.severity)
 
     def at(self, severity: float) -> EffectChoice:
         """Return this effect at a severity; explicit values of graded parameters give way to it."""
         spec = spec_of(self.effect)
         kept = {name: value for name, value in self.parameters.items() if not _graded(spec, name)}
         return self.model_copy(update={"severity": float(severity), "parameters": kept})
+
+
+def bias_at(severity: float) -> float:
+    """Return the factor of ``err: biased`` at a severity."""
+    return at_severity(ERR_BIAS, severity, identity=1.0)
 
 
 def _graded(spec: EffectSpec, name: str) -> bool:

@@ -1,7 +1,7 @@
 """What a parameter of an effect is, and how a severity becomes its value.
 
-Holds: :class:`Parameter` (unit, bounds, default, severity table, source) and :func:`at_severity`.
-Scalars are computed in decimal arithmetic and rounded to twelve digits, so that they are the same
+Holds: :class:`Parameter` (unit, bounds, default, severity table, source), :func:`at_severity` and the words
+for severities. Scalars are computed in decimal arithmetic and rounded to twelve digits, so that they are the same
 double on every machine. Keep out what an effect does with its parameters; that stands in
 ``perturb.effects``.
 """
@@ -14,10 +14,13 @@ from typing import Any
 
 from hwosim_assets.perturb.quantities import parse_number
 
-__all__ = ["SCALE", "Parameter", "Value", "at_severity", "rounded"]
+__all__ = ["PRESETS", "SCALE", "Parameter", "Value", "at_severity", "parse_severity", "rounded"]
 
 #: Version of the severity table. A changed number needs a new one.
 SCALE = "2026.1"
+
+#: Words for severities: nothing, nominal flight, the worst seen in flight, failure.
+PRESETS = {"none": 0.0, "low": 1.0, "medium": 3.0, "high": 5.0}
 
 Value = float | int | str
 
@@ -104,6 +107,25 @@ class Parameter:
         if self.whole:
             return int(Decimal(number).to_integral_value(ROUND_HALF_UP))
         return number
+
+
+def parse_severity(value: Any) -> float:
+    """Return a severity given as a number of 0 to 5 or as one of :data:`PRESETS`.
+
+    Raises
+    ------
+    ValueError
+        When it is neither.
+    """
+    if isinstance(value, str) and value in PRESETS:
+        return PRESETS[value]
+    try:
+        severity = parse_number(value, "")
+    except ValueError:
+        raise ValueError(f"needs a number or one of {', '.join(PRESETS)}, not {value!r}") from None
+    if not 0 <= severity <= 5:
+        raise ValueError(f"must be between 0 and 5, not {severity:g}")
+    return severity
 
 
 def at_severity(table: tuple[float, ...], severity: float, *, identity: float = 0.0) -> float:

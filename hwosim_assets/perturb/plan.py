@@ -1,6 +1,7 @@
 """A scenario resolved for one product: every number final, before any data are touched.
 
-Holds: :class:`Plan` and :func:`make_plan`, a pure function of scenario, file name and exposure time.
+Holds: :class:`Plan`, :func:`make_plan`, a pure function of scenario, file name and exposure time, and
+:func:`read_plan`, which checks one that was edited.
 A plan is the whole recipe: the same plan and the same bytes give the same output. Keep out what
 depends on the pixels; that is found in ``perturb.run`` and recorded in the truth.
 """
@@ -12,17 +13,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwosim_assets.errors import BadInputError, HwosimError
-from hwosim_assets.perturb.choice import EffectChoice
-from hwosim_assets.perturb.parameters import SCALE
+from hwosim_assets.perturb.choice import EffectChoice, bias_at
+from hwosim_assets.perturb.parameters import SCALE, Parameter, Value, rounded
 from hwosim_assets.perturb.profiles import Constant
 from hwosim_assets.perturb.registry import check_uses, effect_class
 from hwosim_assets.perturb.rng import RNG, Stream
 from hwosim_assets.perturb.scenario import Scenario
-from hwosim_assets.perturb.spec import STAGES, PlannedEffect
-from hwosim_assets.perturb.stories import told
+from hwosim_assets.perturb.spec import STAGES, EffectSpec, PlannedEffect
+from hwosim_assets.perturb.stories import STORIES, told
 
 __all__ = ["LeftOut", "Plan", "make_plan", "read_plan"]
 
@@ -60,9 +61,9 @@ class Plan(_Model):
 
     rng: str
     scale: str
-    seed: int
+    seed: int = Field(ge=0, lt=1 << 63)
     uid: str
-    stream_time: float | None
+    stream_time: float | None = Field(allow_inf_nan=False)
     effects: tuple[PlannedEffect, ...]
     left_out: tuple[LeftOut, ...] = ()
 
@@ -89,26 +90,32 @@ class Plan(_Model):
 def read_plan(path: Path) -> Plan:
     """Return a plan that was saved, and perhaps edited, with every number checked.
 
+    A number that follows from others must be what they give, so that none is ignored and the truth says what was done:
+    ``amplitude`` what ``when`` gives at ``stream_time``, ``parameters`` what ``full`` gives at ``amplitude``,
+    ``severity`` that of some number of the effect, ``err_factor`` and ``dq_share`` those of ``err`` and ``dq``.
+
     Raises
     ------
     BadInputError
-        When the file cannot be read, is no plan, or has an effect or a number that is not possible.
+        When the file cannot be read, is no plan, or has an effect or a number that is not possible, or not what another
+        says.
     """
     try:
-        plan = Plan.model_validate_json(path.read_bytes())
+        plan = Plan.model_validate_json(path.read_bytes(), strict=True)
     except OSError as error:
         raise BadInputError(str(path), error.strerror or "cannot be read", "check the path") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(str(path), f"is no plan: {where}: {first['msg']}", "use one as saved") from error
+        reason = f"is no plan: {where}{': ' if where else ''}{first['msg']}"
+        raise BadInputError(str(path), reason, "use one as saved") from error
     if (plan.rng, plan.scale) != (RNG, SCALE):
         made = f"is of {plan.rng}, scale {plan.scale}; this is {RNG}, {SCALE}"
         raise BadInputError(str(path), made, "make it again")
-    for step in plan.effects:
-        _check_step(str(path), step)
     try:
+        plan = plan.model_copy(update={"effects": tuple(_checked(step, plan) for step in plan.effects)})
         check_uses(step.effect for step in plan.effects)
+        _check_labels(plan)
     except ValueError as wrong:
         raise BadInputError(str(path), *str(wrong).split("; ", 1)) from None
     order = [STAGES.index(step.stage) for step in plan.effects]
@@ -117,15 +124,102 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
-def _check_step(thing: str, step: PlannedEffect) -> None:
+def _checked(step: PlannedEffect, plan: Plan) -> PlannedEffect:
+    """Return an effect of a plan with its numbers in their units.
+
+    Raises
+    ------
+    ValueError
+        When one is not possible, or not what others give; reason and mend, parted by a semicolon.
+    """
     spec = effect_class(step.effect).spec
-    if step.stage != spec.stage or set(step.parameters) != {parameter.name for parameter in spec.parameters}:
-        raise BadInputError(thing, f"{step.effect} has other parameters or another stage", "see `hwosim effects`")
-    for parameter in spec.parameters:
-        try:
-            parameter.parse(step.parameters[parameter.name])
-        except ValueError as wrong:
-            raise BadInputError(thing, f"{step.effect}.{parameter.name} {wrong}", "see `hwosim effects`") from None
+    graded = {item.name for item in spec.parameters if item.severities is not None}
+    follows = not isinstance(step.when, Constant)
+    if step.stage != spec.stage or step.parameters.keys() != {item.name for item in spec.parameters}:
+        raise ValueError(f"{step.effect} has other parameters or another stage; see `hwosim effects {step.effect}`")
+    if step.full.keys() != (graded if follows else set()):
+        wanted = f"{', '.join(sorted(graded))} and no other" if follows else "nothing, for `when` is constant"
+        raise ValueError(f"{step.effect}: `full` holds other names than it must; it holds {wanted}")
+    step = step.model_copy(
+        update={"parameters": _parsed(step, spec, "parameters"), "full": _parsed(step, spec, "full")}
+    )
+    _check_amplitude(step, plan)
+    for item in (item for item in spec.parameters if item.name in step.full):
+        _check_share(step, item)
+    _check_severity(step, spec)
+    _check_switches(step, spec)
+    return step
+
+
+def _parsed(step: PlannedEffect, spec: EffectSpec, section: str) -> dict[str, Value]:
+    """Return the numbers of ``parameters`` or ``full``, each in its unit and within its bounds."""
+    found = {}
+    for item in spec.parameters:
+        if item.name in (given := getattr(step, section)):
+            try:
+                found[item.name] = item.parse(given[item.name])
+            except ValueError as wrong:
+                mend = f"see `hwosim effects {step.effect}`"
+                raise ValueError(f"{step.effect}.{section}.{item.name} {wrong}; {mend}") from None
+    return found
+
+
+def _check_amplitude(step: PlannedEffect, plan: Plan) -> None:
+    """Check that the amplitude is that of the profile at the time of the plan."""
+    if plan.stream_time is None and not isinstance(step.when, Constant):
+        raise ValueError(f"{step.effect}: its `when` needs the plan's stream_time, which is null; make it constant")
+    walk = Stream(plan.seed, step.effect, step.label, "", "when")
+    amplitude = step.when.amplitude(plan.stream_time or 0.0, walk)
+    if rounded(step.amplitude) != rounded(amplitude):
+        reason = f"{step.effect}: amplitude is {step.amplitude!r}, and `when` gives {amplitude!r} at stream_time"
+        raise ValueError(f"{reason}; edit `when`, or set amplitude to that and `parameters` to what it gives")
+
+
+def _check_share(step: PlannedEffect, item: Parameter) -> None:
+    """Check that a parameter is the full one at the amplitude: effects take the one or the other."""
+    value, full = step.parameters[item.name], step.full[item.name]
+    share = item.scaled(float(full), step.amplitude)
+    if rounded(float(value)) != rounded(float(share)):
+        here = f"{step.effect}.parameters.{item.name}"
+        reason = f"{here} is {value!r}, and `full` ({full!r}) gives {share!r} at amplitude {step.amplitude!r}"
+        raise ValueError(f"{reason}; edit full.{item.name}, and set parameters.{item.name} to what it gives")
+
+
+def _check_severity(step: PlannedEffect, spec: EffectSpec) -> None:
+    """Check that a severity is that of one number at least, whosever instrument it is told of."""
+    if step.severity is None:
+        return
+    given = step.full or step.parameters
+    tables = [told(story, spec.name, item) for story in STORIES for item in spec.parameters]
+    numbers = [(given[item.name], item.at(step.severity)) for item in tables if item.severities is not None]
+    if step.err == "biased":
+        numbers.append((step.err_factor, bias_at(step.severity)))
+    if not any(rounded(float(number)) == rounded(float(graded)) for number, graded in numbers):
+        reason = f"{step.effect}: severity is {step.severity:g}, and no number here is that severity's"
+        raise ValueError(f"{reason}; set it to null: what is done is what `parameters` and `full` say")
+
+
+def _check_switches(step: PlannedEffect, spec: EffectSpec) -> None:
+    """Check that the effect has its switches, and that their shares are theirs."""
+    for name, has, plain, share, shares in (
+        ("err", spec.err, "consistent", "err_factor", {"consistent": 1.0, "stale": 0.0}),
+        ("dq", spec.dq, "flagged", "dq_share", {"flagged": 1.0, "silent": 0.0}),
+    ):
+        word, number = getattr(step, name), getattr(step, share)
+        if not has and word != plain:
+            raise ValueError(f"{step.effect} has no switch `{name}`; set it to {plain}")
+        if number != shares.get(word, number):
+            free = "biased" if name == "err" else "mixed"
+            reason = f"{step.effect}: {share} is {number:g}, and of `{name}: {word}` it is {shares[word]:g}"
+            raise ValueError(f"{reason}; set it to that, or `{name}` to {free}")
+
+
+def _check_labels(plan: Plan) -> None:
+    """Check that no two uses of an effect share their random numbers."""
+    uses = [(step.effect, step.label) for step in plan.effects]
+    for effect, label in uses:
+        if uses.count((effect, label)) > 1:
+            raise ValueError(f"{effect} stands twice under the label {label!r}; give each its own")
 
 
 def make_plan(scenario: Scenario, uid: str, stream_time: float | None) -> Plan:
@@ -144,7 +238,13 @@ def make_plan(scenario: Scenario, uid: str, stream_time: float | None) -> Plan:
     -------
     Plan
         Effects at their identity (severity 0) are not in it.
+
+    Raises
+    ------
+    ScenarioError
+        When the scenario stands for several (``sweep``).
     """
+    scenario = scenario.alone()
     effects: list[PlannedEffect] = []
     left_out: list[LeftOut] = []
     for choice in scenario.effects:
@@ -189,7 +289,7 @@ def _planned(choice: EffectChoice, time: float, scenario: Scenario) -> PlannedEf
         effect=choice.effect,
         label=choice.label,
         stage=kind.spec.stage,
-        severity=choice.severity,
+        severity=choice.severity if choice.graded_by_severity() else None,
         amplitude=amplitude,
         parameters=parameters,
         full={} if isinstance(choice.when, Constant) else full,

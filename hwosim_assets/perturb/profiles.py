@@ -9,6 +9,7 @@ what the amplitude multiplies; that is a parameter's distance from its identity
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -32,15 +33,23 @@ def _mjd(value: Any) -> float:
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         value = dt.datetime.combine(value, dt.time())
     if isinstance(value, str):
-        try:
-            value = dt.datetime.fromisoformat(value)
-        except ValueError:
-            return parse_number(value, "")
+        value = _absolute(value)
     if isinstance(value, dt.datetime):
         # As a difference: next to the year 1 there is no such time in UTC.
         since = value.replace(tzinfo=None) - _MJD_ZERO - (value.utcoffset() or dt.timedelta())
         return rounded(Decimal(since.total_seconds()) / 86400)
     return parse_number(value, "")
+
+
+def _absolute(text: str) -> dt.datetime | float:
+    """Return a time given as text. A profile is one function of time for all exposures, so none is relative to one."""
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError:
+        if re.search(r"^\s*\+|[a-zA-Z%]\s*$", text):
+            known = "an absolute time, an MJD (59772.25) or UTC (2022-07-12T06:00:00)"
+            raise ValueError(f"needs {known}, not {text!r}") from None
+        return parse_number(text, "")
 
 
 def _days(value: Any) -> float:

@@ -55,7 +55,7 @@ def apply(
     product: Product,
     scenario: Scenario | str,
     *,
-    severity: float | None = None,
+    severity: float | str | None = None,
     seed: int | None = None,
     threads: int = 1,
     earlier: Sequence[Earlier] = (),
@@ -68,7 +68,9 @@ def apply(
         The input; it is not changed.
     scenario : Scenario or str
         A scenario, the name of a shipped one, or the path of a YAML file.
-    severity, seed : float, int, optional
+    severity : float or str, optional
+        Instead of the scenario's: 0 to 5, or ``none``, ``low``, ``medium``, ``high``.
+    seed : int, optional
         Instead of the scenario's.
     threads : int
         Threads to use; the result does not depend on it.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,11 +18,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.choice import EffectChoice, nearest
-from hwosim_assets.perturb.parameters import SCALE
+from hwosim_assets.perturb.parameters import PRESETS, SCALE, parse_severity
 from hwosim_assets.perturb.profiles import PROFILES
 from hwosim_assets.perturb.registry import check_uses, spec_of
 from hwosim_assets.perturb.schedule import Schedule
@@ -37,6 +38,7 @@ __all__ = [
     "ScenarioSet",
     "find_scenarios",
     "load_scenario",
+    "load_sweep",
 ]
 
 #: The scenario files that come with the package.
@@ -60,7 +62,7 @@ class Sweep(_Section):
     Attributes
     ----------
     severity : tuple of float
-        0 to 5, for every effect and transport fault.
+        0 to 5 (or ``none``, ``low``, ``medium``, ``high``), for every effect and transport fault.
     honesty : tuple of {"consistent", "stale", "biased"}
         For every effect that has the switch ``err``.
     flags : tuple of {"flagged", "silent"}
@@ -69,10 +71,34 @@ class Sweep(_Section):
         Root seeds.
     """
 
-    severity: tuple[Annotated[float, Field(ge=0, le=5)], ...] = ()
+    severity: tuple[Annotated[float, BeforeValidator(parse_severity)], ...] = ()
     honesty: tuple[Literal["consistent", "stale", "biased"], ...] = ()
     flags: tuple[Literal["flagged", "silent"], ...] = ()
     seed: tuple[Annotated[int, Field(ge=0, lt=1 << 63)], ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Sweep:
+        for axis in AXES:
+            marks = [_mark(axis, value) for value in getattr(self, axis)]
+            for mark in marks:
+                if marks.count(mark) > 1:
+                    raise ValueError(f"two values of {axis} give scenarios the same name (..._{mark}); leave one out")
+        if not any(getattr(self, axis) for axis in AXES):
+            raise ValueError(f"holds no values; give some to {', '.join(AXES)}, or leave it out")
+        return self
+
+
+#: What a sweep varies, in the order of the marks in a name.
+AXES = ("severity", "honesty", "flags", "seed")
+
+
+def _mark(axis: str, value: float | str | None) -> str:
+    """Return how a value of a sweep stands in the name of its scenario."""
+    if value is None:
+        return ""
+    if axis == "severity":
+        return f"s{value:g}".replace(".", "p")
+    return f"seed{value}" if axis == "seed" else str(value)
 
 
 class ScenarioFile(_Section):
@@ -132,6 +158,21 @@ class ScenarioFile(_Section):
         for choice in self.effects:
             if self.valid_only and spec_of(choice.effect).breaks_format:
                 raise ValueError(f"{choice.effect} makes files invalid; set `valid_only: false` to allow it")
+        return self
+
+    @model_validator(mode="after")
+    def _sweep_varies_something(self) -> ScenarioFile:
+        if self.sweep is None:
+            return self
+        specs = [spec_of(choice.effect) for choice in self.effects]
+        acts = {
+            "severity": bool(specs) or self.transport.at(1.0) != Transport(),
+            "honesty": any(spec.err for spec in specs),
+            "flags": any(spec.dq for spec in specs),
+        }
+        for axis, varies in acts.items():
+            if getattr(self.sweep, axis) and not varies:
+                raise ValueError(f"sweep.{axis} changes nothing here, so its scenarios would be the same")
         return self
 
 
@@ -219,7 +260,7 @@ class Scenario:
 
     def with_overrides(
         self,
-        severity: float | None = None,
+        severity: float | str | None = None,
         seed: int | None = None,
         rate_per_s: float | None = None,
         time_scale: float | None = None,
@@ -228,9 +269,9 @@ class Scenario:
 
         Parameters
         ----------
-        severity : float, optional
-            0 to 5, for every effect and every transport fault that the scenario has; explicit
-            values of graded parameters give way to it.
+        severity : float or str, optional
+            0 to 5 or a word for it (``none``, ``low``, ``medium``, ``high``), for every effect and every transport
+            fault that the scenario has; explicit values of graded parameters give way to it.
         seed : int, optional
             Root of all random streams.
         rate_per_s, time_scale : float, optional
@@ -242,12 +283,15 @@ class Scenario:
             When a number is out of bounds.
         """
         content = self.content
-        if severity is not None and not 0 <= severity <= 5:
-            raise ScenarioError(f"scenario {self.name}", f"severity {severity:g} is out of bounds", "give 0 to 5")
         update: dict[str, Any] = {}
         if severity is not None:
-            update["effects"] = tuple(choice.at(severity) for choice in content.effects)
-            update["transport"] = content.transport.at(severity)
+            try:
+                number = parse_severity(severity)
+            except ValueError as wrong:
+                mend = f"give 0 to 5, or {', '.join(PRESETS)}"
+                raise ScenarioError(f"scenario {self.name}", f"severity {wrong}", mend) from None
+            update["effects"] = tuple(choice.at(number) for choice in content.effects)
+            update["transport"] = content.transport.at(number)
         if seed is not None:
             update["seed"] = seed
         schedule = {"rate_per_s": rate_per_s, "time_scale": time_scale}
@@ -269,16 +313,27 @@ class Scenario:
         sweep = self.content.sweep
         if sweep is None:
             return [self]
-        axes = [getattr(sweep, axis) or (None,) for axis in ("severity", "honesty", "flags", "seed")]
+        axes = [getattr(sweep, axis) or (None,) for axis in AXES]
         return [self._derived(*values) for values in itertools.product(*axes)]
 
+    def alone(self) -> Scenario:
+        """Return this scenario where one is needed.
+
+        Raises
+        ------
+        ScenarioError
+            When its section ``sweep`` stands for several.
+        """
+        if self.content.sweep is None:
+            return self
+        count = math.prod(max(len(getattr(self.content.sweep, axis)), 1) for axis in AXES)
+        several = f"stands for {count} scenarios (`sweep`) where one is needed"
+        mend = "write them with `hwosim scenario sweep NAME_OR_FILE --write FOLDER`, or take `sweep` out"
+        raise ScenarioError(f"scenario {self.name}", several, mend)
+
     def _derived(self, severity: float | None, honesty: str | None, flags: str | None, seed: int | None) -> Scenario:
-        marks = [
-            "" if severity is None else f"s{severity:g}".replace(".", "p"),
-            honesty or "",
-            flags or "",
-            "" if seed is None else f"seed{seed}",
-        ]
+        values = (severity, honesty, flags, seed)
+        marks = [_mark(axis, value) for axis, value in zip(AXES, values, strict=True)]
         effects = []
         for choice in self.content.effects:
             spec, update = spec_of(choice.effect), dict[str, Any]()
@@ -354,9 +409,26 @@ def _words(wrong: ValidationError) -> list[str]:
             sentences.append(f"unknown key {where!r} ({nearest(key, _keys_beside(error['loc']))})")
         elif error["type"] == "value_error":
             sentences.append(f"{where}: {error['ctx']['error']}" if where else str(error["ctx"]["error"]))
+        elif error["type"] == "missing":
+            sentences.append(f"{where} is not given")
+        elif error["type"].startswith("union_tag"):
+            given = error["input"].get("profile")
+            unknown = "no `profile` is given" if given is None else f"unknown profile {given!r}"
+            sentences.append(f"{where}: {unknown}; {nearest(str(given), PROFILES)}")
+        elif error["type"] in _SHAPES:
+            sentences.append(f"{where}: needs {_SHAPES[error['type']]}, not {error['input']!r:.60}")
         else:
             sentences.append(f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r:.60}")
     return sentences
+
+
+#: What pydantic's kinds of error ask for, in the words of YAML.
+_SHAPES = {
+    "tuple_type": "a list, `[...]`",
+    "model_type": "keys and values, `{key: value, ...}`",
+    "model_attributes_type": "keys and values, as `{profile: burst, start: 2022-07-01, length: 2 h}`",
+    "string_type": "a text",
+}
 
 
 def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
@@ -435,8 +507,8 @@ def find_scenarios(folders: Iterable[Path] = ()) -> ScenarioSet:
     Returns
     -------
     ScenarioSet
-        A broken or oddly named file, a name already taken and a missing folder are listed in
-        ``broken``; nothing is raised for them.
+        A broken or oddly named file, one that stands for several scenarios (``sweep``), a name already taken and a
+        missing folder are listed in ``broken``; nothing is raised for them.
     """
     found: dict[str, Scenario] = {}
     origin: dict[str, Path] = {}
@@ -447,7 +519,7 @@ def find_scenarios(folders: Iterable[Path] = ()) -> ScenarioSet:
             continue
         for path in sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")):
             try:
-                scenario = Scenario.from_file(path)
+                scenario = Scenario.from_file(path).alone()
             except BadInputError as error:
                 broken.append(BrokenScenario(path, path.stem, f"{error.reason}; {error.mend}"))
                 continue
@@ -464,8 +536,24 @@ def load_scenario(name_or_path: str, folders: Iterable[Path] = ()) -> Scenario:
     Raises
     ------
     ScenarioError
-        When there is none, or its file is broken.
+        When there is none, its file is broken, or it stands for several (``sweep``).
     """
+    return _load(name_or_path, folders).alone()
+
+
+def load_sweep(name_or_path: str, folders: Iterable[Path] = ()) -> list[Scenario]:
+    """Return the scenarios that one stands for: those of its section ``sweep``, or itself.
+
+    Raises
+    ------
+    ScenarioError
+        When there is none of that name or path, its file is broken, or a combination is not possible.
+    """
+    return _load(name_or_path, folders).swept()
+
+
+def _load(name_or_path: str, folders: Iterable[Path]) -> Scenario:
+    """Return what a name or a path stands for: one scenario, or one with a section ``sweep``."""
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         return Scenario.from_file(path)
@@ -474,5 +562,7 @@ def load_scenario(name_or_path: str, folders: Iterable[Path] = ()) -> Scenario:
         return known.found[name_or_path]
     for item in known.broken:
         if item.name == name_or_path:
+            if item.path.is_file():
+                return Scenario.from_file(item.path)  # tells what is wrong with it, unless it is a sweep
             raise ScenarioError(f"scenario file {item.path}", item.reason, "mend the file")
     raise ScenarioError(f"scenario {name_or_path!r}", "is not known", nearest(name_or_path, sorted(known.found)))

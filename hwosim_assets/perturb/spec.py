@@ -91,7 +91,7 @@ class PlannedEffect(BaseModel):
     effect, label, stage : str
         Which effect, which use of it, and when it comes.
     severity : float or None
-        What the scenario asked for, for people.
+        0 to 5, where it set any number of this use; for people.
     amplitude : float
         Share of the effect at the product's time (0 to 1), already in the parameters.
     parameters : dict
@@ -115,8 +115,8 @@ class PlannedEffect(BaseModel):
     effect: str
     label: str
     stage: str
-    severity: float | None
-    amplitude: float
+    severity: float | None = Field(ge=0, le=5)
+    amplitude: float = Field(ge=0, le=1)
     parameters: dict[str, Value]
     full: dict[str, Value] = Field(default_factory=dict)
     when: Profile = Constant()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from hwosim_assets.perturb.parameters import at_severity
+from hwosim_assets.perturb.parameters import at_severity, parse_severity
 from hwosim_assets.perturb.quantities import parse_number
 
 __all__ = [
@@ -111,7 +111,7 @@ def _graded(name: str) -> Any:
             return value
         if len(value) > 1:
             raise ValueError("give a severity or the numbers, not both")
-        return fault_at(name, parse_number(value["severity"], ""))
+        return fault_at(name, parse_severity(value["severity"]))
 
     return BeforeValidator(resolve)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hwosim_assets.errors import BadInputError
-from hwosim_assets.perturb.scenario import Scenario, ScenarioError, find_scenarios, load_scenario
+from hwosim_assets.perturb.parameters import parse_severity
+from hwosim_assets.perturb.scenario import Scenario, ScenarioError, find_scenarios, load_scenario, load_sweep
 from hwosim_assets.perturb.transport import TRANSPORT_SEVERITIES, Transport
 
 
@@ -48,7 +50,17 @@ def test_the_named_scenarios_ship_and_each_has_its_own_seed() -> None:
         ({"effects": [{"missing_values": {"mechanism": "mcra"}}]}, "one of mcar, mar, mnar"),
         ({"effects": ["read_noise", "read_noise"]}, "label"),
         ({"effects": [{"read_noise": {}, "background": {}}]}, "an effect is a name"),
-        ({"effects": [{"throughput": {"when": {"profile": "rampp"}}}]}, "ramp"),
+        ({"effects": {"read_noise": {}}}, "effects: needs a list"),
+        ({"effects": [{"effect": "read_noise", "label": "a", "parameters": {"factor": -5}}]}, "an effect is a name"),
+        ({"effects": [{"read_noise": {"severity": "hihg"}}]}, "one of none, low, medium, high, not 'hihg'"),
+        ({"effects": [{"throughput": {"when": {"profile": "rampp"}}}]}, "unknown profile 'rampp'; did you mean ramp?"),
+        ({"effects": [{"throughput": {"when": {"start": 1}}}]}, "no `profile` is given; known: constant, step"),
+        ({"effects": [{"throughput": {"when": "burst"}}]}, "when: needs keys and values, as `{profile: burst"),
+        ({"effects": [{"throughput": {"when": {"profile": "burst", "start": 1}}}]}, "when.length is not given"),
+        ({"effects": [{"throughput": {"when": {"profile": "step", "start": "+2 h"}}}]}, "UTC (2022-07-12T06:00:00)"),
+        ({"effects": [{"throughput": {"when": {"profile": "step", "start": "5 %"}}}]}, "an absolute time, an MJD"),
+        ({"effects": [{"throughput": {"when": {"profile": "step", "start": "+2"}}}]}, "not '+2'"),
+        ({"transport": 3}, "transport: needs keys and values"),
         ({"effects": [{"throughput": {"when": {"profile": "ramp", "start": 1, "lenth": 2}}}]}, "did you mean length?"),
         ({"schedule": {"mod": "constant"}}, "did you mean mode?"),
         ({"schedule": {"rate_per_s": 0}}, "rate_per_s"),
@@ -140,7 +152,19 @@ def test_a_severity_replaces_explicit_numbers_and_reaches_the_transport() -> Non
     assert chosen.with_overrides(severity=0).transport == Transport()
 
 
-@pytest.mark.parametrize("override", [{"severity": -1}, {"severity": 6}, {"seed": -1}, {"rate_per_s": -3.0}])
+def test_words_stand_for_severities() -> None:
+    assert [parse_severity(word) for word in ("none", "low", "medium", "high")] == [0, 1, 3, 5]
+    by_word = of(effects=[{"read_noise": {"severity": "medium"}}], transport={"loss": {"severity": "high"}})
+    assert by_word == of(effects=[{"read_noise": {"severity": 3}}], transport={"loss": {"severity": 5}})
+    chosen = load_scenario("nominal_l2")
+    assert chosen.with_overrides(severity="low") is chosen
+    assert chosen.with_overrides(severity="high").id == chosen.with_overrides(severity=5).id
+    assert chosen.with_overrides(severity="2.5") == chosen.with_overrides(severity=2.5)
+
+
+@pytest.mark.parametrize(
+    "override", [{"severity": -1}, {"severity": 6}, {"severity": "hgih"}, {"seed": -1}, {"rate_per_s": -3.0}]
+)
 def test_an_impossible_override_is_refused(override: dict[str, float]) -> None:
     with pytest.raises(ScenarioError):
         load_scenario("nominal_l2").with_overrides(**override)  # type: ignore[arg-type]
@@ -223,10 +247,38 @@ def test_a_sweep_stands_for_every_combination() -> None:
     assert [item.name for item in swept][:3] == ["test_s0_consistent_silent", "test_s0_stale_silent",
                                                  "test_s2p5_consistent_silent"]  # fmt: skip
     assert len({item.sha256 for item in swept}) == 6
+    words = of(effects=["read_noise"], sweep={"severity": ["none", "low", "medium", "high"]}).swept()
+    assert [choice.severity for item in words for choice in item.effects] == [0, 1, 3, 5]
     last = swept[-1]
     assert [(choice.severity, choice.err, choice.dq) for choice in last.effects] == [
         (5, "stale", "flagged"), (5, "consistent", "silent")]  # fmt: skip
     assert of(effects=["read_noise"]).swept()[0].name == "test"
+
+
+def test_a_sweep_is_no_scenario_where_one_is_needed(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from hwosim_assets.commands.scenarios import scenario
+    from hwosim_assets.perturb.plan import make_plan
+
+    path, words = (
+        tmp_path / "mine.yaml",
+        r"stands for 4 scenarios \(`sweep`\).*hwosim scenario sweep NAME_OR_FILE --write",
+    )
+    path.write_text("version: 1\neffects: [read_noise]\nsweep: {severity: [1, 2], honesty: [consistent, stale]}\n")
+    known = find_scenarios([tmp_path])
+    assert "mine" not in known.found
+    assert re.search(words, known.broken[0].reason)
+    for name, folders in ((str(path), []), ("mine", [tmp_path])):
+        with pytest.raises(ScenarioError, match=words):
+            load_scenario(name, folders)
+        assert len(load_sweep(name, folders)) == 4
+    with pytest.raises(ScenarioError, match=words):
+        CliRunner().invoke(scenario, ["show", str(path)], catch_exceptions=False)
+    with pytest.raises(ScenarioError, match=words):
+        make_plan(Scenario.from_file(path), "x_cal.fits", None)
+    CliRunner().invoke(scenario, ["sweep", str(path), "--write", str(tmp_path / "made")], catch_exceptions=False)
+    assert len(find_scenarios([tmp_path / "made"]).found) == len(find_scenarios().found) + 4
 
 
 def test_a_derived_scenario_survives_its_file(tmp_path: Path) -> None:
@@ -243,6 +295,12 @@ def test_a_derived_scenario_survives_its_file(tmp_path: Path) -> None:
     [
         ({"sweep": {"severty": [1]}}, "did you mean severity?"),
         ({"sweep": {"severity": [6]}}, "5"),
+        ({"sweep": {}}, "holds no values"),
+        ({"sweep": {"seed": [1, 2, 1]}}, "two values of seed .*_seed1"),
+        ({"sweep": {"severity": [2.5, 2.5000001]}, "effects": ["read_noise"]}, "two values of severity .*_s2p5"),
+        ({"sweep": {"flags": ["flagged", "silent"]}, "effects": ["read_noise"]}, "sweep.flags changes nothing"),
+        ({"sweep": {"honesty": ["stale"]}, "effects": ["missing_values"]}, "sweep.honesty changes nothing"),
+        ({"sweep": {"severity": [1, 2]}}, "sweep.severity changes nothing"),
         ({"profile": "hwo-hri2"}, "hwo-hri"),
         ({"effects": [{"read_noise": {"err_factor": 0.5}}]}, "err: biased"),
         ({"effects": [{"missing_values": {"dq_share": 0.3}}]}, "dq: mixed"),
