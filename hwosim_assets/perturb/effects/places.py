@@ -77,7 +77,7 @@ class Separation(Parameter):
         mas = parse_number(value, "mas")
         if not 0 <= mas <= _FARTHEST_MAS:
             raise ValueError(f"must be between 0 and {_FARTHEST_MAS:g} mas")
-        return f"{mas!r} mas"
+        return f"{mas:.12g} mas"
 
 
 #: No field of view is wider than half a degree.
