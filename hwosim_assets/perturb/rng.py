@@ -130,25 +130,6 @@ class Stream:
             start, count = start + here, count - here
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint32), *parts])
 
-    def bits_below(
-        self, limit: int, plane: int, start: int, count: int, sub: int = 0
-    ) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
-        """Return which of consecutive pixels have words of :meth:`bits` below a limit, ascending, and these words."""
-        found = [(np.empty(0, np.intp), np.empty(0, np.uint32))]
-        for begin in range(0, count, _SOME):  # the words of all would take much memory
-            here = min(_SOME, count - begin)
-            if compiled.on():
-                from hwosim_assets.perturb.compiled.draws import bits_below
-
-                places, words = bits_below(start + begin, here, np.array([plane, sub, 0], np.uint64), self._key, limit)
-            else:
-                words = self.bits(plane, start + begin, here, sub)
-                places = (words < np.uint64(limit)).nonzero()[0]
-                words = words[places]
-            found.append((places + begin, words))
-        places, words = (np.concatenate(column) for column in zip(*found, strict=True))
-        return places, words
-
     def bits_at(self, plane: int, places: NDArray[np.intp], sub: int = 0) -> NDArray[np.uint32]:
         """Return random 32-bit words of single pixels, which are others than those of :meth:`bits`."""
         return (self._mixed(plane, places, sub) >> np.uint64(32)).astype(np.uint32)
@@ -251,21 +232,44 @@ class Stream:
             return drawn
         return normal(self.bits_at(plane, places, sub))
 
-    def below(self, probability: float, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.intp]:
-        """Return which of consecutive pixels a probability chooses, ascending, counted from ``start``.
+    def below(
+        self, limit: int, plane: int, start: int, count: int, sub: int = 0
+    ) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
+        """Return which of consecutive pixels have words below a limit, and these words of 32 bits.
 
-        Those chosen at one probability are among those chosen at any larger one.
+        The words are others than those of :meth:`bits`. Those chosen by the :func:`threshold` of a probability are
+        among those chosen by any larger one.
+
+        Returns
+        -------
+        places : int array
+            Ascending, counted from ``start``.
+        words : uint32 array
         """
-        high, low = divmod(threshold(probability), 1 << 16)
+        found = [(np.empty(0, np.intp), np.empty(0, np.uint32))]
+        for begin in range(0, count, _SOME):
+            places, words = self._some_below(limit, plane, start + begin, min(_SOME, count - begin), sub)
+            found.append((places + begin, words))
+        return np.concatenate([places for places, _ in found]), np.concatenate([words for _, words in found])
+
+    def _some_below(
+        self, limit: int, plane: int, start: int, count: int, sub: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.uint32]]:
+        """Return :meth:`below` of so few pixels that room for all of them does no harm."""
+        high, low = divmod(limit, 1 << 16)
         if compiled.on():
             from hwosim_assets.perturb.compiled.draws import below
 
-            chosen: NDArray[np.intp] = below(start, count, self._address(plane, sub), self._key, high, low)
+            chosen: tuple[NDArray[np.intp], NDArray[np.uint32]] = below(
+                start, count, self._address(plane, sub), self._key, high, low
+            )
             return chosen
         words = self._short(plane, start, count, sub)
         found = (words <= min(high, 0xFFFF)).nonzero()[0]
-        fine = self._mixed(plane, found + start, sub + _FINER) >> np.uint64(48)
-        return found[(words.take(found) < high) | (fine < np.uint64(low))]
+        fine = (self._mixed(plane, found + start, sub + _FINER) >> np.uint64(48)).astype(np.uint32)
+        finer = (words.take(found).astype(np.uint32) << np.uint32(16)) + fine
+        good = finer < np.uint64(limit)
+        return found[good], finer[good]
 
     def uniform(self, plane: int, start: int, count: int, sub: int = 0) -> NDArray[np.float64]:
         """Return numbers between 0 and 1, neither included, float64; see :meth:`bits`."""

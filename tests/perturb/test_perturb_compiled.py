@@ -90,22 +90,26 @@ def test_poisson_counts_of_one_mean(mean: float, start: int, count: int, sub: in
     assert same_bits(*both(lambda: stream.poisson(mean, 5, start, count, sub)))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.floats(0, 1) | st.sampled_from([0.0, 1e-9, 2.0**-16, 0.5, 1.0]), STARTS, COUNTS, SUBS)
-def test_pixels_that_a_probability_chooses(probability: float, start: int, count: int, sub: int) -> None:
-    stream = Stream(1, "missing_values", "", "x", "SCI")
-    assert same_bits(*both(lambda: stream.below(probability, 5, start, count, sub)))
+LIMITS = st.integers(0, 1 << 32) | st.sampled_from([0, 1, 1 << 16, 1 << 20, 1 << 31, (1 << 32) - 1, 1 << 32])
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 1 << 32) | st.sampled_from([0, 1, 1 << 20, (1 << 32) - 1, 1 << 32]), STARTS, COUNTS, SUBS)
+@given(LIMITS, STARTS, COUNTS, SUBS)
 def test_words_below_a_limit(limit: int, start: int, count: int, sub: int) -> None:
-    stream = Stream(1, "hot_pixels", "", "x", "SCI")
-    words = stream.bits(5, start, count, sub)
-    plain, looped = both(lambda: np.stack(stream.bits_below(limit, 5, start, count, sub)))
+    stream = Stream(1, "missing_values", "", "x", "SCI")
+    address = limit, start, count, sub
+    (plain, words), (looped, same) = (_below(stream, wanted, *address) for wanted in (False, True))
     assert same_bits(plain, looped)
-    assert (plain[0] == np.flatnonzero(words < np.uint64(limit))).all()
-    assert (plain[1] == words[plain[0]]).all()
+    assert same_bits(words, same)
+    every, all_words = _below(stream, True, 1 << 32, start, count, sub)
+    assert every.size == count
+    assert (plain == np.flatnonzero(all_words < np.uint64(limit))).all()
+    assert (words == all_words[plain]).all()
+
+
+def _below(stream: Stream, wanted: bool, limit: int, *place: int) -> tuple[np.ndarray, np.ndarray]:
+    with patch.object(compiled, "_wanted", wanted):
+        return stream.below(limit, 5, *place)
 
 
 @settings(max_examples=60, deadline=None)

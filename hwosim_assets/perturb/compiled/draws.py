@@ -23,7 +23,6 @@ from hwosim_assets.perturb.compiled.loop import loop
 __all__ = [
     "MORE",
     "below",
-    "bits_below",
     "counts_into",
     "counts_of",
     "normals",
@@ -44,8 +43,8 @@ _STEP, _FACTOR, _LAST_FACTOR = (
     np.uint64(number) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
 _ONE, _12, _16, _27, _30, _31, _32, _48, _52 = (np.uint64(number) for number in (1, 12, 16, 27, 30, 31, 32, 48, 52))
-#: Bits of the steps of the counter in a tile of 65536 pixels, of which sixteen share a step, and of those of 32 bits.
-_SHORT, _LONG = np.uint64(12), np.uint64(13)
+#: Steps of the counter in a tile of 65536 pixels, as a mask and a shift.
+_IN_TILE, _TILE = np.uint64(4095), _12
 _WORD = np.uint64(0xFFFF)
 #: Words of the ends of the normal distribution.
 _ENDS = np.uint64(32)
@@ -79,15 +78,15 @@ def _round(x0: Any, x1: Any, x2: Any, x3: Any, first: Any, second: Any) -> Any:
 
 
 @loop()
-def _write(w0: Any, w1: Any, w2: Any, w3: Any, begin: Any, tile: Any, address: Any, key: Any) -> None:
+def _write(w0: Any, w1: Any, w2: Any, w3: Any, begin: Any, address: Any, key: Any) -> None:
     """Write the four words of consecutive steps of the counter; numpy counts on before it makes them.
 
     The ten rounds are written out, for a loop within a loop is not compiled to vectors.
     """
-    (plane, sub), (a, b), in_tile = address, key, (_ONE << tile) - _ONE
+    (plane, sub), (a, b) = address, key
     for index in range(w0.size):
         step = begin + np.uint64(index)
-        x0, x1, x2, x3 = _round((step & in_tile) + _ONE, step >> tile, plane, sub, a, b)
+        x0, x1, x2, x3 = _round((step & _IN_TILE) + _ONE, step >> _TILE, plane, sub, a, b)
         x0, x1, x2, x3 = _round(x0, x1, x2, x3, a + _FIRST_KEYS[1], b + _SECOND_KEYS[1])
         x0, x1, x2, x3 = _round(x0, x1, x2, x3, a + _FIRST_KEYS[2], b + _SECOND_KEYS[2])
         x0, x1, x2, x3 = _round(x0, x1, x2, x3, a + _FIRST_KEYS[3], b + _SECOND_KEYS[3])
@@ -100,11 +99,11 @@ def _write(w0: Any, w1: Any, w2: Any, w3: Any, begin: Any, tile: Any, address: A
 
 
 @loop()
-def _words(room: Any, begin: Any, end: Any, tile: Any, address: Any, key: Any) -> Any:
+def _words(room: Any, begin: Any, end: Any, address: Any, key: Any) -> Any:
     """Return the four words of steps of the counter under a key of two, each an array, in a room of (5, steps)."""
     size, (plane, sub, _), (first, second) = end - begin, address, key
     words = room[0, :size], room[1, :size], room[2, :size], room[3, :size]
-    _write(words[0], words[1], words[2], words[3], np.uint64(begin), tile, (plane, sub), (first, second))
+    _write(words[0], words[1], words[2], words[3], np.uint64(begin), (plane, sub), (first, second))
     return words
 
 
@@ -152,7 +151,7 @@ def normals_into(out: Any, draws: Any, begin: int, count: int) -> Any:
     steps = (skip + count + 15) >> 4
     room = np.empty((5, _SOME), np.uint64)
     for part in range(0, steps, _SOME):
-        w0, w1, w2, w3 = _words(room, first + part, first + min(part + _SOME, steps), _SHORT, address, key)
+        w0, w1, w2, w3 = _words(room, first + part, first + min(part + _SOME, steps), address, key)
         for step in range(w0.size):
             at = part + step << 4
             _look_up(out, at, w0[step], middle)
@@ -178,7 +177,7 @@ def counts_into(out: Any, draws: Any, begin: int, count: int) -> Any:
     steps = (skip + count + 15) >> 4
     signs, room = out.view(np.int32), np.empty((5, _SOME), np.uint64)
     for part in range(0, steps, _SOME):
-        w0, w1, w2, w3 = _words(room, first + part, first + min(part + _SOME, steps), _SHORT, address, key)
+        w0, w1, w2, w3 = _words(room, first + part, first + min(part + _SOME, steps), address, key)
         for step in range(w0.size):
             at = part + step << 4
             _look_up(out, at, w0[step], guide)
@@ -213,48 +212,25 @@ def poissons(count: int, draws: Any) -> Any:
 
 @loop()
 def below(start: int, count: int, address: Any, key: Any, high: Any, low: Any) -> Any:
-    """Return which pixels have words below (high, low); see :meth:`hwosim_assets.perturb.rng.Stream.below`."""
+    """Return which pixels have words below (high, low), and these; see ``perturb.rng.Stream.below``."""
     first, end, mixed = start >> 4, (start + count + 15) >> 4, address[2]
     high, low = np.uint64(high), np.uint64(low)
     # A word up to ``high`` shows as those of the ends do, beside as many others; beyond half all are looked at.
     four = min(high + _ONE, _HALF) * _FOUR_ONES
-    room, found, many = np.empty((5, _SOME), np.uint64), np.empty(count, np.intp), 0
+    room, found, words, many = np.empty((5, _SOME), np.uint64), np.empty(count, np.intp), np.empty(count, np.uint32), 0
     for part in range(first, end, _SOME):
-        w0, w1, w2, w3 = _words(room, part, min(part + _SOME, end), _SHORT, address, key)
+        w0, w1, w2, w3 = _words(room, part, min(part + _SOME, end), address, key)
         near = _any_below(room[4], w0, w1, w2, w3, four)
         for step in range(near.size):
             if near[step] or high >= _HALF:
                 for lane in range(16):
                     word = room[lane >> 2, step] >> np.uint64((lane & 3) << 4) & _WORD
                     place = (part + step << 4) + lane
-                    chosen = word < high or (word == high and _finer(place, mixed) >> _48 < low)
-                    if chosen and start <= place < start + count:
-                        found[many] = place - start
-                        many += 1
-    return found[:many]
-
-
-@loop()
-def bits_below(start: int, count: int, address: Any, key: Any, limit: Any) -> Any:
-    """Return which pixels have words of 32 bits below a limit, and these; see ``perturb.rng.Stream.bits_below``."""
-    first, end, limit = start >> 3, (start + count + 7) >> 3, np.uint64(limit)
-    room, found, many = np.empty((5, _SOME), np.uint64), np.empty(count, np.intp), 0
-    words = np.empty(count, np.uint32)
-    for part in range(first, end, _SOME):
-        w0, w1, w2, w3 = _words(room, part, min(part + _SOME, end), _LONG, address, key)
-        near = room[4, : w0.size]
-        for step in range(w0.size):
-            least = min(min(w0[step] & _LOW, w0[step] >> _32), min(w1[step] & _LOW, w1[step] >> _32))
-            other = min(min(w2[step] & _LOW, w2[step] >> _32), min(w3[step] & _LOW, w3[step] >> _32))
-            near[step] = min(least, other)
-        for step in range(near.size):
-            if near[step] < limit:
-                for lane in range(8):
-                    word = room[lane >> 1, step] >> np.uint64((lane & 1) << 5) & _LOW
-                    place = (part + step << 3) + lane
-                    if word < limit and start <= place < start + count:
-                        found[many], words[many] = place - start, word
-                        many += 1
+                    if word <= high and start <= place < start + count:
+                        fine = _finer(place, mixed) >> _48
+                        if word < high or fine < low:
+                            found[many], words[many] = place - start, (word << _16) + fine
+                            many += 1
     return found[:many].copy(), words[:many].copy()
 
 

@@ -37,8 +37,8 @@ __all__ = [
     "detector_xy",
     "exposure_shares",
     "frame_bits",
-    "frame_bits_below",
     "frame_normal",
+    "frame_words_below",
     "noise_level",
     "on_detector",
     "wavelengths",
@@ -124,16 +124,17 @@ def frame_bits(
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def frame_bits_below(
+def frame_words_below(
     stream: Stream, product: Product, measurement: Measurement, start: int, count: int, limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
     """Return which of consecutive pixels of a frame have fixed random words of their detector below a limit, and these.
 
-    A subarray sees its part of the detector. Places are counted from ``start``.
+    The words are those of ``Stream.below``, others than those of :func:`frame_bits`. A subarray sees its part of the
+    detector. Places are counted from ``start``.
     """
     found, done = [], 0
     for first, here in _frame_runs(product, measurement, start, count):
-        places, words = stream.bits_below(limit, 0, first, here)
+        places, words = stream.below(limit, 0, first, here)
         found.append((places + done, words))
         done += here
     return np.concatenate([places for places, _ in found]), np.concatenate([words for _, words in found])

@@ -18,7 +18,7 @@ from hwosim_assets.perturb.effects.axes import (
     detector_bits_at,
     detector_corner,
     detector_stream,
-    frame_bits_below,
+    frame_words_below,
     on_detector,
 )
 from hwosim_assets.perturb.effects.signals import add_light
@@ -99,7 +99,7 @@ def bad_pixels(task: Task, measurement: Measurement, detector: str, part: range,
     # A word above the limit of the densest cell is bad nowhere; only the few others have their coordinates reckoned.
     most = math.ceil(min(total * float(density.max()), 1.0) * 4294967296.0)
     stream = detector_stream(task, detector, "map")
-    near, words = frame_bits_below(stream, task.product, measurement, part.start, len(part), most)
+    near, words = frame_words_below(stream, task.product, measurement, part.start, len(part), most)
     y, x = np.divmod(near + part.start, columns)
     y, x = y + y0, x + x0
     limit = np.minimum(total * density[y // _CELL - top, x // _CELL], 1.0) * 4294967296.0

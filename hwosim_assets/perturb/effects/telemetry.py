@@ -80,7 +80,7 @@ class MissingValues(Effect):
         for group in range(block.groups):
             place = block.plane(group), block.start, block.size
             if self.task.word("mechanism") == "mcar":
-                index = stream.below(self.task.number("fraction"), *place)
+                index, _ = stream.below(threshold(self.task.number("fraction")), *place)
             else:
                 index = np.flatnonzero(stream.bits(*place) < self._thresholds(block, group))
             block.lose(self.use, group, index, self.task.dq_honest)
