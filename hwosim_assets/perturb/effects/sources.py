@@ -18,6 +18,7 @@ from hwosim_assets.perturb.effects.signals import add_light
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.spec import EffectSpec
+from hwosim_assets.perturb.times import segment_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -173,7 +174,8 @@ class MovingObject(_Placed):
         dy, dx = direction(stream)
         flux = _flux(self.task, measurement, budget)
         times = exposure_shares(self.task.product, measurement)
-        span = 1.0 if times.size == 1 or times[0] == times[-1] else float(times[1] - times[0])
+        here = segment_of(self.task.product, measurement)
+        span = 1.0 if measurement.resampled else here.each / here.total
         steps = max(1, math.ceil(2 * length * span))
         frames = []
         for time in times:
