@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ COURSES: dict[str, dict[str, object]] = {
 
 
 def part(
-    first: int, last: int, *, table: str = "none", k: float = CLEAN, begin: float = 60000.0, **cards: object
+    first: int, last: int, *, table: str = "none", k: float = CLEAN, begin: float = 60000.0, **cards: Any
 ) -> Product:
     """Return integrations of an exposure of half a day, ``first`` to ``last`` as Python counts them.
 
@@ -79,7 +80,7 @@ def course(product: Product, name: str, options: Mapping[str, object]) -> np.nda
         happened = truth.happened()
         frames = [] if happened is None else happened["frame"].to_numpy()
         return np.bincount(np.asarray(frames, dtype=int), minlength=product.measurements[0].frames).astype(float)
-    return (out.plane("SCI").astype(float) - product.plane("SCI").astype(float)).mean((1, 2))
+    return np.asarray((out.plane("SCI").astype(float) - product.plane("SCI").astype(float)).mean((1, 2)))
 
 
 @pytest.mark.parametrize("table", ["none", "own", "all"])
@@ -140,7 +141,7 @@ def test_what_a_file_is_of_its_exposure_follows_from_its_integrations_or_their_t
     ("own", {"NINTS": 4, "EXPSTART": 60000.0 + 0.5 * SPLIT / FRAMES, "EXPEND": 60000.37}, "no part of an exposure"),
 ])  # fmt: skip
 def test_the_truth_says_where_the_header_does_not_tell_the_place_in_the_exposure(
-    table: str, cards: dict[str, object], reason: str
+    table: str, cards: dict[str, Any], reason: str
 ) -> None:
     product = part(SPLIT, 9, table=table, **cards)
     for name in ("transit", "tilt_event", "solar_particle_event", "flare", "persistence_deficit"):
@@ -155,7 +156,7 @@ def test_the_truth_says_where_the_header_does_not_tell_the_place_in_the_exposure
 @pytest.mark.parametrize("cards", [
     {"INTSTART": None, "INTEND": None}, {"NINTS": 12, "INTSTART": 1, "INTEND": 12}, {"INTSTART": None, "NINTS": None},
 ])  # fmt: skip
-def test_a_file_that_lost_integrations_or_counts_none_is_no_segment(cards: dict[str, object]) -> None:
+def test_a_file_that_lost_integrations_or_counts_none_is_no_segment(cards: dict[str, Any]) -> None:
     told = {"INTEND": None, **cards}
     product = part(0, 9, **told)
     np.testing.assert_array_equal(shares(product), (np.arange(9) + 0.5) / 9)
