@@ -231,3 +231,13 @@ def test_groups_without_a_date_are_left_alone_and_told() -> None:
     np.testing.assert_array_equal(after["GROUP"].data["end_milliseconds"], hdus["GROUP"].data["end_milliseconds"])
     left = [event["column"] for event in events if event.get("left_alone") == "no date is told beside it"]
     assert left == ["end_day", "end_milliseconds", "end_submilliseconds"]
+
+
+def test_a_table_without_rows_has_no_times() -> None:
+    product = exposure()
+    hdus = fits.open(io.BytesIO(product.payload))
+    hdus["INT_TIMES"].data = hdus["INT_TIMES"].data[:0]
+    buffer = io.BytesIO()
+    hdus.writeto(buffer, checksum=True)
+    _after, events = changed(Product(product.name, buffer.getvalue()), offset=60.0)
+    assert not [event for event in events if event["hdu"] == 3]

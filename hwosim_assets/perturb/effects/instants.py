@@ -12,7 +12,6 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from astropy.io import fits
 
 from hwosim_assets.fits.cards import header_bytes
 
@@ -115,19 +114,21 @@ class Table:
     file : FitsFile
         The file, with the arrays of its input in their places: effects that move arrays come later.
     hdu : Hdu
-        A binary table of it.
+        A binary table of it, with rows.
     """
 
     def __init__(self, file: FitsFile, hdu: Hdu) -> None:
+        from astropy.io import fits
+
         columns = fits.BinTableHDU.fromstring(header_bytes(hdu.cards)).columns
-        width, rows = (int((hdu.find(word) or b"")[10:30].split(b"/")[0]) for word in ("NAXIS1", "NAXIS2"))
+        width, rows = _count(hdu, "NAXIS1"), _count(hdu, "NAXIS2")
         body = file.data[hdu.data_offset : hdu.data_offset + hdu.data_bytes]
         #: Their names in capitals, and as they are written; none where two are the same or rows have other bytes.
         self.names: dict[str, str] = {}
         if len({name.upper() for name in columns.names}) < len(columns.names):
             return
         kinds = columns.dtype.newbyteorder(">")
-        if width == kinds.itemsize and rows:
+        if width == kinds.itemsize:
             self._rows: NDArray[Any] = np.frombuffer(body, kinds, rows)
             scaled = {column.name for column in columns if column.bscale or column.bzero}
             self.names = {name.upper(): name for name in columns.names if name not in scaled}
@@ -139,7 +140,11 @@ class Table:
 
 
 def names_of(hdu: Hdu) -> set[str]:
-    """Return the names of the columns of a binary table, in capitals; none of another HDU."""
-    if b"'BINTABLE'" not in (hdu.find("XTENSION") or b""):
+    """Return the names of the columns of a binary table that has rows, in capitals; none of another HDU."""
+    if b"'BINTABLE'" not in (hdu.find("XTENSION") or b"") or not _count(hdu, "NAXIS2"):
         return set()
     return {(card_text(card) or "").upper() for card in hdu.cards if card.startswith(b"TTYPE")}
+
+
+def _count(hdu: Hdu, keyword: str) -> int:
+    return int((hdu.find(keyword) or b"")[10:30].split(b"/")[0])
