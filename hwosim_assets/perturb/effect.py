@@ -103,8 +103,14 @@ class Task:
     def _at(self, name: str, times: FrameTimes | None, frame: int) -> float:
         if times is None:
             return float(self.planned.parameters[name])
+        return self.number_at(name, float(times.mid[frame]))
+
+    def number_at(self, name: str, time: float) -> float:
+        """Return a numeric parameter at a time (MJD UTC)."""
+        if name not in self.planned.full:
+            return float(self.planned.parameters[name])
         parameter = self._parameter(name)
-        amplitude = self.planned.when.amplitude(float(times.mid[frame]), self.walk)
+        amplitude = self.planned.when.amplitude(time, self.walk)
         return float(parameter.scaled(float(self.planned.full[name]), amplitude))
 
     def _parameter(self, name: str) -> Parameter:

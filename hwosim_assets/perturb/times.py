@@ -1,13 +1,15 @@
-"""When each frame of a measurement was exposed.
+"""When each frame of a measurement was exposed, and which part of its exposure a file holds.
 
 Holds: :func:`frame_times`, from the file's own table of integration times where it has one, else from the
-start and the end of the exposure; and which rows of that table are the file's (:func:`segment_start`). Keep out the
-time of the whole product (``Product.stream_time``).
+start and the end of the exposure; which rows of that table are the file's (:func:`segment_start`); and the exposure
+that a share of it is a share of (:func:`segment_of`, :func:`exposure_span`), also where a file holds one of its
+segments. Keep out the time of the whole product (``Product.stream_time``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["FrameTimes", "frame_times", "segment_start"]
+__all__ = ["FrameTimes", "Segment", "Span", "exposure_span", "frame_times", "segment_of", "segment_start"]
 
 #: Names of the columns (start, mid, end; MJD UTC) in INT_TIMES and in newer tables of time-series spectra.
 _COLUMNS = (("int_start_MJD_UTC", "int_mid_MJD_UTC", "int_end_MJD_UTC"), ("MJD-BEG", "MJD-AVG", "MJD-END"))
+_SEGMENT = re.compile(r"-seg(\d{3})_")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,54 @@ class FrameTimes:
     method: str
 
 
+@dataclass(frozen=True)
+class Segment:
+    """Which integrations of its exposure the frames of a measurement are.
+
+    Attributes
+    ----------
+    first : int
+        Integrations of the exposure before the first of them.
+    each : int
+        Integrations that a frame is the mean of.
+    total : int
+        Integrations of the exposure; of the file, where ``lacks`` says that the header does not tell them.
+    lacks : str
+        Why the header does not tell the place of the file in its exposure; empty where it does.
+    """
+
+    first: int
+    each: int
+    total: int
+    lacks: str = ""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The time that a share of the exposure is a share of.
+
+    Attributes
+    ----------
+    begin, end : float
+        MJD UTC.
+    lacks : str
+        Why it is the time of the file and not of the exposure; empty where it is the exposure's.
+    """
+
+    begin: float
+    end: float
+    lacks: str = ""
+
+    @property
+    def length(self) -> float:
+        """Days from begin to end."""
+        return self.end - self.begin
+
+    def at(self, share: float) -> float:
+        """Return the time (MJD UTC) at a share of the exposure."""
+        return self.begin + share * self.length
+
+
 def frame_times(product: Product, measurement: Measurement) -> FrameTimes | None:
     """Return the times of the frames of a measurement, or ``None`` where the file does not tell.
 
@@ -57,11 +108,8 @@ def frame_times(product: Product, measurement: Measurement) -> FrameTimes | None
 
 
 def _found(product: Product, measurement: Measurement) -> FrameTimes | None:
-    frames, first, of = measurement.frames, 0, measurement.frames
-    if measurement.sci.column and frames == 1:
-        alike = [item.sci for item in product.measurements if item.sci.column == measurement.sci.column]
-        if _is_time_series(product) and len(alike) > 1:
-            first, of = alike.index(measurement.sci), len(alike)
+    frames, alike = measurement.frames, _alike(product, measurement)
+    first, of = (alike.index(measurement), len(alike)) if len(alike) > 1 else (0, frames)
     if not measurement.resampled:
         for names, method in zip(_COLUMNS, ("INT_TIMES", "MJD columns"), strict=True):
             table = [_column(product, measurement, name, of) for name in names]
@@ -77,14 +125,90 @@ def _found(product: Product, measurement: Measurement) -> FrameTimes | None:
     if measurement.resampled:
         edges = (np.full(frames, begin), np.full(frames, end_time))
     else:
-        step = (end_time - begin) / of
-        places = first + np.arange(frames, dtype=np.float64)
-        edges = (begin + places * step, begin + (places + 1.0) * step)
+        here = segment_of(product, measurement)
+        step = (end_time - begin) / here.total
+        places = here.first + np.arange(frames, dtype=np.float64)
+        last = begin + (places + here.each) * step
+        whole = here.first == 0 and here.each == here.total
+        edges = (begin + places * step, np.full(frames, end_time) if whole else last)
     return FrameTimes(edges[0], edges[0] + (edges[1] - edges[0]) / 2.0, edges[1], "EXPSTART..EXPEND")
+
+
+def _alike(product: Product, measurement: Measurement) -> list[Measurement]:
+    """Return the measurements that are the integrations of a file: itself, or all that have a table each."""
+    if measurement.sci.column and measurement.frames == 1 and _is_time_series(product):
+        return [item for item in product.measurements if item.sci.column == measurement.sci.column]
+    return [measurement]
 
 
 def _is_time_series(product: Product) -> bool:
     return product.name.lower().split(".")[0].endswith("x1dints")
+
+
+def segment_of(product: Product, measurement: Measurement) -> Segment:
+    """Return which integrations of the exposure the frames are, by INTSTART, INTEND and NINTS.
+
+    Those count from 1 and over the whole exposure. A file without INTSTART and INTEND holds all of it, unless
+    EXSEGTOT, EXSEGNUM or its name say that there are more.
+    """
+    alike = _alike(product, measurement)
+    place = alike.index(measurement)
+    held = len(alike) if len(alike) > 1 else measurement.frames
+    mean = held == 1 and not measurement.ramp
+    first, last, total = (product.count(name) for name in ("INTSTART", "INTEND", "NINTS"))
+    each = (total or 1) if mean else 1
+    alone = Segment(place, each, each if mean else held)
+    if first is None and last is None:
+        lacks = "it is one of several segments, and INTSTART and INTEND are not there"
+        return replace(alone, lacks=lacks) if _is_one_of_several(product) else alone
+    if first is None or last is None or total is None or not first <= last <= total:
+        return replace(alone, lacks=f"INTSTART {first}, INTEND {last} and NINTS {total} are no part of an exposure")
+    if last - first + 1 == held or mean:
+        return Segment(first - 1 + place, last - first + 1 if mean else 1, total)
+    lacks = f"INTSTART {first} and INTEND {last} do not count its {held} integrations"
+    return alone if (first, last) == (1, total) else replace(alone, lacks=lacks)
+
+
+def _is_one_of_several(product: Product) -> bool:
+    named = _SEGMENT.search(product.name)
+    numbers = (product.count("EXSEGTOT"), product.count("EXSEGNUM"), int(named[1]) if named else None)
+    return any(number is not None and number > 1 for number in numbers)
+
+
+def exposure_span(product: Product, measurement: Measurement) -> Span | None:
+    """Return when the exposure of a measurement began and ended: EXPSTART and EXPEND, which its segments share.
+
+    Where those do not hold the times of the file's frames, or are those of one segment, it is the time of the file.
+    ``None`` where the file tells no two times.
+    """
+    times, here = frame_times(product, measurement), segment_of(product, measurement)
+    begin, end = product.number("EXPSTART"), product.number("EXPEND")
+    if times is None:
+        return None
+    if begin is None or end is None or not begin <= float(times.mid.min()) <= float(times.mid.max()) <= end:
+        reason = "EXPSTART and EXPEND do not hold the times of its integrations"
+    elif times.method == "EXPSTART..EXPEND":
+        return Span(begin, end, here.lacks) if end > begin else None
+    else:
+        reason = _not_of_exposure(begin, end, times, here)
+        if not reason:
+            return Span(begin, end)
+    alike = _alike(product, measurement)
+    last = frame_times(product, alike[-1]) or times
+    first = frame_times(product, alike[0]) or times
+    begin, end = float(first.start[0]), float(last.end[-1])
+    part = here.lacks or here.total > max(len(alike), measurement.frames) * here.each
+    return Span(begin, end, (here.lacks or reason) if part else "") if end > begin else None
+
+
+def _not_of_exposure(begin: float, end: float, times: FrameTimes, here: Segment) -> str:
+    """Return why EXPSTART and EXPEND are not those of the exposure of integrations that a table tells the times of."""
+    half = float(times.end[0] - times.start[0]) / 2.0
+    early, late = float(times.start[0]) - begin < half, end - float(times.end[-1]) < half
+    if here.lacks:  # what the table holds is a part of EXPSTART to EXPEND, or all of it
+        return here.lacks if early and late else ""
+    more = here.first + times.mid.size < here.total
+    return "EXPSTART and EXPEND are those of the segment" if (here.first and early) or (more and late) else ""
 
 
 def _column(product: Product, measurement: Measurement, name: str, frames: int) -> Floats | None:

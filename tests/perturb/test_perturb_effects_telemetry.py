@@ -302,7 +302,7 @@ def test_clock_error_is_fitted_exactly(make: Make, applied: str) -> None:
     times = 60000 + np.arange(12) * 0.5
 
     def fit(offset: float) -> tuple[float, float]:
-        clock = {"offset": offset, "drift": 2.0, "applied": applied}
+        clock = {"offset": offset, "drift": 2.0, "epoch": 60000.0, "applied": applied}
         out = perturbed(timed(make, times), clock_error=clock)[0]
         moved = (out.plane("INT_TIMES", 1, "int_mid_MJD_UTC") - times) * 86400
         slope, start = np.polyfit(times - 60000, moved, 1)
@@ -318,15 +318,16 @@ def test_clock_error_is_fitted_exactly(make: Make, applied: str) -> None:
 
 @pytest.mark.parametrize("untold", [np.ones(12, bool), np.arange(12) == 3])
 def test_clock_error_takes_no_zero_for_a_time(make: Make, untold: np.ndarray) -> None:
-    """A table that nobody filled in moves nothing by itself, and is no time at which the clock was right."""
+    """A table that nobody filled in moves nothing by itself, and the truth says so."""
     times = np.where(untold, 0.0, 60000 + np.arange(12) * 0.5)
     product = timed(make, times)
-    out, record = perturbed(product, clock_error={"offset": 5.0, "drift": 2.0})
+    out, record = perturbed(product, clock_error={"offset": 5.0, "drift": 2.0, "epoch": 60000.0})
     moved = (out.plane("INT_TIMES", 1, "int_mid_MJD_UTC") - times) * 86400
     np.testing.assert_array_equal(moved[untold], 0)
     np.testing.assert_allclose(moved[~untold], (5.0 + 2.0 * (times - 60000.0))[~untold], atol=1e-4)
     assert (out.number("EXPMID") - product.number("EXPMID")) * 86400 == pytest.approx(6.0, abs=1e-4)
-    assert {event["t0"] for event in record["effects"][0]["events"] if "t0" in event} == {60000.0}
+    told = [event for event in record["effects"][0]["events"] if "column" in event]
+    assert [event["rows_left_alone"] for event in told] == [untold.sum()] * 3
 
 
 def test_undoing_schema_drift_restores_the_bytes(make: Make) -> None:

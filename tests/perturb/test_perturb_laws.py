@@ -478,7 +478,7 @@ def test_who_reads_a_parameter_frame_by_frame_says_so(name: str) -> None:
     """Else a profile that leaves out the mid time of a product leaves out all of its frames."""
     kinds = effect_class(name).__mro__
     source = "".join(inspect.getsource(kind) for kind in kinds[: kinds.index(Effect)])
-    reads = re.search(r"task\.numbers\(|task\.number\([^()]*,\s*\w+\)", source) is not None
+    reads = re.search(r"task\.number(s|_at)\(|task\.number\([^()]*,\s*\w+\)", source) is not None
     assert effect_class(name).per_frame == reads
 
 

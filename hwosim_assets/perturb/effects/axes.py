@@ -13,6 +13,7 @@ import numpy as np
 from hwosim_assets.perturb.effect import NotApplicableError
 from hwosim_assets.perturb.parameters import rounded
 from hwosim_assets.perturb.rng import TILE
+from hwosim_assets.perturb.times import exposure_span, frame_times, segment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,23 +25,27 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.measurements import Measurement
     from hwosim_assets.perturb.product import Product
     from hwosim_assets.perturb.rng import Stream
+    from hwosim_assets.perturb.times import Span
 
     Floats = NDArray[np.float64]
 
 __all__ = [
     "address_width",
     "cosine_of_turns",
+    "days_since",
     "detector_bits_at",
     "detector_corner",
     "detector_shape",
     "detector_stream",
     "detector_xy",
+    "exposure_days",
     "exposure_shares",
     "frame_bits",
     "frame_normal",
     "frame_words_below",
     "noise_level",
     "on_detector",
+    "share_note",
     "wavelengths",
 ]
 
@@ -48,6 +53,7 @@ __all__ = [
 DETECTOR_WIDTH = 2048
 #: Rows and columns of full frames of JWST's detectors.
 _MIRI, _NEAR_INFRARED = (1024, 1032), (2048, 2048)
+_NO_TIMES = "the file does not tell when it was exposed"
 #: Coefficients of the Taylor series of cos(x) in x^2, to x^20: below 1e-14 for |x| <= pi/2.
 _COSINE = [1.0]
 for _order in range(1, 11):
@@ -204,9 +210,9 @@ def wavelengths(product: Product, measurement: Measurement) -> Floats:
 def exposure_shares(product: Product, measurement: Measurement) -> Floats:
     """Return the mid time of each frame as a share of the exposure (0 start, 1 end); its MJD is in ``perturb.times``.
 
-    From INT_TIMES where its rows are those of the frames, else evenly. Frames of a cube are wavelengths
-    and share one time; so is the one frame of an image; a spectrum in an HDU of its own has the time of its
-    place among those of its kind.
+    Of the whole exposure, also in a file of one of its segments. From the file's table of times where there is one,
+    else evenly. Frames of a cube are wavelengths and share one time; so is the one frame of an image; a spectrum in an
+    HDU of its own has the time of its place among those of its kind.
 
     Returns
     -------
@@ -214,19 +220,65 @@ def exposure_shares(product: Product, measurement: Measurement) -> Floats:
     """
     if measurement.resampled:
         return np.full(measurement.frames, 0.5)
-    places = np.arange(measurement.frames, dtype=np.float64)
-    total = float(measurement.frames)
-    if measurement.sci.column and measurement.frames == 1:
-        alike = [item for item in product.measurements if item.sci.column == measurement.sci.column]
-        if product.name.lower().split(".")[0].endswith("x1dints") and len(alike) > 1:
-            places, total = np.array([float(alike.index(measurement))]), float(len(alike))
-    for plane in product.planes:
-        if plane.extname == "INT_TIMES" and plane.column == "int_mid_MJD_UTC" and plane.size == total > 1:
-            mid = plane.read(product.payload).astype(np.float64).reshape(-1)
-            span = (mid[-1] - mid[0]) * total / (total - 1)
-            if np.isfinite(mid).all() and span > 0:
-                return np.asarray(((mid - mid[0]) / span + 0.5 / total)[places.astype(np.intp)])
-    return (places + 0.5) / total
+    times, span = frame_times(product, measurement), exposure_span(product, measurement)
+    here = segment_of(product, measurement)
+    if times is None or span is None or times.method == "EXPSTART..EXPEND":
+        return np.asarray((here.first + np.arange(measurement.frames) + here.each / 2.0) / here.total)
+    return np.asarray((times.mid - span.begin) / (span.end - span.begin))
+
+
+def exposure_days(product: Product, measurement: Measurement) -> float:
+    """Return how long the exposure took from its begin to its end, in days.
+
+    Raises
+    ------
+    NotApplicableError
+        When the file does not tell.
+    """
+    return _span(product, measurement).length
+
+
+def days_since(product: Product, measurement: Measurement, mjd: float, share: float) -> Floats:
+    """Return how long after a moment the middle of each frame was, in days.
+
+    Parameters
+    ----------
+    product : Product
+        The file.
+    measurement : Measurement
+        Of it.
+    mjd : float
+        The moment, MJD UTC; where it is 0, ``share`` counts.
+    share : float
+        The moment as a share of the exposure.
+
+    Returns
+    -------
+    float64 array, (frames,)
+
+    Raises
+    ------
+    NotApplicableError
+        When the file tells no times.
+    """
+    times = frame_times(product, measurement)
+    if times is None:
+        raise NotApplicableError(_NO_TIMES)
+    return np.asarray(times.mid - (mjd or _span(product, measurement).at(share)))
+
+
+def _span(product: Product, measurement: Measurement) -> Span:
+    span = exposure_span(product, measurement)
+    if span is None:
+        raise NotApplicableError(_NO_TIMES)
+    return span
+
+
+def share_note(product: Product, measurement: Measurement) -> dict[str, Any]:
+    """Return what the truth says where a share of the exposure can only be one of the file; else nothing."""
+    span = exposure_span(product, measurement)
+    lacks = segment_of(product, measurement).lacks if span is None else span.lacks
+    return {"shares_of": "file", "for": lacks} if lacks and not measurement.resampled else {}
 
 
 def typical_err(product: Product, measurement: Measurement) -> float | None:

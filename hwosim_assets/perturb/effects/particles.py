@@ -17,7 +17,7 @@ import numpy as np
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.axes import exposure_shares, on_detector
+from hwosim_assets.perturb.effects.axes import days_since, exposure_days, exposure_shares, on_detector, share_note
 from hwosim_assets.perturb.effects.state import integrations
 from hwosim_assets.perturb.exact import exp, log, power
 from hwosim_assets.perturb.facts import find_facts
@@ -441,6 +441,22 @@ class CosmicRays(_Particles):
                 "onset", "begin as a share of the exposure", default=0.2, low=-10.0, high=10.0, source="a proposal"
             ),
             Parameter("tau", "time to the peak as a share of the exposure", default=0.2, low=1e-3, source="a proposal"),
+            Parameter(
+                "onset_mjd",
+                "begin, MJD UTC, in place of `onset`; 0: `onset` counts",
+                unit="d",
+                default=0.0,
+                high=1e6,
+                source="a proposal",
+            ),
+            Parameter(
+                "rise",
+                "time to the peak in place of `tau`; 0: `tau` counts",
+                unit="h",
+                default=0.0,
+                high=1e6,
+                source="a proposal",
+            ),
             _RESIDUAL,
         ),
         source="light curves of solar particle events; Robberto's library for the flux of flares",
@@ -452,13 +468,29 @@ class CosmicRays(_Particles):
 class SolarParticleEvent(_Particles):
     """A storm that rises and decays; an honest header calls the engineering data suspect."""
 
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._fluxes: dict[int, list[float]] = {}
+
+    def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
+        """Find the flux of each frame as well."""
+        since = np.maximum(self._since(measurement), 0.0)
+        fluxes = np.array(self.task.numbers("peak", measurement)) * since * exp(1.0 - since)
+        self._fluxes[id(measurement)] = [rounded(flux) for flux in fluxes.tolist()]
+        return super().prepare(measurement, budget) | share_note(self.task.product, measurement)
+
+    def _since(self, measurement: Measurement) -> Floats:
+        """Return how long after the onset each frame was exposed, in times to the peak."""
+        onset_mjd, rise = self.task.number("onset_mjd"), self.task.number("rise") / 24.0
+        if not onset_mjd and not rise:
+            shares = exposure_shares(self.task.product, measurement)
+            return (shares - self.task.number("onset")) / self.task.number("tau")
+        product = self.task.product
+        since = days_since(product, measurement, onset_mjd, self.task.number("onset"))
+        return since / (rise or self.task.number("tau") * exposure_days(product, measurement))
+
     def _flux(self, measurement: Measurement, frame: int) -> float:
-        since = float(exposure_shares(self.task.product, measurement)[frame]) - self.task.number("onset")
-        if since <= 0:
-            return 0.0
-        ratio = since / self.task.number("tau")
-        peak = self.task.numbers("peak", measurement)[frame]
-        return rounded(peak * ratio * float(exp(np.array([1.0 - ratio]))[0]))
+        return self._fluxes[id(measurement)][frame]
 
     def on_file(self, file: Any) -> list[dict[str, Any]]:
         """Set ENG_QUAL where it is there, the header is honest and there was a storm."""

@@ -14,14 +14,14 @@ import numpy as np
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.budget import infer_budget
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.axes import on_detector
+from hwosim_assets.perturb.effects.axes import on_detector, share_note
 from hwosim_assets.perturb.effects.references import scale
 from hwosim_assets.perturb.effects.signals import add_light
 from hwosim_assets.perturb.exact import exp, power
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.spec import EffectSpec
-from hwosim_assets.perturb.times import FrameTimes, frame_times
+from hwosim_assets.perturb.times import FrameTimes, exposure_span, frame_times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -221,22 +221,31 @@ class Persistence(Effect):
 class PersistenceDeficit(Effect):
     """Light that goes into traps until they are full; spectra in tables follow as images do."""
 
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._factors: dict[int, list[float]] = {}
+
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse what has no time of its own."""
         if measurement.resampled:
             raise NotApplicableError("it is combined from exposures of several times")
         if measurement.ramp and measurement.groups < 2:
             raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
-        times = frame_times(self.task.product, measurement)
+        times, span = frame_times(self.task.product, measurement), exposure_span(self.task.product, measurement)
         if times is None:
             raise NotApplicableError("the time of the exposure is not known")
-        factors = [self._factor(times, frame) for frame in (0, measurement.frames - 1)]
-        return {"first_factor": factors[0], "last_factor": factors[1], "times_from": times.method}
+        began = float(times.start[0]) if span is None else span.begin
+        factors = [self._factor(times, began, frame) for frame in range(measurement.frames)]
+        self._factors[id(measurement)] = factors
+        note = share_note(self.task.product, measurement)
+        if note:
+            note = {"settles_from": "the start of the file", "for": note["for"]}
+        return {"first_factor": factors[0], "last_factor": factors[-1], "times_from": times.method, **note}
 
-    def _factor(self, times: FrameTimes, frame: int) -> float:
+    def _factor(self, times: FrameTimes, began: float, frame: int) -> float:
         """Return the mean factor during a frame."""
         tau, since = self.task.number("tau"), self.task.number("since")
-        begin, end = ((float(edge[frame]) - float(times.start[0])) * _DAY + since for edge in (times.start, times.end))
+        begin, end = ((float(edge[frame]) - began) * _DAY + since for edge in (times.start, times.end))
         if end > begin:
             mean = math.exp(-begin / tau) * -math.expm1(-(end - begin) / tau) * tau / (end - begin)
         else:
@@ -245,10 +254,7 @@ class PersistenceDeficit(Effect):
 
     def on_chunk(self, block: Block) -> None:
         """Multiply by the factor of the frame; in a ramp, what came since its first group."""
-        times = frame_times(self.task.product, block.measurement)
-        if times is None:
-            raise NotApplicableError("the time of the exposure is not known")
-        factor = self._factor(times, block.frame)
+        factor = self._factors[id(block.measurement)][block.frame]
         if block.measurement.ramp:
             base = block.sci[0].copy()
             block.sci -= base

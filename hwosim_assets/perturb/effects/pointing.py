@@ -14,13 +14,14 @@ import numpy as np
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.convolve import rows_reached
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
+from hwosim_assets.perturb.effects.axes import share_note
 from hwosim_assets.perturb.effects.kernels import gaussian_taps, require_image, shift_kernel, spread
 from hwosim_assets.perturb.effects.references import card_number, has_gwcs, scale, set_card
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.spec import EffectSpec
-from hwosim_assets.perturb.times import frame_times
+from hwosim_assets.perturb.times import exposure_span, frame_times, segment_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -295,6 +296,14 @@ def step_response(share: float) -> float:
             ),
             Parameter("onset", "when, as a share of the exposure", default=0.5, source="a proposal"),
             Parameter(
+                "onset_mjd",
+                "when, MJD UTC, in place of `onset`; 0: `onset` counts",
+                unit="d",
+                default=0.0,
+                high=1e6,
+                source="a proposal",
+            ),
+            Parameter(
                 "sign",
                 "whether flux is lost from the aperture or comes into it",
                 default="drop",
@@ -318,18 +327,17 @@ class TiltEvent(Effect):
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find which share of the step each frame sees."""
-        times = frame_times(self.task.product, measurement)
+        times, span = frame_times(self.task.product, measurement), exposure_span(self.task.product, measurement)
         if measurement.resampled:
             raise NotApplicableError("it is combined from exposures and has no one moment in time")
-        if times is None or not times.end[-1] > times.start[0]:
+        if times is None or span is None:
             raise NotApplicableError("the file does not tell when it was exposed")
         if measurement.ramp and measurement.groups < 2:
             raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
-        begin, end = float(times.start[0]), float(times.end[-1])
-        if measurement.sci.column and measurement.frames == 1:
-            begin, end = _exposure(self.task.product, begin, end)
-        onset = begin + self.task.number("onset") * (end - begin)
-        many = measurement.frames == 1 and (self.task.product.number("NINTS") or 1.0) > 1 and not measurement.ramp
+        onset = self.task.number("onset_mjd")
+        note = {} if onset else share_note(self.task.product, measurement)
+        onset = onset or span.at(self.task.number("onset"))
+        many = segment_of(self.task.product, measurement).each > 1
         shares = [
             (onset - start) / (stop - start) if stop > start else float(start < onset)
             for start, stop in zip(times.start.tolist(), times.end.tolist(), strict=True)
@@ -338,7 +346,7 @@ class TiltEvent(Effect):
             # The mean of several integrations sees a change by the share of them that comes after it.
             shares = [min(max(1.0 - u, 0.0), 1.0) if many else step_response(u) for u in shares]
         self._seen[id(measurement)] = [rounded(share) for share in shares]
-        return {"onset_mjd": onset, "times_from": times.method}
+        return {"onset_mjd": onset, "times_from": times.method, **note}
 
     def on_chunk(self, block: Block) -> None:
         """Scale by the share of the step that this frame sees."""
@@ -348,12 +356,6 @@ class TiltEvent(Effect):
             _bend(block, seen, step)
         elif seen > 0:
             scale(block, 1.0 + step * seen, self.task.err_honest)
-
-
-def _exposure(product: Product, begin: float, end: float) -> tuple[float, float]:
-    """Return start and end of the exposure of a spectrum that stands alone among those of a time series."""
-    first, last = product.number("EXPSTART"), product.number("EXPEND")
-    return (first, last) if first is not None and last is not None and last > first else (begin, end)
 
 
 def _bend(block: Block, share: float, step: float) -> None:

@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level, wavelengths
+from hwosim_assets.perturb.effects.axes import (
+    days_since,
+    exposure_days,
+    exposure_shares,
+    noise_level,
+    share_note,
+    wavelengths,
+)
 from hwosim_assets.perturb.effects.calibration import lose_light
 from hwosim_assets.perturb.effects.shapes import box, flare_curve, gaussian, limb_darkened, trapezoid
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.rng import poisson
 from hwosim_assets.perturb.spec import EffectSpec
+from hwosim_assets.perturb.times import segment_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,6 +79,12 @@ def _parameter(name: str, doc: str, **more: Any) -> Parameter:
 
 _MID = _parameter("mid", "mid time as a share of the exposure (0 start, 1 end)", default=0.5)
 _DURATION = _parameter("duration", "duration as a share of the exposure", default=0.4, low=1e-6, high=10.0)
+#: What places a dip in absolute time, the same in all exposures of a star.
+_ABSOLUTE = (
+    _parameter("mid_mjd", "mid time, MJD UTC, in place of `mid`; 0: `mid` counts", unit="d", default=0.0, high=1e6),
+    _parameter("period", "time from one `mid_mjd` to the next; 0: there is one", unit="d", default=0.0, high=1e6),
+    _parameter("length", "duration in place of `duration`; 0: `duration` counts", unit="h", default=0.0, high=1e6),
+)
 
 
 class _Dip(Effect):
@@ -86,11 +100,13 @@ class _Dip(Effect):
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find what each frame loses; refuse what has no course in time."""
-        times = exposure_shares(self.task.product, measurement)
-        _require_time(measurement, times, self.task)
+        product = self.task.product
+        if measurement.resampled or not self.task.number("mid_mjd"):
+            _require_time(measurement, self.task)
         if measurement.ramp and measurement.groups < 2:
             raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
-        missing = self.curve((times - self.task.number("mid")) / self.task.number("duration"))
+        times = exposure_shares(product, measurement)
+        missing = self.curve(self._phase(measurement, times))
         self._kept[id(measurement)] = 1.0 - missing
         found = np.flatnonzero(missing)
         return {
@@ -98,7 +114,21 @@ class _Dip(Effect):
             "frame_times": [rounded(float(time)) for time in times[found[[0, -1]]]] if found.size else [],
             "largest": rounded(float(missing.max(initial=0.0))),
             "noise_from": budget.read_method,
+            **share_note(product, measurement),
         }
+
+    def _phase(self, measurement: Measurement, shares: Floats) -> Floats:
+        """Return the times of the frames from the middle of the dip, in its durations."""
+        mid_mjd, length = self.task.number("mid_mjd"), self.task.number("length") / 24.0
+        if not mid_mjd and not length:
+            return (shares - self.task.number("mid")) / self.task.number("duration")
+        product = self.task.product
+        length = length or self.task.number("duration") * exposure_days(product, measurement)
+        since = days_since(product, measurement, mid_mjd, self.task.number("mid"))
+        period = self.task.number("period") if mid_mjd else 0.0
+        if period:
+            since = since - period * np.floor(since / period + 0.5)
+        return np.asarray(since / length)
 
     def on_chunk(self, block: Block) -> None:
         """Take the share of this frame away."""
@@ -107,8 +137,10 @@ class _Dip(Effect):
             lose_light(block, self.task.stream(block.measurement.key), q, self.task.err_honest)
 
 
-def _require_time(measurement: Measurement, times: Floats, task: Task) -> None:
-    alone = measurement.frames < 2 and times[0] == 0.5 and len(task.product.measurements) < 3
+def _require_time(measurement: Measurement, task: Task) -> None:
+    here = segment_of(task.product, measurement)
+    one_of_many = here.each == 1 and here.total > 1
+    alone = measurement.frames < 2 and not one_of_many and len(task.product.measurements) < 3
     if measurement.resampled or alone:
         raise NotApplicableError("the product has one moment in time; it needs integrations")
 
@@ -134,6 +166,7 @@ def _require_time(measurement: Measurement, times: Floats, task: Task) -> None:
             _parameter("shape", "course in time", default="trapezoid", choices=("box", "trapezoid", "limb_darkened")),
             _MID,
             _DURATION,
+            *_ABSOLUTE,
             _parameter("ingress", "ingress as a share of the duration (trapezoid)", default=0.1, low=0.001, high=0.5),
             _parameter("impact", "impact parameter in stellar radii (limb-darkened)", default=0.0, high=0.95),
             _parameter("u1", "linear limb-darkening coefficient", default=0.3),
@@ -177,6 +210,7 @@ class Transit(_Dip):
             ),
             _MID,
             _DURATION,
+            *_ABSOLUTE,
             _parameter("ingress", "ingress as a share of the duration", default=0.1, low=0.001, high=0.5),
         ),
         source="the true-loss rule",
@@ -227,12 +261,13 @@ class Flare(Effect):
             raise NotApplicableError("electrons per science unit are not known")
         if measurement.ramp:
             raise NotApplicableError("in a raw ramp the star's light cannot be told from bias")
+        _require_time(measurement, self.task)
         times = exposure_shares(self.task.product, measurement)
-        _require_time(measurement, times, self.task)
         numbers = [self.task.number(name) for name in ("peak", "rise", "decay")]
         curve = self.task.number("amplitude") * flare_curve(times, *numbers)
         self._curves[id(measurement)] = curve
-        return {"largest": rounded(float(curve.max())), "frame": int(curve.argmax())}
+        found = {"largest": rounded(float(curve.max())), "frame": int(curve.argmax())}
+        return found | share_note(self.task.product, measurement)
 
     def on_chunk(self, block: Block) -> None:
         """Add light in proportion to what is there."""

@@ -38,7 +38,7 @@ from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.quantities import parse_number
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.spec import EffectSpec
-from hwosim_assets.perturb.times import frame_times
+from hwosim_assets.perturb.times import frame_times, segment_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -246,7 +246,8 @@ class MovingObject(_Placed):
         dy, dx = direction(stream) if sky is None else _towards(sky, place, angle_of(self.task, stream))
         length = _PATH if path is None else self.task.number("path")
         shares = exposure_shares(self.task.product, measurement)
-        span = 1.0 if shares.size == 1 or shares[0] == shares[-1] else float(shares[1] - shares[0])
+        here = segment_of(self.task.product, measurement)
+        span = 1.0 if measurement.resampled else here.each / here.total
         begin, end = (shares - span / 2 - 0.5) * length, (shares + span / 2 - 0.5) * length
         found = {**place.record(), "dy": rounded(dy * length), "dx": rounded(dx * length)}
         return (place.y + dy * begin, place.x + dx * begin, place.y + dy * end, place.x + dx * end), found

@@ -1,0 +1,228 @@
+"""What has a course in time is the same in the files of an exposure's segments as in one file of the whole of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from scenes import CARDS
+
+from hwosim_assets.perturb import Product, Scenario, apply
+from hwosim_assets.perturb.effect import Earlier
+from hwosim_assets.perturb.effects.axes import exposure_shares
+from hwosim_assets.perturb.registry import effect_specs
+from hwosim_assets.perturb.times import exposure_span, frame_times
+from hwosim_assets.perturb.truth import Truth
+
+FRAMES, SPLIT, SIDE = 12, 5, 32
+#: The name that random numbers belong to is that of the whole file, so that places which are drawn are the same.
+NAME = "jw01234001001_02101_00001_nrca1_calints.fits"
+#: With so many electrons in a unit, photons have no noise to speak of.
+CLEAN = 1e8
+#: What has a course in time that is told as a share of the exposure, or counts from its begin or from before it.
+COURSES: dict[str, dict[str, object]] = {
+    "transit": {"depth": 0.1, "duration": 0.6},
+    "eclipse": {"depth": 0.01},
+    "flare": {"amplitude": 1.0},
+    "point_source": {"peak": 1e5, "light": "variable", "period": 0.7},
+    "moving_object": {"peak": 1e5, "path": 60.0},
+    "tilt_event": {"step": 5e4, "onset": 0.62},
+    "persistence_deficit": {"depth": 0.3, "tau": "5000 s"},
+    "persistence": {"factor": 30.0},
+    "solar_particle_event": {"peak": 3000.0, "onset": 0.1},
+}
+
+
+def part(
+    first: int, last: int, *, table: str = "none", k: float = CLEAN, begin: float = 60000.0, **cards: Any
+) -> Product:
+    """Return integrations of an exposure of half a day, ``first`` to ``last`` as Python counts them.
+
+    ``table``: INT_TIMES of the file's own integrations (own), of all (all), or none; with gaps between them.
+    """
+    shape = (last - first, SIDE, SIDE)
+    signal = np.full(shape, 100.0)
+    poisson = signal / k
+    planes = {"SCI": signal, "ERR": np.sqrt(poisson + 1e-8), "VAR_POISSON": poisson, "VAR_RNOISE": np.full(shape, 1e-8)}
+    primary = fits.PrimaryHDU()
+    told = {"NINTS": FRAMES, "INTSTART": first + 1, "INTEND": last, "EXPSTART": begin, "EXPMID": begin + 0.25}
+    primary.header.update({**CARDS, **told, "EXPEND": begin + 0.5, **cards})
+    hdus = [primary, *(fits.ImageHDU(data.astype(np.float32), name=key) for key, data in planes.items())]
+    hdus.append(fits.ImageHDU(np.zeros(shape, np.uint32), name="DQ"))
+    if table != "none":
+        rows = np.arange(FRAMES) if table == "all" else np.arange(first, last)
+        start = begin + 0.5 * rows / FRAMES + 0.001 * np.sin(rows) ** 2
+        times = {"start": start, "mid": start + 0.015, "end": start + 0.03}
+        columns = [fits.Column(f"int_{key}_MJD_UTC", "D", array=value) for key, value in times.items()]
+        columns.insert(0, fits.Column("integration_number", "J", array=rows + 1))
+        hdus.append(fits.BinTableHDU.from_columns(columns, name="INT_TIMES"))
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return Product(NAME, buffer.getvalue())
+
+
+def perturbed(product: Product, name: str, options: Mapping[str, object]) -> tuple[Product, Truth]:
+    before = Earlier(part(0, FRAMES, k=500.0, begin=59999.0), 59999.9)
+    scenario = Scenario.from_mapping("test", {"version": 1, "seed": 7, "effects": [{name: options}]})
+    out, truth = apply(product, scenario, earlier=(before,))
+    assert not truth.record["effects"][0]["measurements"][0].get("not_applicable")
+    return out, truth
+
+
+def course(product: Product, name: str, options: Mapping[str, object]) -> np.ndarray:
+    """Return what an effect changes in each frame; of particles, how many come."""
+    out, truth = perturbed(product, name, options)
+    if name == "solar_particle_event":
+        happened = truth.happened()
+        frames = [] if happened is None else happened["frame"].to_numpy()
+        return np.bincount(np.asarray(frames, dtype=int), minlength=product.measurements[0].frames).astype(float)
+    return np.asarray((out.plane("SCI").astype(float) - product.plane("SCI").astype(float)).mean((1, 2)))
+
+
+@pytest.mark.parametrize("table", ["none", "own", "all"])
+@pytest.mark.parametrize("name", COURSES)
+def test_the_segments_of_an_exposure_have_the_course_of_the_whole(name: str, table: str) -> None:
+    k = {"persistence": 500.0, "solar_particle_event": 1.0}.get(name, CLEAN)
+    whole = course(part(0, FRAMES, table=table, k=k), name, COURSES[name])
+    pieces = [
+        course(part(first, last, table=table, k=k), name, COURSES[name])
+        for first, last in ((0, SPLIT), (SPLIT, FRAMES - 1), (FRAMES - 1, FRAMES))
+    ]
+    found = np.concatenate(pieces)
+    noise = 6 * np.sqrt(whole + 1) if name == "solar_particle_event" else 0.0
+    tolerance = (2e-2 if name == "persistence" else 1e-4) * np.abs(whole).max() + noise
+    assert np.ptp(whole) > 5 * np.max(tolerance), "it has no course to be told"
+    assert (np.abs(found - whole) < tolerance).all(), (found, whole)
+
+
+def test_every_effect_that_counts_in_shares_of_the_exposure_is_among_them() -> None:
+    told = {
+        spec.name
+        for spec in effect_specs()
+        if any("share of the exposure" in parameter.doc for parameter in spec.parameters)
+    }
+    assert told <= set(COURSES)
+    assert len(told) >= 6
+
+
+def shares(product: Product) -> np.ndarray:
+    return exposure_shares(product, product.measurements[0])
+
+
+def note(product: Product, name: str) -> object:
+    return perturbed(product, name, COURSES[name])[1].record["effects"][0]["measurements"][0].get("for")
+
+
+@pytest.mark.parametrize("table", ["none", "own", "all"])
+def test_what_a_file_is_of_its_exposure_follows_from_its_integrations_or_their_times(table: str) -> None:
+    product = part(SPLIT, 9, table=table)
+    times = frame_times(product, product.measurements[0])
+    assert times is not None
+    if table == "none":
+        np.testing.assert_allclose(times.start, 60000 + 0.5 * np.arange(SPLIT, 9) / FRAMES, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(times.end - times.start, 0.5 / FRAMES, atol=1e-9)
+        np.testing.assert_array_equal(shares(product), (np.arange(SPLIT, 9) + 0.5) / FRAMES)
+    else:
+        np.testing.assert_allclose(shares(product), (times.mid - 60000) / 0.5, atol=1e-12)
+    for name in ("transit", "tilt_event", "solar_particle_event", "flare", "persistence_deficit"):
+        assert note(product, name) is None
+
+
+@pytest.mark.parametrize(("table", "cards", "reason"), [
+    ("none", {"NINTS": 4}, "INTSTART 6, INTEND 9 and NINTS 4 are no part of an exposure"),
+    ("none", {"INTEND": 8}, "INTSTART 6 and INTEND 8 do not count its 4 integrations"),
+    ("none", {"INTSTART": None, "INTEND": None, "EXSEGNUM": 2}, "one of several segments"),
+    ("own", {"EXPSTART": 60000.0 + 0.5 * SPLIT / FRAMES, "EXPEND": 60000.37}, "are those of the segment"),
+    ("own", {"EXPSTART": None, "EXPEND": None}, "do not hold the times of its integrations"),
+    ("own", {"NINTS": 4, "EXPSTART": 60000.0 + 0.5 * SPLIT / FRAMES, "EXPEND": 60000.37}, "no part of an exposure"),
+])  # fmt: skip
+def test_the_truth_says_where_the_header_does_not_tell_the_place_in_the_exposure(
+    table: str, cards: dict[str, Any], reason: str
+) -> None:
+    product = part(SPLIT, 9, table=table, **cards)
+    for name in ("transit", "tilt_event", "solar_particle_event", "flare", "persistence_deficit"):
+        assert reason in str(note(product, name))
+    if table == "none":
+        np.testing.assert_allclose(shares(product), (np.arange(4) + 0.5) / 4)
+    else:
+        assert 0 < shares(product)[0] < 0.2
+        assert 0.8 < shares(product)[-1] < 1
+
+
+@pytest.mark.parametrize("cards", [
+    {"INTSTART": None, "INTEND": None}, {"NINTS": 12, "INTSTART": 1, "INTEND": 12}, {"INTSTART": None, "NINTS": None},
+])  # fmt: skip
+def test_a_file_that_lost_integrations_or_counts_none_is_no_segment(cards: dict[str, Any]) -> None:
+    told = {"INTEND": None, **cards}
+    product = part(0, 9, **told)
+    np.testing.assert_array_equal(shares(product), (np.arange(9) + 0.5) / 9)
+    assert note(product, "transit") is None
+
+
+def test_a_table_tells_the_times_where_the_header_miscounts() -> None:
+    product = part(SPLIT, 9, table="own", NINTS=4)
+    span = exposure_span(product, product.measurements[0])
+    assert span is not None
+    assert (span.begin, span.end, span.lacks) == (60000.0, 60000.5, "")
+    np.testing.assert_array_equal(shares(product), shares(part(SPLIT, 9, table="own")))
+
+
+def test_the_mean_of_a_segment_was_exposed_while_its_integrations_were() -> None:
+    (whole,) = shares(mean := part(0, 1, NINTS=FRAMES, INTEND=FRAMES))
+    assert whole == 0.5
+    times = frame_times(mean, mean.measurements[0])
+    assert times is not None
+    assert (times.start[0], times.end[0]) == (60000.0, 60000.5)
+    later = part(SPLIT, SPLIT + 1, INTEND=9)
+    assert shares(later)[0] == pytest.approx((SPLIT + 2) / FRAMES)
+    with pytest.raises(AssertionError):  # several integrations in one frame have one moment in time
+        perturbed(later, "transit", COURSES["transit"])
+
+
+@pytest.mark.parametrize("name", ["transit", "eclipse"])
+def test_a_dip_at_an_absolute_time_comes_again_after_its_period_in_whatever_exposure(name: str) -> None:
+    options = {"depth": 0.01, "mid_mjd": "60000.25 d", "period": "3.5 d", "length": "2.4 h", "ingress": 0.01}
+    missing = -course(part(0, FRAMES), name, options)
+    mid = 60000.25 - 60000 - (np.arange(FRAMES) + 0.5) / 24
+    np.testing.assert_allclose(missing, np.where(np.abs(mid) < 0.05, 1.0, 0.0), atol=1e-4)
+    seven = part(0, FRAMES, begin=60035.0)
+    np.testing.assert_allclose(-course(seven, name, options), missing, atol=1e-4)
+    np.testing.assert_allclose(course(seven, name, options | {"period": 3.6}), 0, atol=1e-6)
+    np.testing.assert_allclose(course(seven, name, options | {"period": 0}), 0, atol=1e-6)
+    # A single image is at a time too.
+    image = part(0, 1, begin=60035.0, NINTS=1, INTSTART=1, INTEND=1)
+    np.testing.assert_allclose(-course(image, name, options), 1.0, atol=1e-4)
+
+
+def test_a_length_in_hours_is_that_share_of_the_exposure() -> None:
+    product = part(0, FRAMES)
+    one, other = (course(product, "transit", {"depth": 0.01, **more}) for more in ({"duration": 0.4}, {"length": 4.8}))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_storm_at_an_absolute_time_goes_on_in_the_next_exposure() -> None:
+    storm = {"peak": 3000.0, "onset_mjd": 60000.1, "rise": "4.8 h"}
+    first, second = (course(part(0, FRAMES, k=1.0, begin=begin), "solar_particle_event", storm) for begin in
+                     (60000.0, 60000.5))  # fmt: skip
+    share = course(part(0, FRAMES, k=1.0), "solar_particle_event", {"peak": 3000.0, "onset": 0.2, "tau": 0.4})
+    assert (np.abs(first - share) < 6 * np.sqrt(share + 1)).all()
+    since = (np.arange(2 * FRAMES) + 0.5) / 24 - 0.1
+    flux = np.maximum(since / 0.2, 0) * np.exp(1 - since / 0.2)
+    found = np.concatenate([first, second])
+    expected = flux * (found.sum() / flux.sum())
+    assert (np.abs(found - expected) < 6 * np.sqrt(expected + 1)).all()
+    assert second.sum() > 100
+    before = course(part(0, FRAMES, k=1.0, begin=59990.0), "solar_particle_event", storm)
+    assert not before.any()
+
+
+def test_a_tilt_at_an_absolute_time_lasts_in_later_exposures() -> None:
+    tilt = {"step": 1e4, "onset_mjd": 60000.25}
+    changes = [course(part(0, FRAMES, begin=begin), "tilt_event", tilt) for begin in (59999.0, 60000.0, 60007.0)]
+    np.testing.assert_allclose(changes[0], 0, atol=1e-5)
+    np.testing.assert_allclose(changes[1], -1.0 * (np.arange(FRAMES) >= 6), atol=1e-4)
+    np.testing.assert_allclose(changes[2], -1.0, atol=1e-4)
