@@ -315,6 +315,17 @@ def test_profiles_in_time_are_functions_of_time_alone() -> None:
     assert sum(steps) / 400 == pytest.approx(0.01, rel=4 * (2 / 400) ** 0.5)
 
 
+@pytest.mark.parametrize(
+    ("start", "time", "share"),
+    [(59990.0, 1e30, 1), (59990.5, 1e30, 0), (-1e300, 60000.0, 1), (-1e300, 60000.5, 0), (59990.5, 1e300, 0)],
+)
+def test_a_burst_repeats_however_far_its_start_is(start: float, time: float, share: int) -> None:
+    from hwosim_assets.perturb.profiles import Burst
+
+    # Numbers so large are whole days: the begin of a burst of six hours, or half a day behind it.
+    assert Burst(profile="burst", start=start, length="6 h", every=1).amplitude(time) == share
+
+
 def test_everything_has_every_kind_of_damage() -> None:
     from hwosim_assets.perturb.registry import effect_specs
 
