@@ -238,6 +238,17 @@ def test_a_derived_scenario_survives_its_file(tmp_path: Path) -> None:
         assert Scenario.from_file(path) == item
 
 
+def test_showers_are_silent_unless_a_scenario_says_otherwise(tmp_path: Path) -> None:
+    from hwosim_assets.perturb.plan import make_plan
+
+    chosen = of(effects=["showers", {"showers": {"label": "found", "dq": "flagged"}}, "cosmic_rays"])
+    assert [choice.dq for choice in chosen.effects] == ["silent", "flagged", "flagged"]
+    assert [step.dq_share for step in make_plan(chosen, "x", 60000.0).effects] == [0.0, 1.0, 1.0]
+    path = tmp_path / "test.yaml"
+    chosen.write(path)
+    assert Scenario.from_file(path).effects == chosen.effects
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
