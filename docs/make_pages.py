@@ -34,6 +34,16 @@ FOLLOWS = {
     "reject": "the file is quarantined",
     "warn": "the product carries a warning",
 }
+#: Why the page of an effect has no picture.
+UNPICTURED = {
+    "clock_error": "it changes times, and no pixel",
+    "dropped_integrations": "the integrations that are left have the pixels they had",
+    "file_damage": "a file that is cut short, its default, cannot be read as an image",
+    "header_corruption": "it changes headers, and no pixel",
+    "header_loss": "it changes headers, and no pixel",
+    "schema_drift": "by default it changes names, and no pixel",
+    "wavelength_shift": "by default it changes wavelengths, and no pixel; fluxes move in spectra only",
+}
 QUALITY = (
     "{rules} rules and {defects} defects. Of each defect a test (`tests/quality/test_quality_defects.py`) shows that "
     "the rule beside it says so, and no other but those named. A rule `file.…` judges one file while the catalog is "
@@ -80,8 +90,12 @@ def _effect(spec: EffectSpec) -> str:
     lines = [MADE, f"# `{spec.name}`: {spec.title}", "", f"{spec.model}.", ""]
     if (PICTURES / f"{spec.name}.png").exists():
         lines += [f"![{spec.title} at severity 1, 3 and 5](../../images/effects/{spec.name}.png)", ""]
+    if spec.name in UNPICTURED:
+        lines += [f"No picture: {UNPICTURED[spec.name]}.", ""]
     lines += [f"Stage: {spec.stage}. Touches: {', '.join(spec.planes)}. Source: {spec.source}.", ""]
     lines += [f"Acceptance test: {spec.test}.", ""]
+    if spec.usual_dq != "flagged":
+        lines += [f"`dq` is `{spec.usual_dq}` unless a scenario says otherwise.", ""]
     if spec.once:
         lines += ["A scenario can use it only once.", ""]
     lines += [

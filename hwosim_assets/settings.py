@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str = ""
     topic_prefix: str = ""
     topic_partitions: int = Field(default=12, ge=1, le=1000)
+    perturb_workers: int = Field(default=1, ge=1, le=256)
     scenario_path: str = ""
     automated_scenarios: str = "clean,nominal_l2,ground_segment_bad_day"
     watch_uri: str = ""

@@ -75,7 +75,8 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
             raise BadInputError(
                 config.scenario, "nothing differs from the scenario file", "materialize its assets instead"
             )
-        perturbed = perturb_program(program, scenario, lake.lake(), lake.tables())
+        settings = Settings()
+        perturbed = perturb_program(program, scenario, lake.lake(), lake.tables(), workers=settings.perturb_workers)
         stage = f"perturbed/{scenario.id}"
         refused = [replace(rejection, stage=stage) for rejection in perturbed.rejections]
         lake.tables().replace(QUARANTINE, {"program": program, "stage": stage}, rejection_rows(program, refused))
@@ -93,7 +94,7 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
                 },
             )
         )
-        published = publish_program(program, scenario, lake.lake(), lake.tables(), Settings())
+        published = publish_program(program, scenario, lake.lake(), lake.tables(), settings)
         context.log_event(
             dg.AssetMaterialization(
                 ["stream", scenario.id],

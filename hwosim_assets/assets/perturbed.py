@@ -16,6 +16,7 @@ from hwosim_assets.lake.tables import content_sha256
 from hwosim_assets.partitions import jwst_program
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.resources import LakeResource
+from hwosim_assets.settings import Settings
 
 __all__ = ["perturbed_asset", "perturbed_key", "truth_key"]
 
@@ -71,7 +72,7 @@ def perturbed_asset(scenario: Scenario) -> dg.AssetsDefinition:
 
         program = context.partition_key
         tables = lake.tables()
-        result = perturb_program(program, scenario, lake.lake(), tables)
+        result = perturb_program(program, scenario, lake.lake(), tables, workers=Settings().perturb_workers)
         stage = f"perturbed/{scenario.name}"
         refused = [replace(rejection, stage=stage) for rejection in result.rejections]
         tables.replace(QUARANTINE, {"program": program, "stage": stage}, rejection_rows(program, refused))

@@ -34,6 +34,7 @@ def run(programs: tuple[str, ...], scenarios: tuple[str, ...], stage: str | None
     Example:
       hwosim run --program 1345 --scenario nominal_l2
       hwosim run --program 1345 --stage catalog
+      HWOSIM_PERTURB_WORKERS=4 hwosim run --program 1345
     """
     from hwosim_assets.fits.names import program_key
     from hwosim_assets.partitions import register_programs

@@ -41,7 +41,7 @@ class EffectChoice(BaseModel):
     err_factor : float or None
         Of ``biased``; by default that of the severity table.
     dq : {"flagged", "silent", "mixed"}
-        Whether DQ and the invalid planes say what was lost, or of a share of it.
+        Whether DQ and the invalid planes say what was lost, or of a share of it; by default as the effect says.
     dq_share : float
         Share of the pixels that are flagged, of ``mixed``.
     when : Profile
@@ -66,7 +66,7 @@ class EffectChoice(BaseModel):
         """Take ``read_noise`` or ``read_noise: {severity: 2, ...}`` as a file has it."""
         name, body = _named(value)
         spec = _known_effect(name)
-        out: dict[str, Any] = {"effect": name, "label": name}
+        out: dict[str, Any] = {"effect": name, "label": name, "dq": spec.usual_dq}
         parameters: dict[str, Value] = {}
         for key, given in body.items():
             parameter = spec.parameter(key)
@@ -93,7 +93,9 @@ class EffectChoice(BaseModel):
 
     def body(self) -> dict[str, Any]:
         """Return what stands under the effect's name in a scenario file."""
-        values = self.model_dump(mode="json", exclude={"effect", "parameters"}, exclude_defaults=True)
+        values = self.model_dump(mode="json", exclude={"effect", "parameters", "dq"}, exclude_defaults=True)
+        if self.dq != spec_of(self.effect).usual_dq:
+            values["dq"] = self.dq
         return {**values, **self.parameters}
 
     def graded_by_severity(self) -> bool:

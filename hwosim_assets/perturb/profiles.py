@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from decimal import Context, Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -142,12 +143,13 @@ class Burst(_Profile):
 
     def amplitude(self, time: float, walk: Stream | None = None) -> float:
         """Return 1 within a burst, else 0."""
-        passed = Decimal(time) - Decimal(self.start)
+        # Fractions are exact; a remainder in decimals ends where the quotient has more digits than they.
+        passed = Fraction(time) - Fraction(self.start)
         if passed < 0:
             return 0.0
         if self.every is not None:
-            passed %= Decimal(self.every)
-        return 1.0 if passed < Decimal(self.length) else 0.0
+            passed %= Fraction(self.every)
+        return 1.0 if passed < Fraction(self.length) else 0.0
 
 
 class RandomWalk(_Profile):

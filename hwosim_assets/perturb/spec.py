@@ -54,6 +54,8 @@ class EffectSpec:
         Its parameters; those with a severity table are set by ``severity``.
     err, dq : bool
         Whether the switches ``err: consistent|stale|biased`` and ``dq: flagged|silent|mixed`` mean something.
+    usual_dq : {"flagged", "silent"}
+        The switch ``dq`` where a scenario does not give it.
     breaks_format : bool
         Whether the output is no valid FITS file, or breaks its data model's schema (refused under ``valid_only``).
     once : bool
@@ -75,6 +77,7 @@ class EffectSpec:
     kind: Literal["damage", "signal"] = "damage"
     err: bool = False
     dq: bool = False
+    usual_dq: Literal["flagged", "silent"] = "flagged"
     breaks_format: bool = False
     once: bool = False
 

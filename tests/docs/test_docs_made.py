@@ -9,12 +9,23 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-PAGES: dict[Path, str] = runpy.run_path(str(TOP / "docs" / "make_pages.py"))["pages"]()
+MADE = runpy.run_path(str(TOP / "docs" / "make_pages.py"))
+PAGES: dict[Path, str] = MADE["pages"]()
 
 
 @pytest.mark.parametrize("path", list(PAGES), ids=lambda path: path.name)
 def test_a_made_page_is_up_to_date(path: Path) -> None:
     assert path.read_text() == PAGES[path], "run `make docs`"
+
+
+def test_every_effect_has_a_picture_or_says_why_there_is_none() -> None:
+    from hwosim_assets.perturb.registry import effect_specs
+
+    drawn = {path.stem for path in (TOP / "docs" / "images" / "effects").glob("*.png")}
+    assert not drawn & set(MADE["UNPICTURED"])
+    assert drawn | set(MADE["UNPICTURED"]) == {spec.name for spec in effect_specs()}
+    for name, reason in MADE["UNPICTURED"].items():
+        assert f"No picture: {reason}." in PAGES[TOP / "docs" / "reference" / "effects" / f"{name}.md"]
 
 
 @pytest.mark.parametrize("page", [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))], ids=lambda page: page.name)

@@ -54,6 +54,25 @@ def test_a_zeroed_block_lies_where_the_record_says(make: Make) -> None:
     assert other["offset"] + other["bytes"] >= end
 
 
+@pytest.mark.parametrize(("left", "kind"), [(1500, "zero_block"), (0, "zero_block"), (0, "truncation")])
+def test_what_is_left_of_a_file_is_damaged_again(make: Make, left: int, kind: str) -> None:
+    product = make("cal")
+    uses = [
+        {"kind": "truncation", "share": 1 - left / len(product.content)},
+        {"kind": kind, "share": 0.1, "label": "again"},
+    ]
+    sections = {"version": 1, "valid_only": False, "effects": [{"file_damage": use} for use in uses]}
+    out, truth = apply(product, Scenario.from_mapping("twice", sections))
+    (cut,), (again,) = (each["events"] for each in truth.record["effects"])
+    assert cut["bytes_after"] == left
+    assert out.content == product.content[:left]
+    if kind == "truncation":
+        assert (again["bytes_before"], again["bytes_after"]) == (0, 0)
+    else:
+        assert "first block" in again["not_applicable"]
+    assert replay(truth, product).content == out.content
+
+
 def test_a_wrong_checksum_is_wrong_and_nothing_else_is(make: Make) -> None:
     product = make("cal", checksum=True)
     out, (event,) = broken(product, "file_damage", kind="checksum")

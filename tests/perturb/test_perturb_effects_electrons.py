@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from scenes import K, perturbed, ramp, scene, values
 from scipy import stats
 
@@ -430,6 +432,19 @@ def test_what_lies_below_the_bias_is_on_the_floor() -> None:
     np.testing.assert_allclose(values(out)[low], -50 * float(str(note["step"])), rtol=1e-5)
     silent = perturbed(scene(signal), quantization={"step": 10.0, "dq": "silent"})[0]
     assert not silent.plane("DQ").any()
+
+
+@pytest.mark.parametrize("conversion", [1e300, 1e-300])
+def test_steps_that_no_plane_can_hold_are_not_taken(conversion: float) -> None:
+    with fits.open(io.BytesIO(scene(FLAT).content)) as hdus:
+        hdus[1].header["BUNIT"] = "MJy/sr"
+        hdus[0].header["PHOTMJSR"] = conversion
+        del hdus["VAR_POISSON"]
+        hdus.writeto(buffer := io.BytesIO())
+    product = Product("jw01234001001_02101_00001_nrca1_cal.fits", buffer.getvalue())
+    out, note = perturbed(product, quantization={"step": 10.0})
+    assert "electrons per science unit" in str(note["not_applicable"])
+    assert out.content == product.content
 
 
 def test_reads_of_a_ramp_are_rounded_each() -> None:

@@ -323,7 +323,7 @@ def test_the_noise_of_a_shower_is_what_the_planes_gain() -> None:
     """In a pixel of one shower S gains r Q/k and VAR_POISSON r^2 <Q>/k^2, with r = 6u(1-u) and Q a Poisson count."""
     before, pulls = slopes(**MIRI), []
     for seed in range(6):
-        out, truth = perturbed(before, "showers", seed=seed, rate=1)
+        out, truth = perturbed(before, "showers", seed=seed, rate=1, dq="flagged")
         found = events(truth)
         count, response = np.zeros(SHAPE).reshape(-1), np.zeros(SHAPE).reshape(-1)
         for number, u in enumerate(found["u"]):
@@ -344,7 +344,7 @@ def test_the_noise_of_a_shower_is_what_the_planes_gain() -> None:
 
 def test_in_a_ramp_a_shower_stays_from_its_group_on() -> None:
     before = ramp(np.full((128, 128), 30.0), 10, **MIRI)
-    out, truth = perturbed(before, "showers", rate=20)
+    out, truth = perturbed(before, "showers", rate=20, dq="flagged")
     change = values(out)[0] - values(before)[0]
     assert change.any()
     assert (np.diff(change, axis=0) >= -1e-6).all()

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
 from test_perturb_dataset import PROGRAM, catalogue
 
+from hwosim_assets import runner
+from hwosim_assets.assets.perturbed import perturbed_asset
 from hwosim_assets.catalog.products import PRODUCTS
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
-from hwosim_assets.perturb import Product, Scenario, registry
+from hwosim_assets.partitions import register_programs
+from hwosim_assets.perturb import Product, Scenario, dataset, registry
 from hwosim_assets.perturb.block import Block
 from hwosim_assets.perturb.dataset import PERTURBED, TRUTH, deliver_row, perturb_program, perturb_row
 from hwosim_assets.perturb.effect import Earlier, Effect
@@ -23,6 +29,7 @@ from hwosim_assets.perturb.proof import replay
 from hwosim_assets.perturb.scenario import load_scenario
 from hwosim_assets.perturb.spec import EffectSpec
 from hwosim_assets.perturb.truth import Truth
+from hwosim_assets.resources import LakeResource
 
 Make = Callable[..., Product]
 
@@ -46,6 +53,31 @@ def test_processes_change_nothing(make: Make, home: tuple[Lake, Tables]) -> None
     assert serial.made == 3
     assert serial.rows.drop_columns("created_at").equals(parallel.rows.drop_columns("created_at"))
     assert serial.truth.equals(parallel.truth)
+
+
+def test_the_asset_takes_as_many_processes_as_are_set(make: Make, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, tables = LakeResource().lake(), LakeResource().tables()
+    catalogue(lake, tables, [make("cal"), make("calints"), make("x1d")])
+    started: list[int] = []
+
+    class Pool(ProcessPoolExecutor):
+        def __init__(self, workers: int, **options: Any) -> None:
+            started.append(workers)
+            super().__init__(workers, **options)
+
+    monkeypatch.setattr(dataset, "ProcessPoolExecutor", Pool)
+    found = {}
+    for workers in ("1", "2"):
+        monkeypatch.setenv("HWOSIM_PERTURB_WORKERS", workers)
+        asset, resources = perturbed_asset(load_scenario("nominal_l2")), {"lake": LakeResource()}
+        with runner.instance_at(state) as instance:
+            register_programs(instance, [PROGRAM])
+            assert dg.materialize([asset], instance=instance, partition_key=PROGRAM, resources=resources).success
+        found[workers] = tables.scan(PERTURBED, {"program": PROGRAM}).drop_columns("created_at")
+        tables.replace(PERTURBED, {"program": PROGRAM, "scenario": "nominal_l2"}, PERTURBED.schema.empty_table())
+    assert started == [2]
+    assert found["1"].num_rows == 3
+    assert found["2"].equals(found["1"])
 
 
 def test_truths_join_to_products(make: Make, home: tuple[Lake, Tables]) -> None:

@@ -290,6 +290,17 @@ def test_a_derived_scenario_survives_its_file(tmp_path: Path) -> None:
         assert Scenario.from_file(path) == item
 
 
+def test_showers_are_silent_unless_a_scenario_says_otherwise(tmp_path: Path) -> None:
+    from hwosim_assets.perturb.plan import make_plan
+
+    chosen = of(effects=["showers", {"showers": {"label": "found", "dq": "flagged"}}, "cosmic_rays"])
+    assert [choice.dq for choice in chosen.effects] == ["silent", "flagged", "flagged"]
+    assert [step.dq_share for step in make_plan(chosen, "x", 60000.0).effects] == [0.0, 1.0, 1.0]
+    path = tmp_path / "test.yaml"
+    chosen.write(path)
+    assert Scenario.from_file(path).effects == chosen.effects
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -371,6 +382,17 @@ def test_profiles_in_time_are_functions_of_time_alone() -> None:
     # The square of a folded walk is that of the walk: 0.04 at the end, a quarter of it after a quarter.
     assert sum(ends) / 400 == pytest.approx(0.04, rel=4 * (2 / 400) ** 0.5)
     assert sum(steps) / 400 == pytest.approx(0.01, rel=4 * (2 / 400) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("start", "time", "share"),
+    [(59990.0, 1e30, 1), (59990.5, 1e30, 0), (-1e300, 60000.0, 1), (-1e300, 60000.5, 0), (59990.5, 1e300, 0)],
+)
+def test_a_burst_repeats_however_far_its_start_is(start: float, time: float, share: int) -> None:
+    from hwosim_assets.perturb.profiles import Burst
+
+    # Numbers so large are whole days: the begin of a burst of six hours, or half a day behind it.
+    assert Burst(profile="burst", start=start, length="6 h", every=1).amplitude(time) == share
 
 
 def test_everything_has_every_kind_of_damage() -> None:

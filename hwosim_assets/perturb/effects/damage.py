@@ -54,15 +54,17 @@ class FileDamage(Effect):
     def on_bytes(self, content: bytes) -> tuple[bytes, list[dict[str, Any]]]:
         """Break the bytes; a longer truncation or block holds every shorter one."""
         kind = self.task.word("kind")
-        amount = max(1, round(self.task.number("share") * len(content)))
+        amount = min(len(content), max(1, round(self.task.number("share") * len(content))))
         if kind == "truncation":
             kept = len(content) - amount
             return content[:kept], [{"kind": kind, "bytes_before": len(content), "bytes_after": kept}]
         if kind == "checksum":
             return self._wrong_sum(content)
-        word = int(self.task.stream("file").bits(0, 0, 1)[0])
         # Behind the first block: a file whose first bytes are gone is no FITS file to anybody.
-        centre = BLOCK + word % max(1, len(content) - BLOCK)
+        if len(content) <= BLOCK:
+            return content, [{"kind": kind, "not_applicable": "the file has nothing behind its first block"}]
+        word = int(self.task.stream("file").bits(0, 0, 1)[0])
+        centre = BLOCK + word % (len(content) - BLOCK)
         start = max(BLOCK, centre - amount // 2)
         end = min(len(content), start + amount)
         zeroed = content[:start] + bytes(end - start) + content[end:]

@@ -43,6 +43,8 @@ _DAY_S = 86400.0
 _PROPOSAL = "a proposal"
 #: Reads beyond this have a wrong NGROUPS or NINTS; their covariances alone would take gigabytes.
 _MOST_GROUPS, _MOST_READS = 2048, 1 << 23
+#: What planes in single precision can hold: a step's square is its variance.
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def _electrons(budget: Budget) -> float:
@@ -330,7 +332,10 @@ class Quantization(Effect):
             raise NotApplicableError("a spectrum in a table has no detector pixels")
         if measurement.resampled:
             raise NotApplicableError("its pixels are resampled and were not converted one by one")
-        return {"step": rounded(self.task.number("step") / _electrons(budget))}
+        k, step = _electrons(budget), self.task.number("step")
+        if not (step / k < _LARGEST**0.5 and k / step < _LARGEST):
+            raise NotApplicableError(f"{k:g} electrons per science unit are not to be believed")
+        return {"step": rounded(step / k)}
 
     def on_chunk(self, block: Block) -> None:
         """Round, and flag what lies on the floor."""

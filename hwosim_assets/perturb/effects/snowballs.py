@@ -421,10 +421,11 @@ class Snowballs(_Rare):
         test="showers per second and detector, index of areas from 90 pixels on, axis ratios, charge and its noise",
         err=True,
         dq=True,
+        usual_dq="silent",
     )
 )  # fmt: skip
 class Showers(_Rare):
-    """Diffuse patches in MIRI; the pipeline misses most, so that ``dq: silent`` is the usual case."""
+    """Diffuse patches in MIRI; the pipeline misses most, so that they are silent unless ``dq: flagged`` is given."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
