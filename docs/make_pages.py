@@ -82,8 +82,7 @@ def _effect(spec: EffectSpec) -> str:
         lines += [f"![{spec.title} at severity 1, 3 and 5](../../images/effects/{spec.name}.png)", ""]
     lines += [f"Stage: {spec.stage}. Touches: {', '.join(spec.planes)}. Source: {spec.source}.", ""]
     lines += [f"Acceptance test: {spec.test}.", ""]
-    if spec.once:
-        lines += ["A scenario can use it only once.", ""]
+    lines += [" ".join(spec.remarks()), ""]
     lines += [
         _row("parameter", "meaning", "unit", "bounds", "severity 1 to 5", "default", "source"),
         "|---" * 7 + "|",
