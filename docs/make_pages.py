@@ -94,10 +94,7 @@ def _effect(spec: EffectSpec) -> str:
         lines += [f"No picture: {UNPICTURED[spec.name]}.", ""]
     lines += [f"Stage: {spec.stage}. Touches: {', '.join(spec.planes)}. Source: {spec.source}.", ""]
     lines += [f"Acceptance test: {spec.test}.", ""]
-    if spec.usual_dq != "flagged":
-        lines += [f"`dq` is `{spec.usual_dq}` unless a scenario says otherwise.", ""]
-    if spec.once:
-        lines += ["A scenario can use it only once.", ""]
+    lines += [" ".join(spec.remarks()), ""]
     lines += [
         _row("parameter", "meaning", "unit", "bounds", "severity 1 to 5", "default", "source"),
         "|---" * 7 + "|",

@@ -24,7 +24,7 @@ __all__ = ["effects", "scenario", "scenarios"]
 @click.option("--profile", default="jwst", show_default=True, help="Whose severities: jwst, hwo-coronagraph, hwo-hri.")
 @json_option
 def effects(name: str | None, profile: str, as_json: bool) -> None:
-    """List the effects with their physics, parameters, units, severities, defaults and sources.
+    """List the effects; of one, tell its physics, parameters, units, severities and sources.
 
     \b
     Example:
@@ -37,18 +37,26 @@ def effects(name: str | None, profile: str, as_json: bool) -> None:
     specs = [_told(profile, spec) for spec in ([spec_of(name)] if name else effect_specs())]
     if as_json:
         print_json([asdict(spec) for spec in specs])
-        return
-    rows = [
-        (spec.name, spec.stage, spec.model, parameter.name, parameter.unit, _range(parameter), _values(parameter))
-        for spec in specs
-        for parameter in spec.parameters
-    ]
-    print_table("", ["effect", "stage", "model", "parameter", "unit", "bounds", "severity 1-5 or default"], rows)
-    if name:
-        for spec in specs:
-            for parameter in spec.parameters:
-                say(f"{parameter.name}: {parameter.doc} (source: {parameter.source})")
-            say(f"touches {', '.join(spec.planes)}; source: {spec.source}; test: {spec.test}")
+    elif name:
+        _print_effect(specs[0])
+    else:
+        print_table("", ["effect", "code", "title", "stage"], [(x.name, x.code, x.title, x.stage) for x in specs])
+        say("`hwosim effects NAME` tells the physics and parameters of one, `--json` those of all")
+
+
+def _print_effect(spec: EffectSpec) -> None:
+    """Print all that a specification says."""
+    print_table(
+        f"{spec.name} ({spec.code}, {spec.stage}): {spec.title}",
+        ["parameter", "unit", "bounds", "severity 1-5 or default", "source"],
+        [(item.name, item.unit, _range(item), _values(item), item.source) for item in spec.parameters],
+    )
+    for item in spec.parameters:
+        say(f"{item.name}: {item.doc}")
+    say(f"model: {spec.model}")
+    say(f"touches {', '.join(spec.planes)}; source: {spec.source}; test: {spec.test}")
+    for remark in spec.remarks():
+        say(remark)
 
 
 def _told(profile: str, spec: EffectSpec) -> EffectSpec:

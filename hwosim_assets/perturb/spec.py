@@ -61,6 +61,9 @@ class EffectSpec:
     once : bool
         Whether a second use in one scenario is refused: one that takes rows of the input away does not see what another
         took.
+    steady : str
+        Why a profile in time has one share for all of a product, that of its mid time; empty where the effect follows
+        the profile from integration to integration (``Effect.per_frame``).
     source, test : str
         Where the model comes from, and its acceptance test.
     """
@@ -80,10 +83,31 @@ class EffectSpec:
     usual_dq: Literal["flagged", "silent"] = "flagged"
     breaks_format: bool = False
     once: bool = False
+    steady: str = ""
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, or ``None``."""
         return next((parameter for parameter in self.parameters if parameter.name == name), None)
+
+    def remarks(self) -> list[str]:
+        """Return sentences on how a scenario may use it: honesty, profile in time, what it needs."""
+        switch = {
+            (True, True): "The switches `err` and `dq` apply.",
+            (True, False): "The switch `err` applies, `dq` does not.",
+            (False, True): "The switch `dq` applies, `err` does not.",
+            (False, False): "The switches `err` and `dq` do not apply.",
+        }[self.err, self.dq]
+        when = "A profile in time (`when`) acts from integration to integration of an exposure."
+        if self.steady:
+            when = f"A profile in time (`when`) has one share for a product, that of its mid time: {self.steady}."
+        remarks = [switch, when]
+        if self.usual_dq != "flagged":
+            remarks.append(f"`dq` is `{self.usual_dq}` unless a scenario says otherwise.")
+        if self.once:
+            remarks.append("A scenario can use it only once.")
+        if self.breaks_format:
+            remarks.append("It breaks the format or the data model, so a scenario needs `valid_only: false`.")
+        return remarks
 
 
 class PlannedEffect(BaseModel):

@@ -345,13 +345,13 @@ def test_an_effect_that_needs_neighbours_leaves_the_others_their_numbers(
 
 def test_a_profile_depends_on_the_exposure_time_alone(make: Make) -> None:
     when = {"profile": "exponential", "start": 60000.0, "tau": "2 d"}
-    chosen = scenario({"missing_values": {"fraction": 0.5, "when": when}})
+    chosen = scenario({"missing_blocks": {"area": 0.5, "when": when}})
     from hwosim_assets.perturb.plan import make_plan
 
     losses = [make_plan(chosen, "x", time).effects for time in (59999.0, 60000.0, 60002.0, 60100.0)]
     assert losses[0] == losses[1] == ()
-    assert losses[2][0].parameters["fraction"] == pytest.approx(0.5 * (1 - np.exp(-1)))
-    assert losses[3][0].parameters["fraction"] == pytest.approx(0.5, rel=1e-9)
+    assert losses[2][0].parameters["area"] == pytest.approx(0.5 * (1 - np.exp(-1)))
+    assert losses[3][0].parameters["area"] == pytest.approx(0.5, rel=1e-9)
     without = make_plan(chosen, "x", None)
     assert not without.effects
     assert "exposure time" in without.left_out[0].reason

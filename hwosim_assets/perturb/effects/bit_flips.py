@@ -154,6 +154,7 @@ class BitFlips(Effect):
         name="file_bit_flips",
         title="Flipped bits of files",
         code="B5",
+        steady="it belongs to the file",
         stage="file",
         model="bits of the file flip, headers included, its first 2880 bytes excepted; CHECKSUM stays as it was",
         planes=("file",),

@@ -25,6 +25,7 @@ _SUM = b"CHECKSUM= '"
         name="file_damage",
         title="File damage",
         code="F10",
+        steady="it belongs to the file",
         stage="file",
         model="the end of the file is missing, a run of its bytes is zero, or its first CHECKSUM states another sum",
         planes=("file",),

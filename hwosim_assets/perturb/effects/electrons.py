@@ -80,20 +80,25 @@ def _electrons(budget: Budget) -> float:
 class PhotonNoise(Effect):
     """The noise of photons that are no longer in the signal."""
 
+    per_frame = True
+
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find the electrons per pixel."""
-        return {"electrons": self._mean(budget), "level_from": budget.background_method}
+        return {"electrons": self._mean(budget, self.task.number("level")), "level_from": budget.background_method}
 
-    def _mean(self, budget: Budget) -> float:
+    def _mean(self, budget: Budget, level: float) -> float:
         """Return the mean electrons; of a ramp, in one group."""
         k = _electrons(budget)
         if budget.background is None:
             raise NotApplicableError("its background is not positive, so there is no level to take a multiple of")
-        return rounded(self.task.number("level") * budget.background * k)
+        return rounded(level * budget.background * k)
 
     def on_chunk(self, block: Block) -> None:
         """Add Poisson electrons less their mean; in a ramp, group after group on top of each other."""
-        stream, mean = self.task.stream(block.measurement.key), self._mean(block.budget)
+        mean = self._mean(block.budget, self.task.number("level", block))
+        if mean == 0:
+            return
+        stream = self.task.stream(block.measurement.key)
         per_electron = 1.0 / float(block.budget.k or 1.0)
         first = 1 if block.measurement.ramp else 0
         for group in range(first, block.groups):

@@ -47,6 +47,7 @@ def is_asdf(hdu: Hdu) -> bool:
         name="header_loss",
         title="Header loss",
         code="F6",
+        steady="it belongs to the file",
         stage="header",
         model="keywords of the primary header are removed, drawn without replacement; structure and WCS stay",
         planes=("header",),
@@ -97,6 +98,7 @@ class HeaderLoss(Effect):
         name="header_corruption",
         title="Header corruption",
         code="F6",
+        steady="it belongs to the file",
         stage="header",
         model=(
             "values of the primary header are spoilt: text cut to half, numbers as text and text as numbers, "

@@ -40,6 +40,7 @@ _TIMES = ("INT_TIMES", "INT_TIMES_TDB")
         name="missing_blocks",
         title="Missing rows, columns, amplifiers",
         code="F2",
+        steady="the block is the same in all frames",
         stage="loss",
         model="a block of the frame is lost: rows, columns, what an amplifier reads in a run of lines, or a rectangle",
         planes=_LOST,
@@ -168,28 +169,32 @@ def _run(length: int, share: float, word: int) -> tuple[int, int]:
 class DroppedGroups(Effect):
     """Ramps that ended early."""
 
+    per_frame = True
+
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse what does not come from one ramp."""
         if measurement.resampled or measurement.sci.column:
             raise NotApplicableError("it is combined from many ramps")
         if measurement.ramp:
-            kept = self._kept(measurement)
+            kept = min(self._kept(measurement, share) for share in self.task.numbers("fraction", measurement))
             if kept == measurement.groups:
                 raise NotApplicableError("the share is less than one of its groups")
             return {"groups_kept": kept}
         return {"noise_from": budget.read_method}
 
-    def _kept(self, measurement: Measurement) -> int:
-        return max(1, measurement.groups - int(self.task.number("fraction") * measurement.groups + 0.5))
+    def _kept(self, measurement: Measurement, share: float) -> int:
+        return max(1, measurement.groups - int(share * measurement.groups + 0.5))
 
     def on_chunk(self, block: Block) -> None:
         """Lose groups of a ramp, or add the noise that fewer groups leave."""
-        honest = self.task.err_honest
+        honest, share = self.task.err_honest, self.task.number("fraction", block)
+        if share == 0:
+            return
         if block.measurement.ramp:
-            for group in range(self._kept(block.measurement), block.groups):
+            for group in range(self._kept(block.measurement, share), block.groups):
                 block.lose(self.use, group, np.arange(block.size), self.task.dq_honest)
             return
-        left = 1.0 - self.task.number("fraction")
+        left = 1.0 - share
         more = (1.0 / left - 1.0, 1.0 / left**3 - 1.0)
         sigma = np.sqrt(block.true["poisson"] * more[0] + block.true["read"] * more[1])
         sigma[0] *= self.task.stream(block.measurement.key).normal(block.plane(0), block.start, block.size)
@@ -230,6 +235,8 @@ class DroppedGroups(Effect):
 class DroppedIntegrations(Effect):
     """Integrations that never came; what is lost at a severity is lost at any higher."""
 
+    per_frame = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._lost: NDArray[np.int64] = np.empty(0, np.int64)
@@ -242,7 +249,8 @@ class DroppedIntegrations(Effect):
         if self._frames not in (0, measurement.frames):
             raise NotApplicableError("it has another number of integrations than the first")
         words = self.task.stream("integrations").bits(0, 0, measurement.frames)
-        lost = np.flatnonzero(words < np.uint64(threshold(self.task.number("fraction"))))
+        limits = [threshold(share) for share in self.task.numbers("fraction", measurement)]
+        lost = np.flatnonzero(words < np.array(limits, np.uint64))
         self._frames = measurement.frames
         self._lost = lost if lost.size < words.size else np.delete(lost, words.argmax())
         return {"integrations": measurement.frames, "lost": [int(place) for place in self._lost]}
@@ -333,6 +341,7 @@ def _size(hdu: Hdu, keyword: str) -> int:
         name="compression_loss",
         title="Lossy compression",
         code="F9",
+        steady="its step belongs to the file",
         stage="digitization",
         model="S -> step (floor(S/step + u) - u + 1/2) with a dither u, step = coarseness times the typical noise",
         planes=("SCI", "ERR", "VAR_RNOISE"),

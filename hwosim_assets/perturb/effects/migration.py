@@ -71,6 +71,8 @@ _MOST = 0.2
 class ChargeMigration(Effect):
     """Bright pixels that lose light to their neighbours; where charge is even, only the noise is smoothed."""
 
+    per_frame = True
+
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse what has no detector pixels, or whose electrons are not known."""
         pixels_of_a_detector(measurement)
@@ -83,6 +85,9 @@ class ChargeMigration(Effect):
 
     def on_frame(self, block: Block) -> None:
         """Let the charge migrate; in a ramp, what has gathered since the first group."""
+        coefficient = self.task.number("coefficient", block)
+        if coefficient == 0:
+            return
         per_unit = electrons_per_unit(block.budget) / integrations(self.task.product, block.measurement)
         ramp = block.measurement.ramp
         base = block.sci[0].copy() if ramp else np.zeros((), block.sci.dtype)
@@ -91,11 +96,11 @@ class ChargeMigration(Effect):
             charge[~np.isfinite(charge)] = np.nan
             if block.inert is not None:
                 charge[block.inert] = np.nan
-            self._migrate(block, group, charge.reshape(-1, block.measurement.frame[1]), per_unit)
+            self._migrate(block, group, charge.reshape(-1, block.measurement.frame[1]), per_unit, coefficient)
             full = np.flatnonzero(charge > self.task.number("threshold"))
             block.flag(self.use, group, full, DQ.CHARGELOSS, self.task.dq_honest)
 
-    def _migrate(self, block: Block, group: int, charge: Plane, per_unit: float) -> None:
+    def _migrate(self, block: Block, group: int, charge: Plane, per_unit: float, coefficient: float) -> None:
         """Move charge of a group, band by band; ``charge`` is in electrons, NaN where invalid."""
         rows, columns = charge.shape
         shot = None if block.measurement.ramp else block.true["poisson"][group].reshape(rows, columns).copy()
@@ -104,7 +109,7 @@ class ChargeMigration(Effect):
             band = slice(max(top - 1, 0), min(top + height + 1, rows))
             inner = slice(top - band.start, min(top + height, rows) - band.start)
             part = block.part(slice(top * columns, min(top + height, rows) * columns))
-            weights = _Deflection(charge[band], self.task.number("coefficient"))
+            weights = _Deflection(charge[band], coefficient)
             moved = weights.moved()[inner].reshape(-1)
             moved /= part.sci.dtype.type(per_unit)
             part.sci[group] += moved

@@ -51,6 +51,8 @@ __all__ = ["GaussianNoise", "ReadNoise"]
 class ReadNoise(Effect):
     """White noise on top of the product's own read noise."""
 
+    per_frame = True
+
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse where no read noise is known."""
         if budget.read_method == "none":
@@ -60,7 +62,9 @@ class ReadNoise(Effect):
     def on_chunk(self, block: Block) -> None:
         """Add noise of (m^2 - 1) times the read variance."""
         stream = self.task.stream(block.measurement.key)
-        factor = self.task.number("factor")
+        factor = self.task.number("factor", block)
+        if factor == 1:
+            return
         accounts = block.accounts("read", self.task.err_honest) if compiled.on() else ()
         if accounts:
             from hwosim_assets.perturb.compiled.effects import add_noise

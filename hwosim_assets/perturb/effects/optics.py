@@ -49,29 +49,35 @@ __all__ = ["Background"]
 class Background(Effect):
     """Additional uniform background with its photon noise."""
 
+    per_frame = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._amounts: dict[int, tuple[float, float]] = {}
+        self._amounts: dict[int, list[tuple[float, float]]] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find how much to add, in science units and electrons per pixel."""
         if budget.k is None:
             raise NotApplicableError("electrons per science unit are not known")
-        added, electrons = self._amounts[id(measurement)] = self._amount(budget)
+        factors = self.task.numbers("factor", measurement)
+        self._amounts[id(measurement)] = [self._amount(budget, factor) for factor in factors]
+        added, electrons = self._amount(budget, self.task.number("factor"))
         unit = "SCI per group" if measurement.ramp else "SCI"
         return {"added": added, "added_unit": unit, "electrons": electrons, "level_from": budget.background_method}
 
-    def _amount(self, budget: Budget) -> tuple[float, float]:
+    def _amount(self, budget: Budget, factor: float) -> tuple[float, float]:
         """Return (added signal in science units, mean electrons); of a ramp, in one group."""
         if budget.background is None or budget.k is None:
             raise NotApplicableError("its background is not positive, so there is no level to take a multiple of")
-        added = rounded((self.task.number("factor") - 1.0) * budget.background)
+        added = rounded((factor - 1.0) * budget.background)
         return added, rounded(added * budget.k)
 
     def on_chunk(self, block: Block) -> None:
         """Add Poisson electrons of one mean; in a ramp, group after group on top of each other."""
         stream = self.task.stream(block.measurement.key)
-        added, electrons = self._amounts[id(block.measurement)]
+        added, electrons = self._amounts[id(block.measurement)][block.frame]
+        if electrons == 0:
+            return
         per_electron = 1.0 / float(block.budget.k or 1.0)
         accounts = () if block.measurement.ramp else block.accounts("poisson", self.task.err_honest)
         draws = stream.counts(electrons, block.plane(0), block.start) if compiled.on() and accounts else None

@@ -66,6 +66,7 @@ def released(model: str, seconds: float, gamma: float) -> float:
         name="persistence",
         title="Persistence of earlier exposures",
         code="C2",
+        steady="it has a course in time of its own",
         stage="particles",
         model="S += Poisson(Q) / k, Q the charge that comes out during the frame: rate A (x/x0)^alpha "
         "(t/1000 s)^-gamma / (1 + exp(-(x - x0)/dx)), linear below half a well, or sums of traps; "
@@ -189,6 +190,7 @@ class Persistence(Effect):
         name="persistence_deficit",
         title="Signal deficit while a detector settles",
         code="C3",
+        steady="it has a course in time of its own",
         stage="calibration",
         model="S -> S (1 - p exp(-t/tau)), t since the exposure began plus `since`, averaged over each frame",
         planes=("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "DQ"),

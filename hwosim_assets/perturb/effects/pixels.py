@@ -137,6 +137,7 @@ def _number(name: str, doc: str, **more: Any) -> Parameter:
         name="hot_pixels",
         title="Hot, warm, dead, RC and open pixels",
         code="C1",
+        steady="its map belongs to the detector",
         stage="particles",
         model="a fixed map for each detector that grows with severity and time; warm and hot pixels have a dark "
         "current of Pareto distribution and its Poisson noise, dead ones are lost, RC ones show half of their signal, "

@@ -236,6 +236,7 @@ class TelegraphNoise(Effect):
         name="dark_decay",
         title="Decay of the dark signal at the start of an exposure",
         code="A11",
+        steady="it has a course in time of its own",
         stage="noise",
         model="reads show A exp(-t / tau) more, t the time since the start of the exposure at which a row is read; "
         "slopes get what a fit of equal weights makes of that",
@@ -301,6 +302,7 @@ class DarkDecay(Effect):
         name="quantization",
         title="Coarse steps of the analogue-to-digital converter",
         code="A12",
+        steady="it belongs to the detector",
         stage="digitization",
         model="S -> (max(round((S k + bias) / step), 0) step - bias) / k, S k the electrons of a frame, of a ramp "
         "those of each read, whose bias is in the data",

@@ -490,23 +490,29 @@ class DarkReferenceDrift(Effect):
 class Fringing(Effect):
     """Fringes that the correction left; the phase belongs to the product."""
 
+    per_frame = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._factors: dict[int, NDArray[np.float64]] = {}
+        self._waves: dict[int, NDArray[np.float64]] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
-        """Compute the factor at each wavelength."""
+        """Compute the fringes of amplitude 1 at each wavelength."""
         values = wavelengths(self.task.product, measurement)
         phase = rounded(float(self.task.stream("phase").bits(0, 0, 1)[0]) / 2**32)
         with np.errstate(divide="ignore", invalid="ignore"):
             turns = np.where(values > 0, self.task.number("path") / values + phase, np.nan)
-        factors = 1.0 + self.task.number("amplitude") * cosine_of_turns(turns)
-        self._factors[id(measurement)] = np.where(np.isfinite(factors), factors, 1.0)
+        waves = cosine_of_turns(turns)
+        self._waves[id(measurement)] = np.where(np.isfinite(waves), waves, 0.0)
         return {"phase_turns": phase}
 
     def on_chunk(self, block: Block) -> None:
         """Multiply by the factor of each pixel's wavelength."""
-        factors = self._factors[id(block.measurement)][block.frame]
-        if factors.size > 1:
-            factors = factors[block.start : block.start + block.size]
+        amplitude = self.task.number("amplitude", block)
+        if amplitude == 0:
+            return
+        waves = self._waves[id(block.measurement)][block.frame]
+        if waves.size > 1:
+            waves = waves[block.start : block.start + block.size]
+        factors = 1.0 + amplitude * waves
         scale(block, factors.astype(block.sci.dtype), self.task.err_honest)

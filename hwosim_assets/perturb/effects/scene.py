@@ -99,6 +99,8 @@ def _add(block: Block, stream: Stream, amount: Floats, honest: float) -> None:
 class StrayLight(Effect):
     """Background that is not flat."""
 
+    per_frame = True
+
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find level, direction and the place of the glint."""
         _require(measurement, budget)
@@ -116,6 +118,9 @@ class StrayLight(Effect):
 
     def on_chunk(self, block: Block) -> None:
         """Add the gradient and the glint."""
+        level = (self.task.number("factor", block) - 1.0) * float(block.budget.background or 0.0)
+        if level == 0:
+            return
         angle, glint_y, glint_x = self._layout(block.measurement)
         rows, columns = block.measurement.frame
         cos, sin = (float(value) for value in cosine_of_turns(np.array([angle, angle - 0.25])))
@@ -128,7 +133,6 @@ class StrayLight(Effect):
         distance = ((y - glint_y) ** 2 + (x - glint_x) ** 2) / (sigma * sigma)
         spot = exp(-0.5 * distance) * (rows * columns / (2 * math.pi * sigma * sigma))
         share = self.task.number("glint")
-        level = (self.task.number("factor") - 1.0) * float(block.budget.background or 0.0)
         amount = level * ((1.0 - share) * np.maximum(shape, 0.0) + share * spot)
         _add(block, self.task.stream(block.measurement.key), amount, self.task.err_honest)
 
@@ -164,6 +168,8 @@ class Ghosts(Effect):
     have changed that light, so that it cannot be read from the input.
     """
 
+    per_frame = True
+
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find the point of reflection."""
         _require(measurement, budget)
@@ -184,6 +190,9 @@ class Ghosts(Effect):
 
     def on_frame(self, block: Block) -> None:
         """Add the reflected light of the frame."""
+        strength = self.task.number("strength", block)
+        if strength == 0:
+            return
         rows, columns = block.measurement.frame
         ramp = block.measurement.ramp
         light = (block.sci[-1] - block.sci[0]) / (block.groups - 1) if ramp else block.sci[0]
@@ -196,7 +205,7 @@ class Ghosts(Effect):
                                                             strict=True)
         )  # fmt: skip
         image[to_y, to_x] = light.reshape(rows, columns)[from_y, from_x][::-1, ::-1]
-        amount = image.reshape(-1) * self.task.number("strength")
+        amount = image.reshape(-1) * strength
         _add(block, self.task.stream(block.measurement.key), amount, self.task.err_honest)
 
 
@@ -234,6 +243,8 @@ def _turned(total: int, length: int) -> tuple[slice, slice]:
 class Trails(Effect):
     """Things that cross the field; a trail that is there at a rate is there at any higher."""
 
+    per_frame = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._peaks: dict[Plane, float] = {}
@@ -253,7 +264,7 @@ class Trails(Effect):
         """Add the trails of the frame."""
         stream = self.task.stream(f"{block.measurement.key} trails")
         arrivals = np.cumsum(stream.exponential(block.frame, 0, _TRAILS))
-        number = int(np.count_nonzero(arrivals < self.task.number("rate")))
+        number = int(np.count_nonzero(arrivals < self.task.number("rate", block)))
         if not number:
             return
         turns, offsets = (stream.uniform(block.frame, 0, number, sub) for sub in (1, 2))
@@ -306,9 +317,11 @@ class Trails(Effect):
 class SpeckleDrift(Effect):
     """A speckle field of a detector that changes with absolute time, so that any frame can be made alone."""
 
+    per_frame = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self._means: dict[Plane, float] = {}
+        self._levels: dict[Plane, float] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find the intensity."""
@@ -316,20 +329,25 @@ class SpeckleDrift(Effect):
         detector = on_detector(self.task.product, measurement)
         if frame_times(self.task.product, measurement) is None:
             raise NotApplicableError("the time of the exposure is not known")
-        level = noise_level(self.task.product, measurement, budget)
-        mean = rounded(level * self.task.number("contrast") * self.task.number("star") / measurement.groups)
-        self._means[measurement.sci] = mean
-        return {"detector": detector, "mean": mean}
+        self._levels[measurement.sci] = noise_level(self.task.product, measurement, budget)
+        return {"detector": detector, "mean": self._mean(measurement, self.task.number("contrast"))}
+
+    def _mean(self, measurement: Measurement, contrast: float) -> float:
+        """Return the mean intensity, science units; of a ramp, in one group."""
+        return rounded(self._levels[measurement.sci] * contrast * self.task.number("star") / measurement.groups)
 
     def on_chunk(self, block: Block) -> None:
         """Add the intensity of the field at the time of the frame."""
         times = frame_times(self.task.product, block.measurement)
         if times is None:
             raise NotApplicableError("the time of the exposure is not known")
+        mean = self._mean(block.measurement, self.task.number("contrast", block))
+        if mean == 0:
+            return
         steps = float(times.mid[block.frame]) * 86400.0 / self.task.number("tau")
         knot, part = math.floor(steps), rounded(steps - math.floor(steps))
         stream = detector_stream(self.task, on_detector(self.task.product, block.measurement), "speckles")
-        share, mean = self.task.number("coherent"), self._means[block.measurement.sci]
+        share = self.task.number("coherent")
         width = math.sqrt(mean * (1.0 - share) / 2.0)
         norm = math.sqrt((1.0 - part) ** 2 + part**2)
         intensity = np.zeros(block.size)

@@ -46,6 +46,7 @@ _UNITS = {
         name="schema_drift",
         title="Schema drift",
         code="F8",
+        steady="it belongs to the file",
         stage="schema",
         model="names: columns of spectra are renamed, or floating image planes are stored in double precision; units: "
         "values, errors and variances in another unit (MJy/sr to uJy/arcsec2, MJy to Jy, Jy to mJy, DN/s to "

@@ -121,6 +121,7 @@ _BRIGHT = _parameter(
         name="point_source",
         title="Point source, transient or variable",
         code="G4",
+        steady="its course in time within an exposure is `light`",
         stage="signal",
         kind="signal",
         model="S += Poisson(k F(t) PSF) / k, PSF a Gaussian integrated over pixels; F steady, from an onset on, or "
@@ -180,6 +181,7 @@ def _flux(task: Task, measurement: Measurement, budget: Budget) -> float:
         name="moving_object",
         title="Moving object",
         code="G5",
+        steady="its brightness is one for the exposure",
         stage="signal",
         kind="signal",
         model="a point source on a great circle: at its place at the epoch, and rate times the time since then further "
@@ -316,6 +318,7 @@ _SHORT_MAS = 1000.0
         name="companion",
         title="Companion",
         code="G6",
+        steady="its brightness is one for the exposure",
         stage="signal",
         kind="signal",
         model="a point source of contrast c times the star's light, at a separation and position angle from the star. "

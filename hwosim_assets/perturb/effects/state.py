@@ -166,14 +166,15 @@ def electrons_per_unit(budget: Budget) -> float:
 class InterpixelCapacitance(Effect):
     """Charge of a pixel seen in its neighbours."""
 
+    per_frame = True
+
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse what has no detector pixels."""
         pixels_of_a_detector(measurement)
-        kernel = self._kernel()
+        kernel = self._kernel(self.task.number("alpha"))
         return {"centre": rounded(float(kernel[1, 1])), "noise_from": budget.read_method}
 
-    def _kernel(self) -> NDArray[np.float64]:
-        side = self.task.number("alpha")
+    def _kernel(self, side: float) -> NDArray[np.float64]:
         corner = side * self.task.number("diagonal")
         kernel = np.full((3, 3), corner)
         kernel[1, :] = kernel[:, 1] = side
@@ -186,7 +187,9 @@ class InterpixelCapacitance(Effect):
 
     def on_frame(self, block: Block) -> None:
         """Convolve."""
-        spread(block, self._kernel(), self.task.stream(block.measurement.key), self.task.err_honest)
+        alpha = self.task.number("alpha", block)
+        if alpha:
+            spread(block, self._kernel(alpha), self.task.stream(block.measurement.key), self.task.err_honest)
 
 
 @register(
@@ -194,6 +197,7 @@ class InterpixelCapacitance(Effect):
         name="saturation",
         title="Saturation and residual non-linearity",
         code="C5",
+        steady="it belongs to the detector",
         stage="digitization",
         model="S -> S (1 + strength beta S k) with S k the electrons of one integration, variances by the square of "
         "the slope 1 + 2 strength beta S k; above well / strength, the groups that saturate are lost: "
@@ -285,6 +289,7 @@ class Saturation(Effect):
         name="reciprocity_failure",
         title="Reciprocity failure",
         code="C6",
+        steady="it belongs to the detector",
         stage="calibration",
         model="S -> S (rate / base)^(alpha / ln 10), rate in e-/s: bright pixels count more by alpha for each decade, "
         "and their noise by the slope, 1 + alpha / ln 10 times as much",
@@ -340,6 +345,7 @@ class ReciprocityFailure(Effect):
         name="crosstalk",
         title="Crosstalk of amplifiers",
         code="C7",
+        steady="it belongs to the detector",
         stage="ipc",
         model="S += coefficient x the sum of the pixels that the other amplifiers read at the same moment",
         planes=("SCI",),

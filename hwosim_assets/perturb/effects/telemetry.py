@@ -64,6 +64,8 @@ class MissingValues(Effect):
     pixels lost at a severity are among those lost at any higher one.
     """
 
+    per_frame = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._edges: dict[str, NDArray[np.float64]] = {}
@@ -80,13 +82,13 @@ class MissingValues(Effect):
         for group in range(block.groups):
             place = block.plane(group), block.start, block.size
             if self.task.word("mechanism") == "mcar":
-                index, _ = stream.below(threshold(self.task.number("fraction")), *place)
+                index, _ = stream.below(threshold(self.task.number("fraction", block)), *place)
             else:
                 index = np.flatnonzero(stream.bits(*place) < self._thresholds(block, group))
             block.lose(self.use, group, index, self.task.dq_honest)
 
     def _thresholds(self, block: Block, group: int) -> NDArray[np.uint64]:
-        fraction = self.task.number("fraction")
+        fraction = self.task.number("fraction", block)
         if self.task.word("mechanism") == "mar":
             frame = block.measurement.frame
             rows, width = (frame[0], frame[1]) if len(frame) > 1 else (frame[0], 1)
@@ -166,6 +168,8 @@ class PacketLoss(Effect):
     lost packets end with their frame.
     """
 
+    per_frame = True
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._lost: dict[str, dict[int, NDArray[np.int64]]] = {}
@@ -178,9 +182,9 @@ class PacketLoss(Effect):
         stream = self.task.stream(measurement.key)
         order = _readout(self.task, measurement)
         lost: dict[int, NDArray[np.int64]] = {}
-        packets = 0
+        packets, shares = 0, self.task.numbers("loss", measurement)
         for plane in range(measurement.frames * measurement.groups):
-            gone = lost_packets(stream, plane, count, self.task.number("loss"), self.task.number("burst"))
+            gone = lost_packets(stream, plane, count, shares[plane // measurement.groups], self.task.number("burst"))
             if gone.size:
                 packets += int(gone.size)
                 places = (gone[:, None] * packet + np.arange(packet)).reshape(-1)
