@@ -6,14 +6,16 @@ change in place by JWST's error rules. Keep out how it comes from a file and goe
 
 A block keeps two accounts of the variance: the true one, which every effect changes and later
 effects build on, and the stated one, which ERR and VAR planes will say, and which an effect whose
-``err`` is ``stale`` leaves alone. They are one while no effect is stale.
+``err`` is ``stale`` leaves alone. They are one while no effect is stale. What an effect does to the
+one it does to the other: planes change by a share of how the variance that they state would, and none
+falls below 0 by it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +58,22 @@ def _kept_positions(size: int) -> NDArray[np.intp]:
 def _parts(planes: list[NDArray[Any]], index: NDArray[np.intp] | None) -> list[NDArray[Any]]:
     """Return planes whole, or for single pixels row by row: numpy finds places of one axis in a third of the time."""
     return planes if index is None else [row for plane in planes for row in plane]
+
+
+def _stated(before: Any, after: Any, honest: float) -> Any:
+    """Return what is said of a variance that was stated, and should be another: by a share of the change.
+
+    A share above 1 exaggerates. Of a variance that shrinks it exaggerates by how much the variance would have to grow
+    to be again what it was, for more than all of it cannot go: ``before / said - 1`` is the share of
+    ``before / after - 1``.
+    """
+    change = (after - before) * honest
+    if honest <= 1.0:
+        return before + change
+    shrinks = after < before
+    shrunk = before * (after / np.where(shrinks, after - change, 1.0))
+    said = np.where(shrinks, shrunk, before + change)
+    return said if said.ndim else float(said)
 
 
 class Mark(NamedTuple):
@@ -181,7 +199,7 @@ class Block:
         kind : {"poisson", "read"}
             Which.
         amount : float or array
-            What is added, in squared science units.
+            What is added, in squared science units, not negative: :meth:`change_variance` makes it less.
         honest : float
             Share of it that ERR and VAR say: ``task.err_honest``.
         index : int array, optional
@@ -197,6 +215,55 @@ class Block:
         for part in _parts([self.true[kind]], index):
             part[where] += amount
 
+    def change_variance(self, kind: str, changes: list[NDArray[Any]], honest: float) -> None:
+        """Change the ``poisson`` or ``read`` variance by what depends on it, such as a move or a blur.
+
+        Parameters
+        ----------
+        kind : {"poisson", "read"}
+            Which.
+        changes : list of floating arrays, (groups, pixels)
+            What comes to each of :meth:`variances`; less than 0 where it shrinks, and no more than there is.
+        honest : float
+            Share of it that ERR and VAR say: ``task.err_honest``.
+        """
+        change, *stated = changes
+        self.add_variance(kind, change, 0.0 if stated else honest)
+        for said in stated:
+            self._say(kind, said, honest)
+
+    def variances(self, kind: str, honest: float) -> list[NDArray[Any]]:
+        """Return the true variance, and the stated one where it is another and a change of it is told."""
+        return [self.true[kind], *([self.stated[kind]] if self._states_apart(honest) else [])]
+
+    def as_stated(self, kind: str, honest: float) -> Block | None:
+        """Return a copy that has the stated variance of a kind for the true one and states nothing; see :meth:`state`.
+
+        For what moves or spreads variance with the signal. ``None`` where nothing is said, or both are one.
+        """
+        if not self._states_apart(honest):
+            return None
+        variance = {**self.true, kind: self.stated[kind].copy()}
+        return replace(
+            self, sci=self.sci.copy(), true=variance, stated=variance, claimed={}, claimed_change=None, dirty=set()
+        )
+
+    def _states_apart(self, honest: float) -> bool:
+        """Whether a change is told, and of another variance than the true one."""
+        return bool(honest) and self.stated is not self.true and (bool(self.claimed) or self.err is not None)
+
+    def state(self, kind: str, became: Block, honest: float) -> None:
+        """State a share of what became of the stated variance in the copy that has it for the true one."""
+        self._say(kind, became.true[kind] - self.stated[kind], honest)
+
+    def _say(self, kind: str, change: NDArray[Any], honest: float) -> None:
+        """Add a share of a change of the stated variance to what states or claims it."""
+        before = self.stated[kind]
+        said = change if honest == 1.0 else _stated(before, before + change, honest) - before
+        self.dirty.add("variance")
+        for plane in self._apart(kind) if self.claimed_change is None else [self.claimed_change, *self._apart(kind)]:
+            plane += said
+
     def scale_variance(
         self, kind: str, factor: NDArray[Any] | float, honest: float, index: NDArray[np.intp] | None = None
     ) -> None:
@@ -204,7 +271,7 @@ class Block:
         where = ... if index is None else index
         if honest:
             self.dirty.add("variance")
-            said = 1.0 + (factor - 1.0) * honest if honest != 1.0 else factor
+            said = _stated(1.0, factor, honest) if honest != 1.0 else factor
             if self.claimed_change is not None:
                 both = (_parts([plane], index) for plane in (self.claimed_change, self.stated[kind]))
                 for change, stated in zip(*both, strict=True):
@@ -253,9 +320,9 @@ class Block:
         """Multiply VAR_FLAT, where there is one and it may say so."""
         plane = self.claimed.get("VAR_FLAT")
         if honest and plane is not None:
-            said = 1.0 + (factor - 1.0) * honest if honest != 1.0 else factor
+            said = _stated(1.0, factor, honest) if honest != 1.0 else factor
             if self.claimed_change is not None:
-                self.claimed_change += np.nan_to_num(plane) * (said - 1.0)
+                self.claimed_change += np.where(np.isfinite(plane), plane, plane.dtype.type(0)) * (said - 1.0)
             plane *= said
             self.dirty.add("variance")
 

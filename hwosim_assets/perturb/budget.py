@@ -96,8 +96,14 @@ class Budget:
 def infer_budget(product: Product, measurement: Measurement) -> Budget:
     """Return the noise budget of a measurement of a product."""
     detector = detector_of(*(str(product.keyword(name) or "") for name in ("INSTRUME", "CHANNEL", "DETECTOR")))
-    if measurement.ramp:
-        return _ramp_budget(product, measurement, detector)
+    with np.errstate(invalid="ignore", over="ignore"):  # of what is infinite, or huge in its square
+        if measurement.ramp:
+            return _ramp_budget(product, measurement, detector)
+        return _budget(product, measurement, detector)
+
+
+def _budget(product: Product, measurement: Measurement, detector: Detector | None) -> Budget:
+    """Return the budget of what is no ramp."""
     sample = _sample(product, measurement)
     k, method = _electrons(product, measurement, sample, detector)
     read, sigma = _read_noise(product, measurement, sample)
@@ -279,7 +285,8 @@ def _read_noise(product: Product, measurement: Measurement, sample: dict[str, Fl
     """Return (method, sigma where it is one number)."""
     for name in ("VAR_RNOISE", "ERR"):
         values = sample.get(name)
-        if values is not None and np.any(values > 0):
+        # Where every pixel is flagged none is sampled, and a plane is all there is to know.
+        if values is not None and (np.any(values > 0) or not values.size):
             return name, None
     sigma = _scatter(product, measurement)
     return ("scatter", sigma) if sigma else ("none", None)

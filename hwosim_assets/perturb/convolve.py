@@ -95,12 +95,24 @@ def convolve_signal(
         Which words of the stream.
     """
     passes = _passes(kernel)
-    y, x = (sum(getattr(one, axis) for one in passes) for axis in ("y", "x"))
-    columns = block.measurement.frame[1]
-    rows, height = block.size // columns, max(_BAND // columns, 1)
+    stated = block.as_stated("poisson", honest)
+    if stated is None:
+        _convolve(block, passes, stream, honest, sub)
+        return
+    # Planes state another variance than there is, and that one is spread as well.
+    _convolve(stated, passes, stream, 0.0, sub)
+    _convolve(block, passes, stream, 0.0, sub)
+    block.state("poisson", stated, honest)
+
+
+def _convolve(block: Block, passes: list[_Pass], stream: Stream, honest: float, sub: int) -> None:
+    """Do what :func:`convolve_signal` does where what planes state changes by what the true variance does."""
     if compiled.on():
         _convolve_by_loops(block, passes, stream, honest, sub)
         return
+    y, x = (sum(getattr(one, axis) for one in passes) for axis in ("y", "x"))
+    columns = block.measurement.frame[1]
+    rows, height = block.size // columns, max(_BAND // columns, 1)
     for group in range(block.groups):
         padded = _padded(block, group, y, x)
         for top in range(0, rows, height):

@@ -219,9 +219,9 @@ def _perturb_measurement(
     def work(place: Part) -> Told:
         frame, kept, loaded = place
         # A band's margins are other bands' pixels, which may have been stored already.
-        block = load(content if kept == loaded else original, item, budget, frame, loaded, apart=unsaid is not None)
-        block.lots = lots
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            block = load(content if kept == loaded else original, item, budget, frame, loaded, apart=unsaid is not None)
+            block.lots = lots
             _run_effects(block, effects)
             inner = block if kept == loaded else block.part(slice(kept.start - loaded.start, kept.stop - loaded.start))
             store(inner, content, original)

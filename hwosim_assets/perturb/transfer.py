@@ -161,18 +161,18 @@ def _true_variance(
     poisson = claimed.get("VAR_POISSON")
     if read is not None and poisson is not None:
         return {"poisson": _clean(poisson, apart), "read": _clean(read, apart)}
-    shot = np.zeros_like(sci)
-    if budget.k is not None and budget.read_method != "scatter":
+    shot = np.zeros_like(sci) if poisson is None else _clean(poisson, apart)
+    if poisson is None and budget.k is not None and budget.read_method != "scatter":
         np.fmax(sci, 0.0, out=shot)
         shot /= budget.k
     if budget.read_sigma is not None:
         return {"poisson": shot, "read": np.full_like(sci, budget.read_sigma * budget.read_sigma)}
     if budget.read_method == "ERR" and err is not None:
         total = _clean(err * err, True)
-        shot = np.fmin(shot, total)
-        return {"poisson": shot, "read": total - shot}
-    rest = np.zeros_like(sci) if read is None else _clean(read, apart)
-    return {"poisson": shot if poisson is None else _clean(poisson, apart), "read": rest}
+        if poisson is None:
+            shot = np.fmin(shot, total)
+        return {"poisson": shot, "read": np.fmax(total - shot, total.dtype.type(0))}
+    return {"poisson": shot, "read": np.zeros_like(sci) if read is None else _clean(read, apart)}
 
 
 def _clean(variance: NDArray[Any], apart: bool) -> NDArray[Any]:

@@ -157,17 +157,22 @@ def lose_light(block: Block, stream: Stream, q: NDArray[Any] | float, honest: fl
 
 
 def _lose_from_ramp(block: Block, stream: Stream, q: float) -> None:
-    """Scale what accumulated since the first group: electron by electron, then the reads' own noise."""
-    signal = np.diff(block.sci, axis=0)
+    """Scale what accumulated since the first group: electron by electron, then the reads' own noise.
+
+    A group that is no number stays as it is, and the next one's light is counted from the last that was one.
+    """
     shot = np.zeros(block.size, block.sci.dtype)
     per_unit = 0.0 if block.budget.k is None else q * (1.0 - q) / block.budget.k
     read = np.sqrt(block.true["read"][0] * (1.0 - q * q))
     base = block.sci[0].copy()
-    total = np.zeros_like(base)
+    last, total = base.copy(), np.zeros_like(base)
     for group in range(1, block.groups):
-        step = signal[group - 1]
+        now = block.sci[group].copy()
+        known = np.isfinite(now - last)
+        step = np.where(known, now - last, now.dtype.type(0))
+        last = np.where(known, now, last)
         noise = stream.normal(block.plane(group), block.start, block.size)
         shot += np.sqrt(np.maximum(step, 0.0) * per_unit) * noise
         total += step
         again = stream.normal(block.plane(group), block.start, block.size, sub=1)
-        block.sci[group] = base + q * total + shot + read * again
+        block.sci[group] = np.where(known, base + q * total + shot + read * again, now)

@@ -7,8 +7,10 @@ same on every processor, and :func:`spread`, the convolution rule for both. Keep
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["gaussian_taps", "require_image", "shift_kernel", "shift_spectrum", "shift_taps", "spread"]
+__all__ = ["gaussian_taps", "keeping", "require_image", "shift_kernel", "shift_spectrum", "shift_taps", "spread"]
 
 #: Weights below this are left out: single precision does not see them.
 _LEAST = 1e-9
@@ -122,6 +124,23 @@ def shift_kernel(dy: float, dx: float, smear_y: float = 0.0, smear_x: float = 0.
     return kernel
 
 
+@contextmanager
+def keeping(block: Block, base: NDArray[np.floating[Any]]) -> Iterator[None]:
+    """Leave pixels of a ramp as they are whose base is no number, for what came since is not known.
+
+    Parameters
+    ----------
+    block : Block
+        Of a ramp; its pixels are put back afterwards.
+    base : floating array, (pixels,)
+        What light is counted from: the first group.
+    """
+    places = np.flatnonzero(~np.isfinite(base))
+    kept = block.sci[:, places]
+    yield
+    block.sci[:, places] = kept
+
+
 def spread(
     block: Block,
     kernel: Floats | tuple[Sequence[float], Sequence[float]],
@@ -133,9 +152,10 @@ def spread(
         convolve_signal(block, kernel, stream, honest)
         return
     base = block.sci[0].copy()
-    block.sci -= base
-    convolve_signal(block, kernel, stream, honest)
-    block.sci += base
+    with keeping(block, base):
+        block.sci -= base
+        convolve_signal(block, kernel, stream, honest)
+        block.sci += base
 
 
 def shift_spectrum(block: Block, shift: float, stream: Stream, honest: float) -> NDArray[np.bool_]:
@@ -152,27 +172,35 @@ def shift_spectrum(block: Block, shift: float, stream: Stream, honest: float) ->
     honest : float
         ``task.err_honest``.
     """
-    values, shot = block.sci[0].astype(np.float64), block.true["poisson"][0].astype(np.float64)
+    values = block.sci[0].astype(np.float64)
     valid = np.isfinite(values) if block.inert is None else np.isfinite(values) & ~block.inert
-    flux, noise = np.where(valid, values, 0.0), np.where(valid, shot, 0.0)
-    moved, after, weight, squares = (np.zeros(block.size) for _ in range(4))
-    for by, one in shift_taps(shift).items():
-        if abs(by) >= block.size:
-            continue
-        to = slice(max(by, 0), block.size + min(by, 0))
-        source = slice(max(-by, 0), block.size + min(-by, 0))
-        moved[to] += one * flux[source]
-        after[to] += one * one * noise[source]
-        weight[to] += one * valid[source]
-        squares[to] += one * one * valid[source]
+    taps = shift_taps(shift)
+    squared = {by: one * one for by, one in taps.items()}
+    moved, weight = _shifted(np.where(valid, values, 0.0), taps), _shifted(valid, taps)
+    squares = _shifted(valid, squared)
     known = valid & (weight > 0.5)
     whole = np.where(known, weight, 1.0)
     lacking = np.maximum(1.0 - squares / (whole * whole), 0.0) * block.true["read"][0]
     fresh = moved / whole + np.sqrt(lacking) * stream.normal(block.plane(0), block.start, block.size)
     block.sci[0] = np.where(known, fresh, values)
-    change = np.where(known, after / (whole * whole) - shot, 0.0).astype(block.sci.dtype)
-    block.add_variance("poisson", change[None, :], honest)
+
+    def change_of(variance: NDArray[Any]) -> NDArray[Any]:
+        shot = variance[0].astype(np.float64)
+        after = _shifted(np.where(valid, shot, 0.0), squared)
+        return np.where(known, after / (whole * whole) - shot, 0.0).astype(variance.dtype)[None, :]
+
+    block.change_variance("poisson", [change_of(plane) for plane in block.variances("poisson", honest)], honest)
     return np.asarray(valid & ~known)
+
+
+def _shifted(values: NDArray[Any], taps: dict[int, float]) -> NDArray[np.float64]:
+    """Return values moved by each tap's way and weighed; beyond the ends there is nothing."""
+    moved = np.zeros(values.size)
+    for by, one in taps.items():
+        if abs(by) < values.size:
+            to = slice(max(by, 0), values.size + min(by, 0))
+            moved[to] += one * values[max(-by, 0) : values.size + min(-by, 0)]
+    return moved
 
 
 def require_image(measurement: Measurement) -> None:

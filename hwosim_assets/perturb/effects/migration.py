@@ -5,6 +5,7 @@ Holds: the part of C4 that grows with the charge. Keep out coupling that does no
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +104,9 @@ class ChargeMigration(Effect):
     def _migrate(self, block: Block, group: int, charge: Plane, per_unit: float, coefficient: float) -> None:
         """Move charge of a group, band by band; ``charge`` is in electrons, NaN where invalid."""
         rows, columns = charge.shape
-        shot = None if block.measurement.ramp else block.true["poisson"][group].reshape(rows, columns).copy()
+        honest = self.task.err_honest
+        before = [] if block.measurement.ramp else block.variances("poisson", honest)
+        after = [np.empty_like(variance) for variance in before]
         height = max(_BAND // columns, 1)
         for top in range(0, rows, height):
             band = slice(max(top - 1, 0), min(top + height + 1, rows))
@@ -113,16 +116,20 @@ class ChargeMigration(Effect):
             moved = weights.moved()[inner].reshape(-1)
             moved /= part.sci.dtype.type(per_unit)
             part.sci[group] += moved
-            if shot is not None:
-                self._smooth(part, weights, shot[band], inner)
+            if not block.measurement.ramp:
+                self._top_up(part, weights.squares(inner))
+            for shot, smooth in zip(before, after, strict=True):  # photon noise is smoothed as the light was moved
+                near = shot.reshape(rows, columns)[band]
+                smooth[0, top * columns : top * columns + part.size] = weights.variance(near, inner)
+        if before:
+            changes = [np.subtract(smooth, shot, out=smooth) for smooth, shot in zip(after, before, strict=True)]
+            block.change_variance("poisson", changes, honest)
 
-    def _smooth(self, part: Block, weights: _Deflection, shot: Plane, inner: slice) -> None:
-        """Smooth the photon noise as the light was moved; the read noise came after, and is kept as large as it was."""
-        after, share = weights.variance(shot, inner)
+    def _top_up(self, part: Block, share: Plane) -> None:
+        """Keep the read noise, which came after, as large as it was."""
         words = self.task.stream(part.measurement.key).bits(part.plane(0), part.start, part.size)
         lacking = np.maximum(1.0 - share, 0.0) * part.true["read"][0]
         part.sci[0] += np.sqrt(lacking) * normal(words)
-        part.add_variance("poisson", (after - part.true["poisson"][0])[None, :], self.task.err_honest)
 
 
 class _Deflection:
@@ -147,16 +154,29 @@ class _Deflection:
         given = self.charge * self.share * self.charge.dtype.type(0.25)
         return (_around(given) - self.sides * given) * self.valid
 
-    def variance(self, shot: Plane, inner: slice) -> tuple[Plane, Plane]:
-        """Return (variance of the moved light, sum of the squared weights that it has), of the inner rows and flat."""
-        half = self.share * self.charge.dtype.type(0.5)
-        kept = 1.0 - self.sides * half
-        squares = half * half
+    def variance(self, shot: Plane, inner: slice) -> Plane:
+        """Return the variance of the moved light, of the inner rows and flat."""
         # What was lost earlier has no variance, not even a share of it to give to neighbours.
-        given = np.where(np.isfinite(shot), squares * shot, shot.dtype.type(0))
-        after = kept * kept * shot + _around(given) * self.valid
-        weights = kept * kept + _around(squares) * self.valid
-        return after[inner].reshape(-1), weights[inner].reshape(-1)
+        given = np.where(np.isfinite(shot), self.spread * shot, shot.dtype.type(0))
+        after = self.kept * shot + _around(given) * self.valid
+        return after[inner].reshape(-1)
+
+    def squares(self, inner: slice) -> Plane:
+        """Return the sum of the squared weights that the moved light has, of the inner rows and flat."""
+        weights = self.kept + _around(self.spread) * self.valid
+        return np.asarray(weights[inner].reshape(-1))
+
+    @cached_property
+    def spread(self) -> Plane:
+        """The squared weight with which a neighbour gets of a pixel's light."""
+        half = self.share * self.charge.dtype.type(0.5)
+        return half * half
+
+    @cached_property
+    def kept(self) -> Plane:
+        """The squared weight with which a pixel keeps its light."""
+        kept = 1.0 - self.sides * (self.share * self.charge.dtype.type(0.5))
+        return kept * kept
 
 
 def _around(plane: Plane) -> Plane:

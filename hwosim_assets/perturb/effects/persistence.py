@@ -15,6 +15,7 @@ from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.budget import infer_budget
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import on_detector, share_note
+from hwosim_assets.perturb.effects.kernels import keeping
 from hwosim_assets.perturb.effects.references import scale
 from hwosim_assets.perturb.effects.signals import add_light
 from hwosim_assets.perturb.exact import exp, power
@@ -153,7 +154,8 @@ class Persistence(Effect):
             raw = item.sci.raw(product.payload).reshape(item.frames, item.groups, item.pixels)[-1]
             signal = item.sci.decode(raw[-1]).astype(np.float64)
             if item.ramp:
-                signal = signal - item.sci.decode(raw[0]).astype(np.float64)
+                with np.errstate(invalid="ignore"):  # infinities differ by nothing
+                    signal = signal - item.sci.decode(raw[0]).astype(np.float64)
             elif item.frames == 1:
                 k /= max(product.number("NINTS") or 1.0, 1.0)
             charge = np.clip(np.nan_to_num(signal * k, nan=0.0, posinf=0.0), 0.0, self.task.number("well"))
@@ -259,9 +261,10 @@ class PersistenceDeficit(Effect):
         factor = self._factors[id(block.measurement)][block.frame]
         if block.measurement.ramp:
             base = block.sci[0].copy()
-            block.sci -= base
-            block.sci *= factor
-            block.sci += base
+            with keeping(block, base):
+                block.sci -= base
+                block.sci *= factor
+                block.sci += base
         else:
             scale(block, factor, self.task.err_honest)
         block.flag(self.use, block.groups - 1, slice(None), DQ.PERSISTENCE, self.task.dq_honest)

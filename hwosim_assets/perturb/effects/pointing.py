@@ -15,7 +15,7 @@ from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.convolve import rows_reached
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import share_note
-from hwosim_assets.perturb.effects.kernels import gaussian_taps, require_image, shift_kernel, spread
+from hwosim_assets.perturb.effects.kernels import gaussian_taps, keeping, require_image, shift_kernel, spread
 from hwosim_assets.perturb.effects.references import card_number, has_gwcs, scale, set_card
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
@@ -227,21 +227,27 @@ class PointingDrift(Effect):
         to = tuple(slice(max(step, 0), n + min(step, 0)) for step, n in ((down, rows), (across, columns)))
         source = tuple(slice(max(-step, 0), n + min(-step, 0)) for step, n in ((down, rows), (across, columns)))
         base = block.sci[0].copy() if block.measurement.ramp else np.zeros_like(block.sci[0])
-        change = np.zeros_like(block.true["poisson"])
-        for group in range(block.groups):
-            light = (block.sci[group] - base).reshape(rows, columns)
-            here = np.isfinite(light)
-            known = here if block.inert is None else here & ~block.inert.reshape(rows, columns)
-            moved = np.full_like(light, np.nan)
-            moved[to] = np.where(known, light, np.nan)[source]
-            lacking = (here & ~np.isfinite(moved)).reshape(-1)
-            block.sci[group] = np.where(here, moved, light).reshape(-1) + base
-            shot = block.true["poisson"][group].reshape(rows, columns)
+        came, lacking = (np.zeros((block.groups, rows, columns), bool) for _ in range(2))
+        with keeping(block, base):
+            for group in range(block.groups):
+                light = (block.sci[group] - base).reshape(rows, columns)
+                here = np.isfinite(light)
+                known = here if block.inert is None else here & ~block.inert.reshape(rows, columns)
+                moved = np.full_like(light, np.nan)
+                moved[to] = np.where(known, light, np.nan)[source]
+                block.sci[group] = np.where(here, moved, light).reshape(-1) + base
+                came[group], lacking[group] = here & np.isfinite(moved), here & ~np.isfinite(moved)
+
+        def change_of(variance: NDArray[Any]) -> NDArray[Any]:
+            shot = variance.reshape(came.shape)
             later = np.zeros_like(shot)
-            later[to] = shot[source]
-            change[group] = np.where(np.isfinite(moved) & here, later - shot, np.zeros((), shot.dtype)).reshape(-1)
-            block.lose(self.use, group, lacking, self.task.dq_honest, bits=int(DQ.DO_NOT_USE))
-        block.add_variance("poisson", change, self.task.err_honest)
+            later[:, *to] = shot[:, *source]
+            return np.asarray(np.where(came, later - shot, shot.dtype.type(0)).reshape(variance.shape))
+
+        honest = self.task.err_honest  # lost pixels have a variance to give until they are lost
+        block.change_variance("poisson", [change_of(plane) for plane in block.variances("poisson", honest)], honest)
+        for group in range(block.groups):
+            block.lose(self.use, group, lacking[group].reshape(-1), self.task.dq_honest, bits=int(DQ.DO_NOT_USE))
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Move the reference pixel by the shift at the time of the product; say whether a gwcs remains where it was."""
@@ -364,5 +370,6 @@ def _bend(block: Block, share: float, step: float) -> None:
     place = min(max(share, 0.0), 1.0) * steps
     whole = min(int(place), steps - 1)
     base: NDArray[Any] = block.sci[whole] + (block.sci[whole + 1] - block.sci[whole]) * (place - whole)
-    for group in range(whole + 1, block.groups):
-        block.sci[group] += (block.sci[group] - base) * step
+    with keeping(block, base):
+        for group in range(whole + 1, block.groups):
+            block.sci[group] += (block.sci[group] - base) * step

@@ -12,7 +12,7 @@ import numpy as np
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.kernels import require_image, spread
+from hwosim_assets.perturb.effects.kernels import keeping, require_image, spread
 from hwosim_assets.perturb.effects.references import scale
 from hwosim_assets.perturb.exact import power
 from hwosim_assets.perturb.facts import find_facts
@@ -276,12 +276,13 @@ class Saturation(Effect):
     def _bend_ramp(self, block: Block, gain: float, bend: float) -> None:
         """Bend and clip what has gathered since the first group."""
         first, most = block.sci[0].copy(), self._well() / gain
-        for group in range(1, block.groups):
-            signal = block.sci[group] - first
-            signal *= np.maximum(1.0 + (bend * gain) * np.maximum(signal, 0.0), 0.0).astype(signal.dtype)
-            full = signal > most
-            block.sci[group] = first + np.minimum(signal, signal.dtype.type(most))
-            block.flag(self.use, group, full, DQ.SATURATED, self.task.dq_honest)
+        with keeping(block, first):
+            for group in range(1, block.groups):
+                signal = block.sci[group] - first
+                signal *= np.maximum(1.0 + (bend * gain) * np.maximum(signal, 0.0), 0.0).astype(signal.dtype)
+                full = signal > most
+                block.sci[group] = first + np.minimum(signal, signal.dtype.type(most))
+                block.flag(self.use, group, full, DQ.SATURATED, self.task.dq_honest)
 
 
 @register(
