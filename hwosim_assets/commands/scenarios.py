@@ -52,11 +52,11 @@ def _print_effect(spec: EffectSpec) -> None:
         [(item.name, item.unit, _range(item), _values(item), item.source) for item in spec.parameters],
     )
     for item in spec.parameters:
-        say(f"{item.name}: {item.doc}")
-    say(f"model: {spec.model}")
-    say(f"touches {', '.join(spec.planes)}; source: {spec.source}; test: {spec.test}")
+        click.echo(f"{item.name}: {item.doc}")
+    click.echo(f"model: {spec.model}")
+    click.echo(f"touches {', '.join(spec.planes)}; source: {spec.source}; test: {spec.test}")
     for remark in spec.remarks():
-        say(remark)
+        click.echo(remark)
 
 
 def _told(profile: str, spec: EffectSpec) -> EffectSpec:

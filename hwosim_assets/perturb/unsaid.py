@@ -47,5 +47,7 @@ class Unsaid:
             skip = -first % self._step
             part = slice(skip, None, self._step)
             more = sum(block.true[kind][group, part] - block.stated[kind][group, part] for kind in block.true)
+            if block.inert is not None:  # these stay as they were
+                more = np.where(block.inert[part], 0.0, more)
             start = (first + skip) // self._step
             self.variance[start : start + np.size(more)] = more

@@ -91,7 +91,7 @@ def test_every_effect_and_so_every_family_is_moved() -> None:
 def test_an_acceptance_test_fails_when_the_effect_is_off_by_a_tenth(
     effect: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number, numbers = Task.number, Task.numbers
+    number, numbers, number_at = Task.number, Task.numbers, Task.number_at
 
     def factor(task: Task, name: str) -> float:
         return 1.1 if (task.planned.effect, name) == (effect, MOVED[effect]) else 1.0
@@ -100,6 +100,7 @@ def test_an_acceptance_test_fails_when_the_effect_is_off_by_a_tenth(
     monkeypatch.setattr(
         Task, "numbers", lambda task, name, item: [value * factor(task, name) for value in numbers(task, name, item)]
     )
+    monkeypatch.setattr(Task, "number_at", lambda task, name, time: number_at(task, name, time) * factor(task, name))
     test = _test_of(effect)
     _forget(test)
     try:

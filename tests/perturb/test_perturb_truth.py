@@ -94,6 +94,17 @@ def test_an_err_that_says_nothing_hides_the_loss_from_those_who_believe_it_and_n
         assert found["snr_loss_true_median"] == pytest.approx(told["snr_loss_true_median"], abs=1e-5)
 
 
+def test_pixels_without_data_lose_nothing_whatever_err_says(make: Make) -> None:
+    with fits.open(io.BytesIO(make("cal").content)) as hdus:
+        hdus["DQ"].data[: hdus["DQ"].shape[0] * 3 // 5] |= np.uint32(512)
+        hdus.writeto(buffer := io.BytesIO())
+    product = Product(make("cal").name, buffer.getvalue())
+    told, hidden = (
+        summary_of(product, {"gaussian_noise": {"sigma": 2.0, "err": err}}) for err in ("consistent", "stale")
+    )
+    assert hidden["snr_loss_true_median"] == pytest.approx(told["snr_loss_median"], abs=1e-5)
+
+
 def test_light_that_is_lost_takes_its_noise_with_it_though_err_does_not_say_so(make: Make) -> None:
     told, hidden = (
         summary_of(make("big"), {"throughput": {"loss": 0.5, "err": err}}) for err in ("consistent", "stale")
