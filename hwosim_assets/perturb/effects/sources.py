@@ -327,7 +327,9 @@ def _trail(frame: tuple[int, ...], leg: tuple[float, ...], flux: float, fwhm: fl
             parts.append((places, shape * (flux / steps)))
     places, back = np.unique(np.concatenate([part for part, _ in parts]), return_inverse=True)
     # One after the other, so that sums are the same everywhere.
-    return places, np.bincount(back, np.concatenate([light for _, light in parts]), places.size)
+    total = np.zeros(places.size)
+    np.add.at(total, back, np.concatenate([light for _, light in parts]))
+    return places, total
 
 
 def _between(begin: float, end: float, low: float, high: float) -> tuple[float, float]:
