@@ -11,7 +11,8 @@ import pytest
 from astropy.io import fits
 
 from hwosim_assets.perturb import Product, Scenario, apply
-from hwosim_assets.perturb.effects.instants import moved_text, text_mjd
+from hwosim_assets.perturb.effect import Task
+from hwosim_assets.perturb.effects.instants import JD_ZERO, moved_text, text_mjd
 from hwosim_assets.perturb.proof import diff
 
 INTEGRATIONS, GROUPS = 4, 3
@@ -144,6 +145,73 @@ def test_a_drift_goes_on_in_the_next_exposure() -> None:
         np.testing.assert_allclose(after["int_start_BJD_TDB"], after["int_start_MJD_UTC"], atol=1e-4)
     own = moved(second, changed(second, **clock, epoch=59783.0)[0])
     assert own["EXPSTART"] == pytest.approx(1.0, abs=2e-3)
+
+
+def in_headers(primary: dict[str, Any], sci: dict[str, Any]) -> Product:
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(np.ones((16, 16), np.float32), name="SCI")]
+    hdus[0].header.update({"TELESCOP": "JWST", "INSTRUME": "NIRCAM", "DETECTOR": "NRCA1", **primary})
+    hdus[1].header.update(sci)
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer, checksum=True)
+    return Product("jw01234001001_02101_00001_nrca1_cal.fits", buffer.getvalue())
+
+
+@pytest.mark.parametrize("later", [LATER, LATER + JD_ZERO])
+def test_a_time_at_the_barycentre_has_its_partner_in_another_header(later: float) -> None:
+    product = in_headers({"EXPSTART": 60000.25, "EXPEND": 60000.29}, {"BSTRTIME": 60000.25 + later})
+    when = {"profile": "step", "start": 60000.252}
+    after = changed(product, offset=60.0, drift=8.64, epoch=60000.0)[0]
+    moves = [(hdu.header[key] - before) * 86400 for hdu, key, before in (
+        (after[0], "EXPSTART", 60000.25), (after[1], "BSTRTIME", 60000.25 + later))]  # fmt: skip
+    assert moves == pytest.approx([60 + 8.64 * 0.25] * 2, abs=1e-3)
+    # Its own time lies behind the step, that at the telescope before it.
+    after = changed(product, offset=60.0, when=when)[0]
+    assert after[1].header["BSTRTIME"] == 60000.25 + later
+    assert after[0].header["EXPEND"] > 60000.29
+
+
+def test_a_julian_date_without_a_partner_drifts_by_its_days() -> None:
+    product = in_headers({"EXPEND": 60000.29}, {"BSTRTIME": 60000.25 + JD_ZERO})
+    after = changed(product, offset=60.0, drift=8.64, epoch=60000.0)[0]
+    by = (after[1].header["BSTRTIME"] - 60000.25 - JD_ZERO) * 86400
+    assert by == pytest.approx(60 + 8.64 * 0.25, abs=1e-3)
+
+
+def test_where_nothing_moves_nothing_is_told() -> None:
+    product = exposure(**{"DATE-END": "unknown"})
+    for start, told in ((60002.0, False), (60000.0, True)):
+        events = changed(product, offset=60.0, when={"profile": "step", "start": start})[1]
+        assert any("asdf_copy_remains" in event for event in events) == told
+        assert any("left_alone" in event for event in events) == told
+        assert bool(events) == told
+
+
+def test_a_copy_of_the_header_remains_where_the_header_moved() -> None:
+    """A step within the exposure and before the end of its only card moves rows and no card."""
+    primary = {"TELESCOP": "JWST", "INSTRUME": "NIRCAM", "DETECTOR": "NRCA1", "EXPSTART": 60000.9}
+    with fits.open(io.BytesIO(exposure().payload)) as hdus:
+        hdus[0].header = fits.Header({"SIMPLE": True, "BITPIX": 8, "NAXIS": 0, "EXTEND": True, **primary})
+        for keyword in ("MJD-BEG", "MJD-AVG", "TDB-MID"):
+            del hdus[1].header[keyword]
+        buffer = io.BytesIO()
+        hdus.writeto(buffer, checksum=True)
+    product = Product("jw01234001001_02101_00001_nrca1_uncal.fits", buffer.getvalue())
+    events = changed(product, offset=60.0, when={"profile": "step", "start": 60000.95})[1]
+    assert any(event.get("rows") for event in events)
+    assert not [event for event in events if "asdf_copy_remains" in event]
+
+
+def test_each_time_is_reckoned_once_over_all_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(task: Task, name: str, time: float) -> float:
+        asked.append(time)
+        return 60.0
+
+    monkeypatch.setattr(Task, "number_at", counted)
+    changed(exposure(), offset=60.0, when={"profile": "random_walk", "start": 60000.0, "length": 1})
+    assert len(asked) > INTEGRATIONS
+    assert len(asked) == len(set(asked))
 
 
 @pytest.mark.parametrize("start", [60000.96, 60000.94])

@@ -15,8 +15,11 @@ from scenes import K, perturbed, star
 
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb import Product, Scenario, apply
+from hwosim_assets.perturb.effects import sources
 from hwosim_assets.perturb.effects.places import AT, moment
+from hwosim_assets.perturb.effects.shapes import stamp
 from hwosim_assets.perturb.effects.sky import offset, sky_of, target_of
+from hwosim_assets.perturb.effects.sources import _trail
 from hwosim_assets.perturb.plan import make_plan, read_plan
 from hwosim_assets.perturb.run import perturb_product
 
@@ -252,9 +255,17 @@ def test_half_a_place_two_places_and_no_place_are_refused(asked: dict[str, objec
         ("companion", {"separation": "3 s"}, "'s' is not a unit of pixels"),
         ("moving_object", {"epoch": "tomorrow"}, "needs an ISO date and time or an MJD, not 'tomorrow'"),
         ("moving_object", {"rate": "3 mas"}, "'mas' is not a unit of motion"),
+        ("moving_object", {"epoch": 1e300}, "epoch must be between 0 and 1e"),
+        ("moving_object", {"epoch": -5}, "epoch must be between 0 and 1e"),
+        ("moving_object", {"epoch": "1e7"}, "epoch must be between 0 and 1e"),
+        ("companion", {"ra": 1, "dec": 1, "separation": 7}, "has `ra` and `dec`, beside which `separation` would"),
+        ("companion", {"x": 1, "y": 1, "position_angle": 7}, "has `x` and `y`, beside which `position_angle` would"),
+        ("moving_object", {"path": 5, "rate": 3, "epoch": 59000}, "beside which `rate` and `epoch` would be ignored"),
     ],
 )
-def test_numbers_of_another_kind_are_refused(effect: str, asked: dict[str, object], words: str) -> None:
+def test_numbers_of_another_kind_and_what_would_be_ignored_are_refused(
+    effect: str, asked: dict[str, object], words: str
+) -> None:
     with pytest.raises(BadInputError, match=words):
         perturbed(exposure(sky_cards()), **{effect: asked})
 
@@ -371,6 +382,139 @@ def test_a_cube_whose_wavelengths_stand_in_a_table_has_a_sky() -> None:
     flat = exposure(sky_cards())
     assert (found["ra"], found["dec"]) == tuple(perturbed(flat, point_source={})[1][key] for key in ("ra", "dec"))
     assert light(product, out, 2) == pytest.approx((found["y"], found["x"]), abs=0.05)
+
+
+SPECTRAL = {"WCSAXES": 3, "CTYPE3": "WAVE", "CUNIT3": "um", "CRPIX3": 0.0, "CRVAL3": 0.0, "CDELT3": 1.0, "PC3_3": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("cards", "kind"),
+    [
+        (SPECTRAL, ""),
+        ({}, "MIR_MRS"),
+        ({}, "MIR_LRS-FIXEDSLIT"),
+        ({}, "MIR_LRS-SLITLESS"),
+        ({}, "NRC_WFSS"),
+        ({}, "NIS_WFSS"),
+        ({}, "NIS_SOSS"),
+        ({}, "NRC_GRISM"),
+        ({}, "NRC_TSGRISM"),
+        ({}, "NRS_IFU"),
+        ({}, "NRS_MSASPEC"),
+    ],
+)
+@pytest.mark.parametrize("effect", BRIGHT)
+def test_what_is_dispersed_on_a_detector_has_no_sky(effect: str, cards: dict[str, object], kind: str) -> None:
+    product = exposure(sky_cards(**cards), STAR, EXP_TYPE=kind)
+    found = perturbed(product, **{effect: BRIGHT[effect]})[1]
+    assert found["placed_by"] == "pixels"
+    assert "ra" not in found
+    asked = {**BRIGHT[effect], "ra": TARGET[0], "dec": TARGET[1]}
+    assert "celestial WCS" in perturbed(product, **{effect: asked})[1]["not_applicable"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["NRC_IMAGE", "MIR_IMAGE", "NIS_AMI", "NRS_TACQ", "NRS_WATA", "NRS_IMAGE", "NRC_TSIMAGE"]
+)
+def test_images_and_cubes_of_spectrographs_have_a_sky(kind: str) -> None:
+    image = exposure(sky_cards(), EXP_TYPE=kind)
+    cube = exposure(sky_cards(**SPECTRAL), np.full((3, 96, 96), 2.0), name="c1001_t001_ch1_s3d", EXP_TYPE="MIR_MRS")
+    assert sky_of(image, image.measurements[0]) is not None
+    assert sky_of(cube, cube.measurements[0]) is not None
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {**SIP, "A_ORDER": 100_000},
+        {**SIP, "B_ORDER": 10**9},
+        {**SIP, "AP_ORDER": 1e300},
+        {"CTYPE1": "RA---TAB"},
+        {"CDELT1": 1e-300, "CDELT2": 1e-300},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("effect", BRIGHT)
+def test_a_sky_that_cannot_be_reckoned_is_none(effect: str, cards: dict[str, object]) -> None:
+    found = perturbed(exposure(sky_cards(**cards), STAR), **{effect: BRIGHT[effect]})[1]
+    assert found["placed_by"] == "pixels"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"moving_object": {"peak": 20.0, "path": 5.0}}, {"companion": {"contrast": 0.1, "separation": 5}}],
+    ids=str,
+)
+def test_a_sky_without_a_direction_is_refused(asked: dict[str, object]) -> None:
+    found = perturbed(exposure(sky_cards(CDELT1=1e4, CDELT2=1e4), STAR), **asked)[1]
+    assert found["not_applicable"] == "its header's WCS tells no direction in pixels"
+
+
+def test_ways_without_end_and_ways_out_of_the_sky_are_refused() -> None:
+    asked = {"peak": 20.0, "x": 40, "y": 40}
+    found = perturbed(exposure(sky_cards(**{**SIP, "A_2_0": 1e300})), moving_object=asked)[1]
+    assert found["not_applicable"] == "its way is longer than 1e+09 pixels"
+    for place in (asked, {"peak": 20.0}):
+        found = perturbed(exposure(sky_cards(), EXPSTART=0.0), moving_object=place)[1]
+        assert found["not_applicable"] == "its way leads where its projection shows nothing"
+
+
+def in_steps(frame: tuple[int, int], leg: tuple[float, ...], flux: float, fwhm: float) -> np.ndarray:
+    """Return a trail by the words of its definition: all steps of the way, one after the other."""
+    y0, x0, y1, x1 = leg
+    steps = max(1, int(np.ceil(2 * np.hypot(y1 - y0, x1 - x0) - 1e-6)))
+    image = np.zeros(frame)
+    for share in (np.arange(steps) + 0.5) / steps:
+        y, x = float(y0 + share * (y1 - y0)), float(x0 + share * (x1 - x0))
+        wide = 4 * fwhm + 1
+        if -wide < y < frame[0] + wide and -wide < x < frame[1] + wide:
+            places, shape = stamp(frame, y, x, fwhm)
+            image.reshape(-1)[places] += shape * (flux / steps)
+    return image
+
+
+@pytest.mark.parametrize(
+    "leg",
+    [
+        (3.0, 4.0, 3.0, 4.0),
+        (10.25, 5.5, 40.0, 31.75),
+        (-5000.0, 20.0, 7000.0, 21.0),
+        (20.0, 900.0, 20.0, -3000.0),
+        (-40.0, -40.0, -3.0, -2.0),
+        (200.0, 0.0, 300.0, 10.0),
+    ],
+)
+def test_a_trail_is_made_of_the_part_of_its_way_near_the_frame_with_the_same_bits(leg: tuple[float, ...]) -> None:
+    places, light_there = _trail((48, 40), leg, 100.0, 2.5)
+    image = np.zeros((48, 40))
+    image.reshape(-1)[places] = light_there
+    np.testing.assert_array_equal(image, in_steps((48, 40), leg, 100.0, 2.5))
+    assert (np.diff(places) > 0).all()
+
+
+def test_a_way_of_a_thousand_million_pixels_takes_no_memory() -> None:
+    places, light_there = _trail((48, 40), (20.0, -5e8, 20.0, 5e8), 1e9, 2.5)
+    assert light_there.sum() == pytest.approx(40, rel=0.01)
+    assert set(places // 40) > {19, 20, 21}
+
+
+def test_the_planes_of_a_cube_share_a_trail(monkeypatch: pytest.MonkeyPatch) -> None:
+    legs = []
+
+    def counted(frame: tuple[int, ...], leg: tuple[float, ...], *more: float) -> object:
+        legs.append(leg)
+        return _trail(frame, leg, *more)
+
+    monkeypatch.setattr(sources, "_trail", counted)
+    cube = exposure(sky_cards(**SPECTRAL), np.full((7, 96, 96), 2.0), name="c1001_t001_ch1_s3d")
+    with fits.open(io.BytesIO(cube.content)) as file:
+        file.append(fits.ImageHDU(np.ones((7, 96, 96), np.float32), name="WMAP"))
+        buffer = io.BytesIO()
+        file.writeto(buffer)
+    cube = Product(cube.name, buffer.getvalue())
+    out, _ = perturbed(cube, moving_object={"peak": 1000.0, "ra": TARGET[0], "dec": TARGET[1], "epoch": 60000.27})
+    assert len(legs) == 1
+    assert light(cube, out, 0) == pytest.approx(light(cube, out, 6), abs=0.05)
 
 
 def test_offsets_are_those_of_a_great_circle() -> None:

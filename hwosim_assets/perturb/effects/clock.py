@@ -5,6 +5,7 @@ Holds: effect F7. Keep out where a file keeps its times (``instants``), and gaps
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.instants import (
     GROUP_END,
+    JD_ZERO,
     LATEST,
     NUMBERS,
     PARTNERS,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.budget import Budget
+    from hwosim_assets.perturb.effect import Task
     from hwosim_assets.perturb.fitsfile import FitsFile, Hdu
     from hwosim_assets.perturb.measurements import Measurement
 
@@ -39,7 +42,19 @@ if TYPE_CHECKING:
 __all__ = ["ClockError"]
 
 _DAY = 86400.0
+#: What is later than a million days is a JD and no MJD.
+_JD = 1e6
 _NO_TIME = "is no time"
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The times that cards tell: as MJD or JD, 0 where one is no time; as text; and the two cards of DATE-OBS."""
+
+    told: dict[str, float]
+    texts: dict[str, str]
+    day: str
+    clock: str
 
 
 @register(
@@ -90,12 +105,16 @@ _NO_TIME = "is no time"
 class ClockError(Effect):
     """Times that are off: those of the exposure, its integrations and groups, its visit and its guiding.
 
-    A time at the barycentre is off by as much as that at the telescope beside it. The truth says which are left alone,
-    and whether an ASDF extension keeps the header's times as they were. What is read off another clock (EPH_TIME, DATE)
-    stays.
+    A time at the barycentre is off by as much as that at the telescope beside it, or in another header of the file.
+    Where times moved, the truth says which are left alone, and whether an ASDF extension keeps the header's times as
+    they were. What is read off another clock (EPH_TIME, DATE) stays.
     """
 
     per_frame = True
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._offsets: dict[float, float] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Refuse files without times."""
@@ -107,42 +126,49 @@ class ClockError(Effect):
         return {}
 
     def _ahead(self, mjd: Floats) -> Floats:
-        """Return how far the clock is ahead at times, s."""
+        """Return how far the clock is ahead at times (MJD, or JD), s."""
+        mjd = np.where(mjd > _JD, mjd - JD_ZERO, mjd)
         known, back = np.unique(mjd, return_inverse=True)
-        offset = np.array([self.task.number_at("offset", time) for time in known.tolist()])[back.reshape(mjd.shape)]
+        offset = np.array([self._offset(time) for time in known.tolist()])[back.reshape(mjd.shape)]
         return np.asarray(offset + self.task.number("drift") * (mjd - self.task.number("epoch")))
+
+    def _offset(self, mjd: float) -> float:
+        # Columns share times, and a random walk takes 0.2 ms for one.
+        if mjd not in self._offsets:
+            self._offsets[mjd] = self.task.number_at("offset", mjd)
+        return self._offsets[mjd]
 
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Move the times of cards and of tables."""
         events: list[dict[str, Any]] = []
         applied = self.task.word("applied")
-        for hdu in file.hdus:
+        headers = [_cards(hdu) for hdu in file.hdus]
+        file_wide: dict[str, float] = {}
+        for header in reversed(headers):
+            file_wide |= {word: own for word, own in header.told.items() if own}
+        for hdu, header in zip(file.hdus, headers, strict=True):
             if applied != "tables":
-                events += self._move_cards(file, hdu)
-                if (hdu.find("EXTNAME") or b"").startswith(b"EXTNAME = 'ASDF"):
-                    events.append({"hdu": hdu.index, "asdf_copy_remains": True})
+                events += self._move_cards(file, hdu, header, file_wide)
             if applied != "headers" and any(NUMBERS.fullmatch(name) or TEXTS.fullmatch(name) for name in names_of(hdu)):
                 events += self._move_columns(file, hdu)
-        return events
+        if any("value" in event for event in events):
+            asdf = [hdu for hdu in file.hdus if (hdu.find("EXTNAME") or b"").startswith(b"EXTNAME = 'ASDF")]
+            events += [{"hdu": hdu.index, "asdf_copy_remains": True} for hdu in asdf]
+        return events if any("value" in event or event.get("rows") for event in events) else []
 
-    def _move_cards(self, file: FitsFile, hdu: Hdu) -> list[dict[str, Any]]:
-        words = [word for word in dict.fromkeys(hdu.keywords()) if NUMBERS.fullmatch(word) or TEXTS.fullmatch(word)]
-        cards = {word: hdu.find(word) or b"" for word in words}
-        texts = {word: card_text(card) or "" for word, card in cards.items() if TEXTS.fullmatch(word)}
-        clock = card_text(hdu.find("TIME-OBS") or b"") or ""
-        day = texts.get("DATE-OBS", "")
-        if clock and len(day) == 10:
-            texts["DATE-OBS"] = f"{day}T{clock}"
-        told = {word: text_mjd(texts[word]) if word in texts else card_number(card) for word, card in cards.items()}
+    def _move_cards(
+        self, file: FitsFile, hdu: Hdu, header: _Header, file_wide: dict[str, float]
+    ) -> list[dict[str, Any]]:
+        texts, day = header.texts, header.day
         events: list[dict[str, Any]] = []
-        if clock and not day:
+        if header.clock and not day:
             events.append({"hdu": hdu.index, "keyword": "TIME-OBS", "left_alone": "no date is told beside it"})
-        for word, own in told.items():
-            if own is None or not 0 < own < LATEST:
+        for word, own in header.told.items():
+            if own == 0:
                 events.append({"hdu": hdu.index, "keyword": word, "left_alone": _NO_TIME})
                 continue
-            partner = told.get(PARTNERS.get(word, word)) or own
-            seconds = float(self._ahead(np.array([partner if 0 < partner < LATEST else own]))[0])
+            partner = PARTNERS.get(word, word)
+            seconds = float(self._ahead(np.array([header.told.get(partner) or file_wide.get(partner) or own]))[0])
             if seconds == 0:
                 continue
             if word not in texts:
@@ -192,6 +218,19 @@ class ClockError(Effect):
         for column, values in ((day, day + days), (milli, rest // 1000), (micro, rest % 1000)):
             column[known] = values[known]
         return [{"hdu": hdu.index, "column": table.names[name], **_summary(seconds[known])} for name in GROUP_END]
+
+
+def _cards(hdu: Hdu) -> _Header:
+    """Return the times in a header; a date and a time in two cards as one."""
+    words = [word for word in dict.fromkeys(hdu.keywords()) if NUMBERS.fullmatch(word) or TEXTS.fullmatch(word)]
+    cards = {word: hdu.find(word) or b"" for word in words}
+    texts = {word: card_text(card) or "" for word, card in cards.items() if TEXTS.fullmatch(word)}
+    clock, day = card_text(hdu.find("TIME-OBS") or b"") or "", texts.get("DATE-OBS", "")
+    if clock and len(day) == 10:
+        texts["DATE-OBS"] = f"{day}T{clock}"
+    told = {word: text_mjd(texts[word]) if word in texts else card_number(card) for word, card in cards.items()}
+    times = {word: own if own is not None and 0 < own < LATEST else 0.0 for word, own in told.items()}
+    return _Header(times, texts, day, clock)
 
 
 def _set_text(hdu: Hdu, keyword: str, value: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUP_END",
+    "JD_ZERO",
     "LATEST",
     "NUMBERS",
     "PARTNERS",
@@ -60,6 +61,8 @@ _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)([T ])(\d\d):(\d\d):(\d\d)(\.?)(\d*)")
 _TEXT = re.compile(rb"[A-Z0-9_-]{1,8} *= *'((?:[^']|'')*)'")
 #: Later than any time that a file tells, MJD or JD.
 LATEST = 1e7
+#: JD of MJD 0.
+JD_ZERO = 2400000.5
 #: Proleptic day number of MJD 0, 17 November 1858.
 _MJD_ZERO = date(1858, 11, 17).toordinal()
 _DAY_S = 86400

@@ -63,7 +63,7 @@ class Moment(Asked):
 
     def parse(self, value: Any) -> Value:
         """Return an MJD, or the word."""
-        return str(value) if value == self.default else moment(value)
+        return str(value) if value == self.default else super().parse(moment(value))
 
 
 @dataclass(frozen=True)

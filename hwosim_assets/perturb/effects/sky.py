@@ -32,6 +32,18 @@ __all__ = ["Sky", "Target", "offset", "sky_of", "target_of"]
 _FURTHER = re.compile(
     r"C(?:TYPE|UNIT|RVAL|RPIX|DELT|ROTA|NAME)[3-9]|(?:PC|CD)(?:[3-9]_\d|\d_[3-9])|P[SV][3-9]_\d+|WCSAXES"
 )
+#: What exposures of the detector are called that a prism, a grating or a grism disperses; in a header the sky of such a
+#: one is that of its slit or of the undispersed image.
+_DISPERSED = re.compile(
+    r"MIR_(\w*MRS.*|LRS-.*|WFSS)|N(RC|IS)_WFSS|NIS_SOSS|NRC_(TS)?GRISM|"
+    r"NRS_(?!(IMAGE|CONFIRM|FOCUS|MIMF|TACONFIRM|TACQ|TASLIT|WATA|MSATA|BOTA)$).*"
+)
+#: Types of an axis of wavelengths (FITS WCS paper III), as the third of cubes and of the pixels that cubes are made of.
+_SPECTRAL = ("WAVE", "FREQ", "ENER", "WAVN", "VRAD", "VOPT", "ZOPT", "AWAV", "VELO", "BETA")
+_RESAMPLED = re.compile(r"_(i2d|s2d|s3d)")
+_ORDERS = ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER")
+#: The highest that the SIP convention has; coefficients take memory by its square.
+_HIGHEST_ORDER = 9
 #: Distortions are turned round to this many pixels.
 _CLOSE = 1e-8
 _MAS_PER_DEGREE = 3.6e6
@@ -108,11 +120,14 @@ class Sky:
 def sky_of(product: Product, measurement: Measurement) -> Sky | None:
     """Return the sky of a measurement's frames; ``None`` where its header has no celestial WCS in ra and dec.
 
-    So it is with spectra and dispersed slits, whose header leaves the sky to the gwcs in the ASDF extension.
+    So it is with spectra and all that is dispersed on a detector, whose sky only the gwcs in the ASDF extension tells.
     """
     header = product.scan.blocks[measurement.sci.hdu].header
     axes = [str(card_value(header, name) or "") for name in ("CTYPE1", "CTYPE2")]
-    if not (axes[0].startswith("RA-") and axes[1].startswith("DEC-")):
+    if not (axes[0].startswith("RA-") and axes[1].startswith("DEC-")) or _is_dispersed(product, measurement, header):
+        return None
+    orders = [card_value(header, name) for name in _ORDERS]
+    if any(isinstance(order, int | float) and not order <= _HIGHEST_ORDER for order in orders):
         return None
     from astropy.io import fits
     from astropy.wcs import WCS
@@ -124,9 +139,19 @@ def sky_of(product: Product, measurement: Measurement) -> Sky | None:
             wcs = WCS(cards, naxis=2)
             wcs.wcs.set()
             centre = wcs.all_pix2world(measurement.frame[1] / 2, measurement.frame[0] / 2, 0)
-    except (ValueError, TypeError, KeyError, fits.VerifyError):  # of a damaged header
+            sky = Sky(wcs, measurement.frame)
+            known = wcs.has_celestial and np.isfinite(centre).all() and 0 < sky.pixel_mas < math.inf
+    except (ValueError, TypeError, KeyError, MemoryError, fits.VerifyError):  # of a damaged header
         return None
-    return Sky(wcs, measurement.frame) if wcs.has_celestial and np.isfinite(centre).all() else None
+    return sky if known else None
+
+
+def _is_dispersed(product: Product, measurement: Measurement, header: Any) -> bool:
+    """Return whether its pixels are those of a detector behind a spectrograph."""
+    if measurement.resampled or _RESAMPLED.search(product.name.lower()):
+        return False
+    third = str(card_value(header, "CTYPE3") or "").upper()
+    return third.startswith(_SPECTRAL) or bool(_DISPERSED.fullmatch(str(product.keyword("EXP_TYPE") or "").strip()))
 
 
 def target_of(product: Product) -> Target | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwosim_assets.errors import BadInputError
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level
@@ -84,12 +85,27 @@ class _Placed(Effect):
         stamps, found = self.scene(measurement, budget)
         if not any(places.size for places, _ in stamps):
             raise NotApplicableError(_outside(**found))
+        if not all(math.isfinite(value) for value in found.values() if isinstance(value, float)):
+            raise NotApplicableError("its way leads where its projection shows nothing")
         self._stamps[id(measurement)] = stamps
         return found
 
     def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return the light in each frame, and numbers for the record."""
         raise NotImplementedError
+
+    def check_mute(self, said: tuple[str, ...], mute: tuple[str, ...]) -> None:
+        """Refuse numbers that have no say beside others, where one of those is given."""
+
+        def asked(name: str) -> bool:
+            parameter = self.spec.parameter(name)
+            return parameter is not None and self.task.word(name) != parameter.default
+
+        too_much = [f"`{name}`" for name in mute if asked(name)]
+        has = [f"`{name}`" for name in said if asked(name)]
+        if has and too_much:
+            reason = f"has {' and '.join(has)}, beside which {' and '.join(too_much)} would be ignored"
+            raise BadInputError(self.task.planned.effect, reason, "give the one or the other")
 
     def on_chunk(self, block: Block) -> None:
         """Add the light that falls into this chunk."""
@@ -229,12 +245,20 @@ def _flux(task: Task, measurement: Measurement, budget: Budget) -> float:
 class MovingObject(_Placed):
     """An asteroid: in one image a trail, in integrations a source that moves, in the next exposure further on."""
 
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.check_mute(("path",), ("rate", "epoch"))
+
     def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return stamps along the way."""
         flux, fwhm = _flux(self.task, measurement, budget), self.task.number("fwhm")
-        (y0, x0, y1, x1), found = self._way(measurement)
-        legs = zip(y0.tolist(), x0.tolist(), y1.tolist(), x1.tolist(), strict=True)
-        return [_trail(measurement.frame, leg, flux, fwhm) for leg in legs], {**found, "flux": flux}
+        way, found = self._way(measurement)
+        if any((np.abs(edge) > _LONGEST).any() for edge in way):
+            raise NotApplicableError(f"its way is longer than {_LONGEST:g} pixels")
+        legs = list(zip(*(edge.tolist() for edge in way), strict=True))
+        # The planes of a cube share one.
+        trails = {leg: _trail(measurement.frame, leg, flux, fwhm) for leg in dict.fromkeys(legs)}
+        return [trails[leg] for leg in legs], {**found, "flux": flux}
 
     def _way(self, measurement: Measurement) -> tuple[Way, dict[str, Any]]:
         place, sky, stream = find_place(self.task, measurement)
@@ -280,25 +304,40 @@ class MovingObject(_Placed):
 
 #: The way in pixels where the sky is not known.
 _PATH = 20.0
+#: No sky is so wide: a degree is a million pixels of 3.6 mas.
+_LONGEST = 1e9
 
 
 def _trail(frame: tuple[int, ...], leg: tuple[float, ...], flux: float, fwhm: float) -> Stamp:
     """Return the light of a source that moves evenly from (y, x) to (y, x) during a frame."""
     y0, x0, y1, x1 = leg
-    total: dict[int, float] = {}
+    parts: list[Stamp] = [(np.zeros(0, np.int64), np.zeros(0))]
     if all(math.isfinite(place) for place in leg):
         # Half a pixel a step; a little less, so that the last bit of a length does not make one more.
         steps = max(1, math.ceil(2 * math.hypot(y1 - y0, x1 - x0) - 1e-6))
-        shares = (np.arange(steps) + 0.5) / steps
-        y, x = y0 + shares * (y1 - y0), x0 + shares * (x1 - x0)
         wide = 4 * fwhm + 1
+        ways = (_between(y0, y1, -wide, frame[0] + wide), _between(x0, x1, -wide, frame[1] + wide))
+        first = max(0, math.floor(steps * max(begin for begin, _ in ways)) - 2)
+        last = min(steps, math.ceil(steps * min(end for _, end in ways)) + 2)
+        shares = (np.arange(first, max(first, last)) + 0.5) / steps
+        y, x = y0 + shares * (y1 - y0), x0 + shares * (x1 - x0)
         near = (y > -wide) & (y < frame[0] + wide) & (x > -wide) & (x < frame[1] + wide)
         for there_y, there_x in zip(y[near].tolist(), x[near].tolist(), strict=True):
             places, shape = stamp(frame, there_y, there_x, fwhm)
-            for place, value in zip(places.tolist(), (shape * (flux / steps)).tolist(), strict=True):
-                total[place] = total.get(place, 0.0) + value
-    keys = sorted(total)
-    return np.array(keys, np.int64), np.array([total[key] for key in keys])
+            parts.append((places, shape * (flux / steps)))
+    places, back = np.unique(np.concatenate([part for part, _ in parts]), return_inverse=True)
+    # One after the other, so that sums are the same everywhere.
+    total = np.zeros(places.size)
+    np.add.at(total, back, np.concatenate([light for _, light in parts]))
+    return places, total
+
+
+def _between(begin: float, end: float, low: float, high: float) -> tuple[float, float]:
+    """Return from which share of a way to which it lies between two bounds, as far as 0 to 1."""
+    if begin == end:
+        return 0.0, 1.0
+    first, last = sorted(((low - begin) / (end - begin), (high - begin) / (end - begin)))
+    return min(max(first, 0.0), 1.0), min(max(last, 0.0), 1.0)
 
 
 def _towards(sky: Sky, place: Place, angle: float) -> tuple[float, float]:
@@ -306,6 +345,8 @@ def _towards(sky: Sky, place: Place, angle: float) -> tuple[float, float]:
     y, x = sky.pixels(*offset(place.ra or 0.0, place.dec or 0.0, angle, np.array([-_SHORT_MAS, _SHORT_MAS])))
     dy, dx = float(y[1] - y[0]), float(x[1] - x[0])
     length = math.hypot(dy, dx)
+    if not 0 < length < math.inf:
+        raise NotApplicableError("its header's WCS tells no direction in pixels")
     return rounded(dy / length), rounded(dx / length)
 
 
@@ -360,6 +401,10 @@ _SHORT_MAS = 1000.0
 )
 class Companion(_Placed):
     """A planet next to the target or to the brightest star of the image."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.check_mute(("ra", "dec", "x", "y"), ("separation", "position_angle"))
 
     def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return one stamp in all frames."""
