@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwosim_assets.perturb.times import segment_start
+from hwosim_assets.perturb.measurements import find_measurements
+from hwosim_assets.perturb.times import segment_of, segment_start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from hwosim_assets.perturb.planes import Plane
     from hwosim_assets.perturb.product import Product
 
     Floats = NDArray[np.float64]
@@ -111,12 +113,16 @@ def delivered_times(before: Product, after: Product, product_type: str) -> Expos
 
 def _shape(product: Product, product_type: str) -> tuple[int, int] | None:
     """Return how many integrations and groups the science array has; one group where they are combined."""
-    sci = next((plane for plane in product.planes if plane.extname == "SCI" and not plane.column), None)
+    sci = _sci(product)
     if sci is None or not sci.size:
         return None
     if len(sci.shape) == 4:
         return sci.shape[0], sci.shape[1]
     return (sci.shape[0], 1) if len(sci.shape) == 3 and product_type.endswith("ints") else None
+
+
+def _sci(product: Product) -> Plane | None:
+    return next((plane for plane in product.planes if plane.extname == "SCI" and not plane.column), None)
 
 
 def _pattern(product: Product, groups: int) -> _Pattern | None:
@@ -192,7 +198,10 @@ def _column(product: Product, name: str, integrations: int) -> Floats | None:
 
 
 def _by_start(product: Product, shape: tuple[int, int], pattern: _Pattern | None) -> ExposedTimes | None:
-    """Return the readout pattern counted from EXPSTART; divided evenly up to EXPEND where that is elsewhere."""
+    """Return the readout pattern counted from EXPSTART; divided evenly up to EXPEND where that is elsewhere.
+
+    Of a segment, the part that its integrations are of the exposure.
+    """
     start, end = product.number("EXPSTART"), product.number("EXPEND")
     if pattern is not None:
         starts = (
@@ -204,8 +213,10 @@ def _by_start(product: Product, shape: tuple[int, int], pattern: _Pattern | None
             return _if_increasing("EXPSTART", ends)
     if start is None or end is None or not end > start:
         return None
-    places = np.arange(1, shape[0] * shape[1] + 1, dtype=np.float64).reshape(shape)
-    return _if_increasing("EXPSTART..EXPEND", start + (end - start) * places / places.size)
+    here = segment_of(product, next(item for item in find_measurements(product.planes) if item.sci == _sci(product)))
+    places = np.arange(1, shape[0] * shape[1] + 1, dtype=np.float64).reshape(shape) * here.each
+    places += here.first * shape[1]
+    return _if_increasing("EXPSTART..EXPEND", start + (end - start) * places / (here.total * shape[1]))
 
 
 def _if_increasing(by: str, ends: Floats) -> ExposedTimes | None:

@@ -23,7 +23,7 @@ from hwosim_assets.perturb.planes import Plane
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hwosim_assets.perturb.times import FrameTimes
+    from hwosim_assets.perturb.times import Timing
 
 __all__ = ["Product", "RefusedProductError"]
 
@@ -211,9 +211,11 @@ class Product:
         return int(value) if value is not None and 1 <= value <= _MOST_COUNTED else None
 
     @cached_property
-    def frame_times(self) -> dict[Plane, FrameTimes | None]:
-        """Times of the frames by science plane, as far as they were asked for (``perturb.times``)."""
-        return {}
+    def timing(self) -> Timing:
+        """What was found out of its times, as far as it was asked for."""
+        from hwosim_assets.perturb.times import Timing
+
+        return Timing()
 
     @cached_property
     def stream_time(self) -> float | None:

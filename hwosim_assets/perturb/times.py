@@ -9,20 +9,33 @@ segments. Keep out the time of the whole product (``Product.stream_time``).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from hwosim_assets.fits.blocks import card_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.planes import Plane
     from hwosim_assets.perturb.product import Product
 
     Floats = NDArray[np.float64]
 
-__all__ = ["FrameTimes", "Segment", "Span", "exposure_span", "frame_times", "segment_of", "segment_start"]
+__all__ = [
+    "FrameTimes",
+    "Segment",
+    "Span",
+    "Timing",
+    "exposure_span",
+    "file_start",
+    "frame_times",
+    "segment_of",
+    "segment_start",
+]
 
 #: Names of the columns (start, mid, end; MJD UTC) in INT_TIMES and in newer tables of time-series spectra.
 _COLUMNS = (("int_start_MJD_UTC", "int_mid_MJD_UTC", "int_end_MJD_UTC"), ("MJD-BEG", "MJD-AVG", "MJD-END"))
@@ -95,21 +108,67 @@ class Span:
         return self.begin + share * self.length
 
 
+@dataclass(frozen=True)
+class _Series:
+    """The spectra of one order of one source, one of each integration; or one measurement alone.
+
+    Attributes
+    ----------
+    items : tuple of Measurement
+        In the order of time.
+    place : int
+        Of the measurement among them.
+    lacks : str
+        Why it is not known which of the file's spectra these are; then they are all of them.
+    """
+
+    items: tuple[Measurement, ...]
+    place: int = 0
+    lacks: str = ""
+
+
+@dataclass
+class Timing:
+    """What was found out of a product's times, by science plane: a file may hold thousands of spectra.
+
+    Attributes
+    ----------
+    frames, segments, spans : dict
+        What :func:`frame_times`, :func:`segment_of` and :func:`exposure_span` gave.
+    series : dict
+        The series that each measurement is of.
+    columns : dict of str to list of Plane, or None
+        The columns of times, by name, once they were looked for.
+    """
+
+    frames: dict[Plane, FrameTimes | None] = field(default_factory=dict)
+    segments: dict[Plane, Segment] = field(default_factory=dict)
+    spans: dict[Plane, Span | None] = field(default_factory=dict)
+    series: dict[Plane, _Series] = field(default_factory=dict)
+    columns: dict[str, list[Plane]] | None = None
+
+
 def frame_times(product: Product, measurement: Measurement) -> FrameTimes | None:
     """Return the times of the frames of a measurement, or ``None`` where the file does not tell.
 
     Integrations have times of their own; the planes of a cube share the exposure's. A spectrum that stands
-    alone in its HDU has the time of its place among those of its kind.
+    alone in its HDU has the time of its place among those of its order and source.
     """
-    known = product.frame_times
+    known = product.timing.frames
     if measurement.sci not in known:
         known[measurement.sci] = _found(product, measurement)
     return known[measurement.sci]
 
 
+def file_start(product: Product, measurement: Measurement) -> float | None:
+    """Return when the first of a file's integrations of a measurement began (MJD UTC), or ``None``."""
+    times = frame_times(product, _series_of(product, measurement).items[0])
+    return None if times is None else float(times.start[0])
+
+
 def _found(product: Product, measurement: Measurement) -> FrameTimes | None:
-    frames, alike = measurement.frames, _alike(product, measurement)
-    first, of = (alike.index(measurement), len(alike)) if len(alike) > 1 else (0, frames)
+    frames, series = measurement.frames, _series_of(product, measurement)
+    first, of = (series.place, len(series.items)) if len(series.items) > 1 else (0, frames)
     if not measurement.resampled:
         for names, method in zip(_COLUMNS, ("INT_TIMES", "MJD columns"), strict=True):
             table = [_column(product, measurement, name, of) for name in names]
@@ -134,11 +193,73 @@ def _found(product: Product, measurement: Measurement) -> FrameTimes | None:
     return FrameTimes(edges[0], edges[0] + (edges[1] - edges[0]) / 2.0, edges[1], "EXPSTART..EXPEND")
 
 
-def _alike(product: Product, measurement: Measurement) -> list[Measurement]:
-    """Return the measurements that are the integrations of a file: itself, or all that have a table each."""
-    if measurement.sci.column and measurement.frames == 1 and _is_time_series(product):
-        return [item for item in product.measurements if item.sci.column == measurement.sci.column]
-    return [measurement]
+def _series_of(product: Product, measurement: Measurement) -> _Series:
+    """Return the measurements that are the integrations of a file: itself, or those that have a table each."""
+    if not (measurement.sci.column and measurement.frames == 1 and _is_time_series(product)):
+        return _Series((measurement,))
+    known = product.timing.series
+    if measurement.sci not in known:
+        alike = [item for item in product.measurements if item.sci.column == measurement.sci.column]
+        series, lacks = _sorted_out(product, alike)
+        for items in series:
+            for place, item in enumerate(items):
+                known[item.sci] = _Series(tuple(items), place, lacks)
+    return known[measurement.sci]
+
+
+def _sorted_out(product: Product, alike: list[Measurement]) -> tuple[list[list[Measurement]], str]:
+    """Return the spectra of each order of each source, and why these are not known; then they are one series.
+
+    By INT_NUM, where it counts as many integrations as the file holds; else by SPORDER and SOURCEID; else as the
+    tables lie in the file, all integrations of an order before those of the next.
+    """
+    held = _held(product)
+    ways = [_by_number(product, alike), _by_kind(product, alike)]
+    if held is not None and len(alike) % held == 0:
+        ways.append([alike[start : start + held] for start in range(0, len(alike), held)])
+    even = [way for way in ways if len({len(items) for items in way}) == 1]
+    for way in even:
+        if len(way[0]) == held:
+            return way, ""
+    for way in even:
+        if 1 < len(way[0]) < len(alike):  # tables of integrations that were lost are no reason to mix orders
+            return way, ""
+    if held is not None and len(alike) > held:
+        return [alike], f"its {len(alike)} spectra are no multiple of its {held} integrations"
+    return [alike], ""
+
+
+def _held(product: Product) -> int | None:
+    """Return how many integrations the file holds by INTSTART and INTEND, else by INT_TIMES, else by NINTS."""
+    first, last = product.count("INTSTART"), product.count("INTEND")
+    if first is not None and last is not None and first <= last:
+        return last - first + 1
+    rows = [plane.shape[0] for plane in _time_columns(product, _COLUMNS[0][0]) if plane.extname == "INT_TIMES"]
+    if rows:
+        return rows[0]
+    return None if _is_one_of_several(product) else product.count("NINTS")
+
+
+def _by_number(product: Product, alike: list[Measurement]) -> list[list[Measurement]]:
+    """Return the first, second, ... spectra of each integration, sorted by INT_NUM; none where a table lacks it."""
+    of_integration: dict[int, list[Measurement]] = {}
+    for item in alike:
+        number = card_value(product.scan.blocks[item.sci.hdu].header, "INT_NUM")
+        if not isinstance(number, int):
+            return []
+        of_integration.setdefault(number, []).append(item)
+    if len({len(items) for items in of_integration.values()}) != 1:
+        return []
+    return [list(items) for items in zip(*(of_integration[number] for number in sorted(of_integration)), strict=True)]
+
+
+def _by_kind(product: Product, alike: list[Measurement]) -> list[list[Measurement]]:
+    """Return the spectra of each order of each source, in file order."""
+    found: dict[tuple[object, object], list[Measurement]] = {}
+    for item in alike:
+        header = product.scan.blocks[item.sci.hdu].header
+        found.setdefault((card_value(header, "SPORDER"), card_value(header, "SOURCEID")), []).append(item)
+    return list(found.values())
 
 
 def _is_time_series(product: Product) -> bool:
@@ -151,13 +272,22 @@ def segment_of(product: Product, measurement: Measurement) -> Segment:
     Those count from 1 and over the whole exposure. A file without INTSTART and INTEND holds all of it, unless
     EXSEGTOT, EXSEGNUM or its name say that there are more.
     """
-    alike = _alike(product, measurement)
-    place = alike.index(measurement)
-    held = len(alike) if len(alike) > 1 else measurement.frames
+    known = product.timing.segments
+    if measurement.sci not in known:
+        known[measurement.sci] = _segment(product, measurement)
+    return known[measurement.sci]
+
+
+def _segment(product: Product, measurement: Measurement) -> Segment:
+    series = _series_of(product, measurement)
+    place = series.place
+    held = len(series.items) if len(series.items) > 1 else measurement.frames
     mean = held == 1 and not measurement.ramp
     first, last, total = (product.count(name) for name in ("INTSTART", "INTEND", "NINTS"))
     each = (total or 1) if mean else 1
-    alone = Segment(place, each, each if mean else held)
+    alone = Segment(place, each, each if mean else held, series.lacks)
+    if series.lacks:
+        return alone
     if first is None and last is None:
         lacks = "it is one of several segments, and INTSTART and INTEND are not there"
         return replace(alone, lacks=lacks) if _is_one_of_several(product) else alone
@@ -181,6 +311,13 @@ def exposure_span(product: Product, measurement: Measurement) -> Span | None:
     Where those do not hold the times of the file's frames, or are those of one segment, it is the time of the file.
     ``None`` where the file tells no two times.
     """
+    known = product.timing.spans
+    if measurement.sci not in known:
+        known[measurement.sci] = _span(product, measurement)
+    return known[measurement.sci]
+
+
+def _span(product: Product, measurement: Measurement) -> Span | None:
     times, here = frame_times(product, measurement), segment_of(product, measurement)
     begin, end = product.number("EXPSTART"), product.number("EXPEND")
     if times is None:
@@ -193,7 +330,7 @@ def exposure_span(product: Product, measurement: Measurement) -> Span | None:
         reason = _not_of_exposure(begin, end, times, here)
         if not reason:
             return Span(begin, end)
-    alike = _alike(product, measurement)
+    alike = _series_of(product, measurement).items
     last = frame_times(product, alike[-1]) or times
     first = frame_times(product, alike[0]) or times
     begin, end = float(first.start[0]), float(last.end[-1])
@@ -213,9 +350,7 @@ def _not_of_exposure(begin: float, end: float, times: FrameTimes, here: Segment)
 
 def _column(product: Product, measurement: Measurement, name: str, frames: int) -> Floats | None:
     """Return a column of times that has a finite row for each frame; of a longer one, this segment's rows."""
-    for plane in product.planes:
-        if plane.column != name or not plane.dtype.startswith("float"):
-            continue
+    for plane in _time_columns(product, name):
         if plane.extname != "INT_TIMES" and plane.hdu != measurement.sci.hdu:
             continue
         values = plane.read(product.payload).astype(np.float64).reshape(-1)
@@ -224,6 +359,16 @@ def _column(product: Product, measurement: Measurement, name: str, frames: int) 
         if values.size == frames and frames and np.isfinite(values).all() and (values > 0).all():
             return values
     return None
+
+
+def _time_columns(product: Product, name: str) -> list[Plane]:
+    """Return the columns of that name that may hold times: in file order."""
+    if product.timing.columns is None:
+        product.timing.columns = {name: [] for names in _COLUMNS for name in names}
+        for plane in product.planes:
+            if plane.column in product.timing.columns and plane.dtype.startswith("float"):
+                product.timing.columns[plane.column].append(plane)
+    return product.timing.columns[name]
 
 
 def segment_start(product: Product, rows: int, frames: int) -> int:

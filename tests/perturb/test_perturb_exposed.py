@@ -114,6 +114,16 @@ def test_a_pattern_that_does_not_end_at_expend_is_not_believed() -> None:
     assert found.ends[-1, -1] == pytest.approx(END)
 
 
+@pytest.mark.parametrize(("shape", "kind"), [((2, 4, 2, 2), "uncal"), ((2, 2, 2), "rateints")])
+def test_a_segment_without_a_pattern_takes_its_part_of_the_exposure(shape: tuple[int, ...], kind: str) -> None:
+    found = exposed_times(product(shape, TFRAME=None, NINTS=8, INTSTART=4, INTEND=5), kind)
+    assert found is not None
+    assert found.by == "EXPSTART..EXPEND"
+    groups = found.ends.shape[1]
+    shares = (3 + np.arange(1, 2 * groups + 1).reshape(2, groups) / groups) / 8
+    assert np.allclose(found.ends, START + (END - START) * shares, rtol=0, atol=1e-9)
+
+
 def test_what_has_no_integrations_or_no_times_has_none() -> None:
     assert exposed_times(product((2, 2)), "cal") is None
     assert exposed_times(product((5, 2, 2)), "s3d") is None  # wavelengths

@@ -14,13 +14,14 @@ from scenes import CARDS
 from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.effect import Earlier
 from hwosim_assets.perturb.effects.axes import exposure_shares
+from hwosim_assets.perturb.measurements import Measurement
 from hwosim_assets.perturb.registry import effect_specs
 from hwosim_assets.perturb.times import exposure_span, frame_times
 from hwosim_assets.perturb.truth import Truth
 
 FRAMES, SPLIT, SIDE = 12, 5, 32
-#: The name that random numbers belong to is that of the whole file, so that places which are drawn are the same.
-NAME = "jw01234001001_02101_00001_nrca1_calints.fits"
+#: A whole exposure has no segment in its name.
+NAME = "jw01234001001_02101_00001{segment}_nrca1_calints.fits"
 #: With so many electrons in a unit, photons have no noise to speak of.
 CLEAN = 1e8
 #: What has a course in time that is told as a share of the exposure, or counts from its begin or from before it.
@@ -62,7 +63,8 @@ def part(
         hdus.append(fits.BinTableHDU.from_columns(columns, name="INT_TIMES"))
     buffer = io.BytesIO()
     fits.HDUList(hdus).writeto(buffer)
-    return Product(NAME, buffer.getvalue())
+    segment = "" if (first, last) == (0, FRAMES) else f"-seg{first + 1:03d}"
+    return Product(NAME.format(segment=segment), buffer.getvalue())
 
 
 def perturbed(product: Product, name: str, options: Mapping[str, object]) -> tuple[Product, Truth]:
@@ -97,6 +99,140 @@ def test_the_segments_of_an_exposure_have_the_course_of_the_whole(name: str, tab
     tolerance = (2e-2 if name == "persistence" else 1e-4) * np.abs(whole).max() + noise
     assert np.ptp(whole) > 5 * np.max(tolerance), "it has no course to be told"
     assert (np.abs(found - whole) < tolerance).all(), (found, whole)
+
+
+@pytest.mark.parametrize("name", ["point_source", "moving_object"])
+def test_what_stands_at_a_drawn_place_without_a_sky_stands_there_in_every_segment(name: str) -> None:
+    def change(product: Product) -> np.ndarray:
+        out, _ = perturbed(product, name, {"peak": 1e5})
+        return np.asarray(out.plane("SCI").astype(float) - product.plane("SCI").astype(float))
+
+    whole = change(part(0, FRAMES))
+    found = np.concatenate([change(part(first, last)) for first, last in ((0, SPLIT), (SPLIT, FRAMES))])
+    np.testing.assert_allclose(found, whole, atol=1e-4 * whole.max())
+    assert whole.max() > 1
+
+
+def test_another_exposure_and_another_detector_draw_places_of_their_own() -> None:
+    places = []
+    for name in (NAME, NAME.replace("00001", "00002"), NAME.replace("nrca1", "nrca2")):
+        product = Product(name.format(segment="-seg002"), part(SPLIT, FRAMES).content)
+        place = perturbed(product, "point_source", {"peak": 1e5})[1].record["effects"][0]["measurements"][0]
+        places.append((place["y"], place["x"]))
+    assert len(set(places)) == 3
+
+
+def spectra(tables: list[tuple[int, int]], *, held: int = 6, cards: tuple[str, ...] = (), **more: Any) -> Product:
+    """Return a table for each (order, integration): ``cards`` that they have; INT_TIMES of ``held`` integrations."""
+    primary = fits.PrimaryHDU()
+    told = {"NINTS": held, "INTSTART": 1, "INTEND": held, "EXPSTART": 60000.0, "EXPEND": 60000.5}
+    primary.header.update({**CARDS, **told, **more})
+    edges = 60000 + 0.5 * np.arange(held + 1) / held
+    times = {"start": edges[:-1], "mid": (edges[:-1] + edges[1:]) / 2, "end": edges[1:]}
+    columns = [fits.Column(f"int_{key}_MJD_UTC", "D", array=value) for key, value in times.items()]
+    hdus = [primary]
+    if "INT_TIMES" in cards:
+        hdus.append(fits.BinTableHDU.from_columns(columns, name="INT_TIMES"))
+    values = {"WAVELENGTH": np.linspace(1, 2, 9), "FLUX": np.full(9, 5.0), "FLUX_ERROR": np.full(9, 0.1)}
+    for version, (order, integration) in enumerate(tables, start=1):
+        columns = [fits.Column(key, "D", array=value) for key, value in values.items()]
+        hdus.append(fits.BinTableHDU.from_columns(columns, name="EXTRACT1D", ver=version))
+        numbers = {"SPORDER": order, "INT_NUM": integration}
+        hdus[-1].header.update({key: value for key, value in numbers.items() if key in cards})
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return Product("jw01234001001_02101_00001_nis_x1dints.fits", buffer.getvalue())
+
+
+BY_ORDER = [(order, number) for order in (1, 2) for number in range(1, 7)]
+BY_INTEGRATION = [(order, number) for number in range(1, 7) for order in (1, 2)]
+UNTOLD = {"INTSTART": None, "INTEND": None, "NINTS": None}
+
+
+@pytest.mark.parametrize(("tables", "cards", "more"), [
+    (BY_ORDER, ("INT_TIMES", "SPORDER", "INT_NUM"), {}),
+    (BY_ORDER, ("INT_TIMES",), {}),
+    (BY_ORDER, (), {}),
+    (BY_ORDER, (), {"INTSTART": None, "INTEND": None}),
+    (BY_ORDER, ("INT_TIMES",), UNTOLD),
+    (BY_ORDER, ("INT_NUM",), UNTOLD),
+    (BY_INTEGRATION, ("INT_TIMES", "INT_NUM"), {}),
+    (BY_INTEGRATION, ("SPORDER",), {}),
+    (BY_INTEGRATION, ("SPORDER",), UNTOLD),
+    ([*BY_ORDER, *((3, number) for number in range(1, 7))], ("INT_TIMES",), {}),
+    (BY_ORDER[:6], ("INT_TIMES",), {}),
+])  # fmt: skip
+def test_the_spectra_of_all_orders_of_an_integration_have_its_time(
+    tables: list[tuple[int, int]], cards: tuple[str, ...], more: dict[str, Any]
+) -> None:
+    product = spectra(tables, cards=cards, **more)
+    middle = [(number - 0.5) / 6 for _order, number in tables]
+    times = [frame_times(product, item) for item in product.measurements]
+    found = [(float(each.start[0]), float(each.end[0])) for each in times if each is not None]
+    np.testing.assert_allclose(found, [(60000 + 0.5 * m - 1 / 24, 60000 + 0.5 * m + 1 / 24) for m in middle], atol=1e-9)
+    np.testing.assert_allclose([exposure_shares(product, item)[0] for item in product.measurements], middle, atol=1e-9)
+    assert {each.method for each in times if each} == {"INT_TIMES" if "INT_TIMES" in cards else "EXPSTART..EXPEND"}
+    assert note(product, "transit") is None
+
+
+def test_the_orders_of_a_segment_are_of_its_integrations() -> None:
+    product = spectra(BY_ORDER, NINTS=12, INTSTART=7, INTEND=12)
+    middle = [(6 + number - 0.5) / 12 for _order, number in BY_ORDER]
+    np.testing.assert_allclose([exposure_shares(product, item)[0] for item in product.measurements], middle)
+
+
+@pytest.mark.parametrize("more", [{}, {"INTSTART": None, "INTEND": None}])
+def test_spectra_that_are_no_multiple_of_the_integrations_are_said_to_be_of_unknown_times(more: dict[str, Any]) -> None:
+    product = spectra(BY_ORDER[:-1], **more)
+    assert "its 11 spectra are no multiple of its 6 integrations" in str(note(product, "transit"))
+
+
+@pytest.mark.parametrize("cards", [("INT_TIMES", "SPORDER"), ()])
+def test_a_file_of_thousands_of_spectra_is_looked_through_once(
+    cards: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done for each spectrum must not grow with their number: comparing them to each other did."""
+    compared = 0
+    equal = Measurement.__eq__
+
+    def counted(one: Measurement, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return equal(one, other)
+
+    product = spectra([(order, number) for order in (1, 2) for number in range(1, 101)], held=100, cards=cards)
+    monkeypatch.setattr(Measurement, "__eq__", counted)
+    looked: list[Product] = []
+    planes = product.planes
+
+    def look(one: Product) -> object:
+        looked.append(one)
+        return planes
+
+    monkeypatch.setattr(Product, "planes", property(look))
+    for item in product.measurements:
+        assert exposure_span(product, item) is not None
+        assert exposure_shares(product, item).size == 1
+    assert compared == 0
+    assert len(looked) < 5
+
+
+def test_a_deficit_is_never_more_than_its_depth_where_expstart_lies_after_the_first_integration() -> None:
+    for tau in (1.0, 600.0):
+        product = part(0, FRAMES, table="own", EXPSTART=60000.002)
+        options = {"depth": 0.3, "tau": tau}
+        factors = perturbed(product, "persistence_deficit", options)[1].record["effects"][0]["measurements"][0]
+        assert 0.7 <= factors["first_factor"] <= factors["last_factor"] <= 1
+
+
+def test_the_orders_settle_from_the_start_of_the_first_integration_of_all() -> None:
+    product = spectra(BY_ORDER, cards=("INT_TIMES",), EXPSTART=60000.002)
+    _, truth = perturbed(product, "persistence_deficit", {"depth": 0.3, "tau": 9000.0})
+    factors = [item["first_factor"] for item in truth.record["effects"][0]["measurements"]]
+    seconds = 86400 / 24
+    mean = 9000 / (2 * seconds) * -np.expm1(-2 * seconds / 9000)
+    expected = [1 - 0.3 * np.exp(-2 * seconds * number / 9000) * mean for number in range(6)]
+    np.testing.assert_allclose(factors, expected * 2, rtol=1e-6)
 
 
 def test_every_effect_that_counts_in_shares_of_the_exposure_is_among_them() -> None:

@@ -22,7 +22,7 @@ from hwosim_assets.perturb.exact import exp, power
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.spec import EffectSpec
-from hwosim_assets.perturb.times import FrameTimes, exposure_span, frame_times
+from hwosim_assets.perturb.times import FrameTimes, exposure_span, file_start, frame_times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -238,7 +238,10 @@ class PersistenceDeficit(Effect):
         times, span = frame_times(self.task.product, measurement), exposure_span(self.task.product, measurement)
         if times is None:
             raise NotApplicableError("the time of the exposure is not known")
-        began = float(times.start[0]) if span is None else span.begin
+        # EXPSTART may lie after the start of the first integration; nothing settles before it began.
+        began = float(times.start[0])
+        for start in (file_start(self.task.product, measurement), None if span is None else span.begin):
+            began = began if start is None else min(began, start)
         factors = [self._factor(times, began, frame) for frame in range(measurement.frames)]
         self._factors[id(measurement)] = factors
         note = share_note(self.task.product, measurement)

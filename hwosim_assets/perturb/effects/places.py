@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ __all__ = [
 
 DRAWN = "drawn"
 _PROPOSAL = "a proposal"
+#: What a file name has that names of other segments of its exposure have not.
+_SEGMENT = re.compile(r"-seg\d{3}(?=_)")
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ def find_place(task: Task, measurement: Measurement) -> tuple[Place, Sky | None,
 
     It is where the scenario says; else within ``radius`` of the target, drawn by the target's name, so that all files
     show it at one place on the sky; else, where the header tells no sky or no target, anywhere in the middle 80 % of
-    this product's frame.
+    this product's frame, in all segments of an exposure at one place.
 
     Raises
     ------
@@ -209,7 +212,7 @@ def find_place(task: Task, measurement: Measurement) -> tuple[Place, Sky | None,
         As :func:`asked_place`.
     """
     sky, target = sky_of(task.product, measurement), target_of(task.product)
-    stream = task.stream("place")
+    stream = task.stream_of(_SEGMENT.sub("", task.uid), "place")
     if sky is not None and target is not None:
         stream = task.stream_of(target.owner, "place")
     place = asked_place(task, sky)
