@@ -522,7 +522,8 @@ OVERWRITING = {"bit_flips"}
 def assert_lost_as_told(product: Product, chosen: Scenario) -> int:
     """Assert that just the pixels that the truth calls lost became NaN; return how many."""
     out, truth = apply(product, chosen)
-    rows, count = [] if truth.side is None else truth.runs().to_pylist(), 0
+    runs, count = truth.runs(), 0  # none where there are events alone
+    rows = [] if runs is None else runs.to_pylist()
     for before, after in zip(product.measurements, out.measurements, strict=True):
         lost = np.zeros((before.frames, before.pixels), bool)
         for row in rows:
