@@ -301,4 +301,5 @@ def test_infinite_and_huge_numbers_warn_nobody(way: str, effect: str) -> None:
         earlier = [Earlier(product, 59999.99)]
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
-            apply(product, scenario({effect: {"severity": 3}}), earlier=earlier)
+            _, truth = apply(product, scenario({effect: {"severity": 3}}), earlier=earlier)
+        assert [step["measurements"][0]["name"] for step in truth.record["effects"]] == ["SCI,1"]
