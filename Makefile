@@ -65,6 +65,7 @@ bench: $(READY) ## Print time and memory of every stage, and of what one would t
 	$(BIN)/python -m benchmarks.stream_plan
 	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.stream_pacing
+	$(BIN)/python -m benchmarks.on_the_fly
 
 docs: $(READY) ## Make the generated pages and pictures of docs/
 	$(BIN)/python docs/make_effect_pictures.py

@@ -125,6 +125,11 @@ class Messages:
         """What a composer reads the pixels from; no file is opened."""
         return cast("DeliveredFiles", self)
 
+    @property
+    def waited_s(self) -> list[float]:
+        """No file is waited for."""
+        return []
+
     def read(self, _message: Mapping[str, Any]) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
         """Return the pixels of a message."""
         return {"SCI": self.image}, {}

@@ -205,7 +205,7 @@ def _attempt(
         if on_message is not None:
             publisher.on_sent = lambda number: on_message(todo[number] + 1, len(items))
         with _plan_not_collected():
-            publisher.run(_records(items, todo, skipping))
+            publisher.run(_records(items, todo, files, skipping))
         if todo:
             state = progress.at(len(todo), publisher.deliveries)
             _confirm(sink, state_record(topics, state))
@@ -271,13 +271,18 @@ def _items(
 
 
 def _records(
-    items: Sequence[_Item], todo: Sequence[int], skipping: Skipping
+    items: Sequence[_Item], todo: Sequence[int], files: DeliveredFiles, skipping: Skipping
 ) -> Iterator[tuple[int, Callable[[int], Outgoing]]]:
     """Make the missing records one by one, and the others for their checksums: all must be found on the topics."""
     missing = set(todo)
     start = items[todo[0]].due_ns if todo else 0
+    frame = next((items[number] for number in todo if items[number].family == "frame"), None)
     for number, item in enumerate(items):
         if number in missing:
+            if frame is not None:
+                frame.compose(frame.number)  # so that its file is open before time starts
+                frame = None
+                files.waited_s.clear()
             yield item.due_ns - start, item.record
         elif number not in skipping.left_out:
             item.record(0)

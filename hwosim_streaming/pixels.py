@@ -2,7 +2,7 @@
 
 Holds: :class:`DeliveredFiles`, which keeps a few files open, from the lake or made on the fly, proves
 each against its hash when it is opened, and cuts out what a message carries. Keep out which pieces
-there are (``tiling``) and how they are sent (``compose``).
+there are (``tiling``), the thread in which the next file is opened (``ahead``) and how pieces are sent (``compose``).
 """
 
 from __future__ import annotations
@@ -20,44 +20,61 @@ import numpy as np
 import numpy.typing as npt
 
 from hwosim_assets.errors import HwosimError
+from hwosim_streaming.ahead import Ahead
 
 if TYPE_CHECKING:
     from hwosim_assets.lake.store import Lake
+    from hwosim_streaming.plan import StreamPlan
 
 __all__ = ["DeliveredFiles"]
 
-#: Files held open: detectors that expose at the same time take turns. Those that are made on the fly lie in memory.
+#: Files held open: detectors that expose at the same time take turns. Those that are made on the fly lie in memory:
+#: these few, and more of them up to so many bytes in all. One that was let go too early is made again.
 OPEN_FILES = 24
 OPEN_MADE = 3
+MADE_BYTES = 1 << 30
+
+#: An open file: what closes it, and its HDUs.
+Opened = tuple[ExitStack, Any]
 
 
 class DeliveredFiles:
-    """The files of a manifest, opened when a message of theirs is due. Use as a context manager.
+    """The files of a plan, each opened while messages of the one before it are sent. Use as a context manager.
 
     Parameters
     ----------
     lake : Lake
         Where the files lie.
-    products : mapping of str to mapping
-        Manifest rows by product name: ``key`` and ``out_sha256`` are used.
+    plan : StreamPlan
+        Its ``products`` (manifest rows: ``key``, ``size_bytes`` and ``out_sha256`` are used) and their order.
     make : callable
-        Returns the bytes of a product whose row has no key: its scenario stores no files.
+        Returns the bytes of a product whose row has no key: its scenario stores no files. Called in a thread.
+
+    Attributes
+    ----------
+    waited_s : list of float
+        Seconds that the reader waited for a file, for each time that one was opened since time started.
     """
 
-    def __init__(self, lake: Lake, products: Mapping[str, Mapping[str, Any]], make: Callable[[str], bytes]) -> None:
+    def __init__(self, lake: Lake, plan: StreamPlan, make: Callable[[str], bytes]) -> None:
         self._lake = lake
-        self._products = products
+        self._products = plan.products
         self._make = make
-        self._open: OrderedDict[str, tuple[ExitStack, Any]] = OrderedDict()
+        self._open: OrderedDict[str, Opened] = OrderedDict()
+        self._ahead = Ahead(self._opened, plan.order)
+        self.waited_s = self._ahead.waited_s
 
     def __enter__(self) -> DeliveredFiles:
+        self._ahead.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._open:
-            self._open.popitem()[1][0].close()
+        unused = self._ahead.close()
+        for opened in (*self._open.values(), *([unused] if unused else [])):
+            opened[0].close()
+        self._open.clear()
 
     def read(self, message: Mapping[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
         """Return the arrays of a planned message by name, and their units where the file states them.
@@ -91,21 +108,29 @@ class DeliveredFiles:
         return arrays, units
 
     def _hdus(self, name: str) -> Any:
-        if name in self._open:
-            self._open.move_to_end(name)
-            return self._open[name][1]
+        if name not in self._open:
+            self._open[name] = self._ahead.take(name)
+            while self._too_many():
+                self._open.popitem(last=False)[1][0].close()
+        self._open.move_to_end(name)
+        return self._open[name][1]
+
+    def _too_many(self) -> bool:
+        """Whether the file that was not read for the longest time is to be closed."""
+        made = [self._products[name]["size_bytes"] for name in self._open if self._products[name]["key"] is None]
+        return len(self._open) > OPEN_FILES or (len(made) > OPEN_MADE and sum(made) > MADE_BYTES)
+
+    def _opened(self, name: str) -> Opened:
+        """Open a file that is the one of the manifest."""
         from hwosim_assets.fits.opening import open_fits
 
         row = self._products[name]
-        stored = row["key"] is not None
-        while len(self._open) >= (OPEN_FILES if stored else OPEN_MADE):
-            self._open.popitem(last=False)[1][0].close()
         with ExitStack() as stack:
+            stored = row["key"] is not None
             source = stack.enter_context(self._lake.local_copy(row["key"])) if stored else self._make(name)
             _prove(source, row["out_sha256"], name)
             hdus = stack.enter_context(open_fits(source, name))
-            self._open[name] = (stack.pop_all(), hdus)
-        return hdus
+            return stack.pop_all(), hdus
 
 
 def _text(hdu: Any, name: str, rows: slice) -> npt.NDArray[Any]:

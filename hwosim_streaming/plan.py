@@ -152,6 +152,12 @@ class StreamPlan:
         return sorted(sends, key=lambda send: send.due_ns)
 
     @cached_property
+    def order(self) -> list[str]:
+        """Names of the products that frames are sent of, in the order of their first ones."""
+        rows = (self.rows[send.index] for send in self.sends)
+        return list(dict.fromkeys(row["product_name"] for row in rows if row["family"] == "frame"))
+
+    @cached_property
     def overtaken(self) -> list[int]:
         """For each message, how many later ones of its topic and key are sent before it."""
         return overtakings(self._lanes, [send.index for send in self.sends])

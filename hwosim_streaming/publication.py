@@ -8,14 +8,15 @@ scenario and does nothing where it was done already. Keep out each step's own ru
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -69,6 +70,10 @@ PUBLICATIONS = TableSpec(
             pa.field("seconds", pa.float64(), nullable=False),
             pa.field("planned_seconds", pa.float64(), nullable=False),
             pa.field("late_p99_ms", pa.float64()),
+            pa.field("perturbed", pa.int64()),
+            pa.field("perturb_p50_ms", pa.float64()),
+            pa.field("perturb_p95_ms", pa.float64()),
+            pa.field("waited_p95_ms", pa.float64()),
             pa.field("published_at", pa.timestamp("us", "UTC")),
             pa.field("plan_key", pa.string(), nullable=False),
             pa.field("receipt_key", pa.string(), nullable=False),
@@ -174,12 +179,13 @@ def publish_program(
             return PublicationResult(known, None, already=True)
         plan_key, attempt = write_plan(lake, plan), _attempt(before)
         plan = plan.attempt(attempt)
-        with DeliveredFiles(lake, plan.products, partial(_make, scenario, lake, tables, program)) as files:
+        took: list[float] = []
+        with DeliveredFiles(lake, plan, _on_the_fly(plan, lake, tables, took)) as files:
             # The embedded broker shows aborted records to everybody: transactions would prove nothing there.
             one = f"hwosim-{settings.topic_prefix}{plan.run_id}" if settings.kafka_bootstrap_servers else None
             delivered = deliver(plan, truth, files, config, topics, transactional_id=one, on_message=on_message)
         more = {"plan_key": plan_key, "receipt_key": write_receipt(lake, plan, delivered), "attempt": attempt}
-        row = _row(plan, broker, topics, delivered) | more
+        row = _row(plan, broker, topics, delivered) | _added(took, files.waited_s) | more
         _record(row, tables)
     return PublicationResult(row, delivered.verification, already=False)
 
@@ -205,16 +211,39 @@ def _truth_of(plan: StreamPlan, tables: Tables) -> list[dict[str, Any]]:
     return rows
 
 
-def _make(scenario: Scenario, lake: Lake, tables: Tables, program: str, name: str) -> bytes:
-    """Return the bytes of a perturbed product that its scenario does not store."""
+def _on_the_fly(plan: StreamPlan, lake: Lake, tables: Tables, took: list[float]) -> Callable[[str], bytes]:
+    """Return what perturbs a product that its scenario does not store, noting the seconds; reading does not count."""
     from hwosim_assets.catalog.products import PRODUCTS
-    from hwosim_assets.perturb.dataset import perturb_row
+    from hwosim_assets.perturb.dataset import perturb_read, read_row
 
-    products = tables.scan(PRODUCTS, {"program": program}).to_pylist()
-    for row in (row for row in products if row["product_name"] == name):
-        _before, after, _truth = perturb_row(row, scenario, lake, products)
-        return bytes(after.content)
-    raise HwosimError(name, "is no longer in the catalog", "materialize the program's perturbed products anew")
+    unstored = any(row["key"] is None for row in plan.products.values())
+    rows = tables.scan(PRODUCTS, {"program": plan.program}).to_pylist() if unstored else []
+    known = {row["product_name"]: row for row in rows}
+
+    def make(name: str) -> bytes:
+        if name not in known:
+            raise HwosimError(name, "is no longer in the catalog", "materialize the program's perturbed products anew")
+        found = read_row(known[name], plan.scenario_content, lake, rows)
+        began = time.perf_counter()
+        made, _truth = perturb_read(found)
+        took.append(time.perf_counter() - began)
+        return made.content
+
+    return make
+
+
+def _added(took: list[float], waited: list[float]) -> dict[str, Any]:
+    """Return the columns that say what perturbing on the fly took, and how long the stream waited for its files."""
+
+    def at(seconds: list[float], part: int) -> float | None:
+        return float(np.percentile(seconds, part)) * 1e3 if seconds else None
+
+    return {
+        "perturbed": len(took),
+        "perturb_p50_ms": at(took, 50),
+        "perturb_p95_ms": at(took, 95),
+        "waited_p95_ms": at(waited, 95),
+    }
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,13 +28,25 @@ if TYPE_CHECKING:
 
     from hwosim_assets.lake.store import Lake
     from hwosim_assets.lake.tables import Tables
+    from hwosim_assets.perturb.effect import Earlier
     from hwosim_assets.perturb.plan import Plan
     from hwosim_assets.perturb.product import Product
     from hwosim_assets.perturb.scenario import Scenario
     from hwosim_assets.perturb.truth import Truth
     from hwosim_assets.quality.pictures import Picture
 
-__all__ = ["PERTURBED", "TRUTH", "Delivered", "PerturbResult", "deliver_row", "perturb_program", "perturb_row"]
+__all__ = [
+    "PERTURBED",
+    "TRUTH",
+    "Delivered",
+    "PerturbResult",
+    "Unperturbed",
+    "deliver_row",
+    "perturb_program",
+    "perturb_read",
+    "perturb_row",
+    "read_row",
+]
 
 #: Rows of the tables ``perturbed`` and ``truth``, or why there are none.
 Delivered = tuple[dict[str, Any], dict[str, Any]] | Rejection
@@ -204,6 +216,52 @@ def _each(
         yield from pool.map(work, todo)
 
 
+class Unperturbed(NamedTuple):
+    """A product as it was read, with all that perturbing it needs.
+
+    Attributes
+    ----------
+    product : Product
+        The input.
+    plan : Plan
+        What is done to it.
+    earlier : list of Earlier
+        The exposure before, where an effect remembers it.
+    """
+
+    product: Product
+    plan: Plan
+    earlier: list[Earlier]
+
+
+def read_row(
+    row: dict[str, Any], scenario: Scenario, lake: Lake, products: Sequence[dict[str, Any]] = ()
+) -> Unperturbed:
+    """Read one catalogued product, to be perturbed; parameters and errors are those of :func:`perturb_row`."""
+    from hwosim_assets.perturb.effect import Earlier
+    from hwosim_assets.perturb.plan import make_plan
+    from hwosim_assets.perturb.product import Product, RefusedProductError
+
+    product = Product(row["product_name"], lake.read(row["key"]))
+    if product.sha256 != row["sha256"]:
+        reason = "its bytes in the lake are not those of the catalog"
+        raise RefusedProductError(product.name, reason, "ingest it again", rule="checksum")
+    _ = product.measurements  # refuses what holds none, under every scenario alike, the clean one included
+    plan = make_plan(scenario, product.name, row["stream_time_mjd"])
+    earlier = [
+        Earlier(Product(item["product_name"], lake.read(item["key"])), float(item["t_max"]))
+        for item in _remembered(row, plan, products)
+    ]
+    return Unperturbed(product, plan, earlier)
+
+
+def perturb_read(found: Unperturbed, *, threads: int = 1) -> tuple[Product, Truth]:
+    """Perturb a product that was read; return the output and its truth."""
+    from hwosim_assets.perturb.run import perturb_product
+
+    return perturb_product(found.product, found.plan, threads=threads, earlier=found.earlier)
+
+
 def perturb_row(
     row: dict[str, Any],
     scenario: Scenario,
@@ -239,23 +297,8 @@ def perturb_row(
     NotStoredError
         When the lake has lost it.
     """
-    from hwosim_assets.perturb.effect import Earlier
-    from hwosim_assets.perturb.plan import make_plan
-    from hwosim_assets.perturb.product import Product, RefusedProductError
-    from hwosim_assets.perturb.run import perturb_product
-
-    product = Product(row["product_name"], lake.read(row["key"]))
-    if product.sha256 != row["sha256"]:
-        reason = "its bytes in the lake are not those of the catalog"
-        raise RefusedProductError(product.name, reason, "ingest it again", rule="checksum")
-    _ = product.measurements  # refuses what holds none, under every scenario alike, the clean one included
-    plan = make_plan(scenario, product.name, row["stream_time_mjd"])
-    earlier = [
-        Earlier(Product(item["product_name"], lake.read(item["key"])), float(item["t_max"]))
-        for item in _remembered(row, plan, products)
-    ]
-    out, truth = perturb_product(product, plan, threads=threads, earlier=earlier)
-    return product, out, truth
+    found = read_row(row, scenario, lake, products)
+    return found.product, *perturb_read(found, threads=threads)
 
 
 def _remembered(row: dict[str, Any], plan: Plan, products: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -223,6 +223,12 @@ STREAM = Suite(
             at_most(10_000, "late_p99_ms"),
         ),
         Rule(
+            "files_ready",
+            "warning",
+            "For 95 of 100 files the stream waited at most a second until they were fetched, or perturbed (ms).",
+            at_most(1_000, "waited_p95_ms"),
+        ),
+        Rule(
             "rate_kept",
             "warning",
             "Publishing took at most twice the planned time and half a minute (s).",

@@ -73,7 +73,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "verified": [True, True], "bytes": [1000, 10], "seconds": [1.5, 0.0], "longest_seconds": [32.0, 30.0],
         "lost_share": [0.0, 0.0], "discrepancies": [0, 0], "out_of_order": [0, 0], "truths": [4, 1],
         "products": [4, 1], "first_offset": [0, None], "last_offset": [99, None], "late_p99_ms": [3.0, None],
-        "plan_key": ["plans/p.parquet"] * 2, "receipt_key": ["receipts/r.parquet"] * 2,
+        "waited_p95_ms": [8.0, None], "plan_key": ["plans/p.parquet"] * 2, "receipt_key": ["receipts/r.parquet"] * 2,
     },
     "report": {
         "program": ["01093"] * 2, "asset": ["raw/fits_files", "catalog/products"], "suite": ["a", "b"],
@@ -327,6 +327,7 @@ TABLE_DEFECTS: list[TableDefect] = [
         ("products_named", "a publication of no product", {"products": 0}),
         ("offsets_ordered", "a last offset before the first", {"last_offset": -1}),
         ("lag_small", "messages that went out a minute late", {"late_p99_ms": 60_000.0}),
+        ("files_ready", "files perturbed more slowly than sent", {"waited_p95_ms": 1500.0}),
         ("rate_kept", "a publication that took an hour too long", {"seconds": 3600.0}),
         ("receipt_kept", "no receipt", {"receipt_key": ""}),
     ),

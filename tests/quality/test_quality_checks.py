@@ -29,6 +29,7 @@ GOOD = {
     "seconds": 1.5,
     "planned_seconds": 1.0,
     "late_p99_ms": 3.0,
+    "waited_p95_ms": 8.0,
     "discrepancies": 0,
     "examples_json": "[]",
     "truths": 4,

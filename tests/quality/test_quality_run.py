@@ -156,6 +156,7 @@ def publications(**changed: list[object]) -> pa.Table:
         "seconds": [1.5],
         "planned_seconds": [1.0],
         "late_p99_ms": [3.0],
+        "waited_p95_ms": pa.array([None], pa.float64()),
         "discrepancies": [0],
         "examples_json": pa.array([None], pa.string()),
         "truths": [4],

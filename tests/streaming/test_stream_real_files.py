@@ -64,7 +64,7 @@ def test_real_files_are_streamed_bit_for_bit(real_data: Path, tmp_path: Path) ->
         plan = make_plan(pa.Table.from_pylist([row]), scenario())
         has_data = any(hdu["kind"] != "empty" and 0 not in hdu["shape"] for hdu in json.loads(row["layout_json"]))
         assert (plan.planned > 1) == has_data, path.name
-        with warnings.catch_warnings(), DeliveredFiles(lake, plan.products, lambda _name: b"") as opened:
+        with warnings.catch_warnings(), DeliveredFiles(lake, plan, lambda _name: b"") as opened:
             warnings.simplefilter("ignore")
             composer = Composer(plan, opened, Topics(TOPIC_OF, dict.fromkeys(FAMILIES, 4)))
             with fits.open(path) as hdus:

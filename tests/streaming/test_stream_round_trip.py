@@ -52,7 +52,7 @@ class Bench:
         self.plan: StreamPlan = make_plan(rows, scenario(**sections))
 
     def deliver(self, **options: Any) -> Delivered:
-        with DeliveredFiles(self.lake, self.plan.products, never) as opened:
+        with DeliveredFiles(self.lake, self.plan, never) as opened:
             return deliver(self.plan, truth(self.rows), opened, self.config, self.topics, **options)
 
     def messages(self, *families: str) -> list[Any]:
@@ -289,7 +289,7 @@ def test_what_was_tampered_with_is_named(bench: Bench) -> None:
 def test_a_product_that_is_not_stored_is_made_when_it_is_due(stream_settings: Settings, lake: Lake) -> None:
     rows = [{**row, "key": None, "uri": None} for row in manifest(lake).to_pylist()]
     bench = Bench(stream_settings, lake, pa.Table.from_pylist(rows))
-    with DeliveredFiles(lake, bench.plan.products, files().__getitem__) as opened:
+    with DeliveredFiles(lake, bench.plan, files().__getitem__) as opened:
         done = deliver(bench.plan, [], opened, bench.config, bench.topics)
     assert done.verification.verified
     assert {decode(message.value()).record["uri"] for message in bench.messages("product")} == {None}
