@@ -26,6 +26,7 @@ from hwosim_assets.perturb.fitsfile import BandedViews, FitsFile
 from hwosim_assets.perturb.product import Product
 from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.run import perturb_product, remembered_by, work_on
+from hwosim_assets.perturb.stamp import stamp
 from hwosim_assets.perturb.transfer import Kept, Views, fill
 from hwosim_assets.perturb.truth import Truth, make_truth
 
@@ -216,6 +217,7 @@ def perturb_file(source: Path, target: Path, plan: Plan, *, threads: int = 1, ea
             for kind, step in zip(kinds, plan.effects, strict=True)
         ]
         steps, budgets, side = work_on(file, product, effects, threads)
+        stamp(file, plan, steps)
         file.save()
         whole = MappedProduct(part, product.name)
         return make_truth(product, whole, plan, steps, budgets, side, remembered)

@@ -97,6 +97,17 @@ class Hdu:
                 return
         raise KeyError(keyword)
 
+    def add(self, card: bytes) -> None:
+        """Add a card behind all others; of at most 80 bytes, blanks come by themselves."""
+        self.cards.append(card.ljust(CARD))
+        self.edited = True
+
+    def put(self, keyword: str, value: str, comment: str) -> None:
+        """Set the value of a card as :meth:`replace_value`, or add the card where there is none."""
+        if self.find(keyword) is None:
+            self.add(f"{keyword:<8}= {'':20} / {comment}".encode("latin-1"))
+        self.replace_value(keyword, value)
+
 
 def _keyword(card: bytes) -> str:
     return card[:8].decode("latin-1").rstrip()

@@ -23,24 +23,23 @@ from hwosim_assets.perturb.registry import check_uses, effect_class
 from hwosim_assets.perturb.rng import RNG, Stream
 from hwosim_assets.perturb.scenario import Scenario
 from hwosim_assets.perturb.spec import STAGES, EffectSpec, PlannedEffect
+from hwosim_assets.perturb.stamp import Stamped
 from hwosim_assets.perturb.stories import STORIES, told
 
 __all__ = ["LeftOut", "Plan", "make_plan", "read_plan"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LeftOut(_Model):
+class LeftOut(BaseModel):
     """An effect that a plan cannot have, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     effect: str
     label: str
     reason: str
 
 
-class Plan(_Model):
+class Plan(Stamped):
     """What will be done to one product.
 
     Attributes
@@ -57,6 +56,8 @@ class Plan(_Model):
         In the order of the stages; empty for the identity.
     left_out : tuple of LeftOut
         Effects whose profile needs a time that the product does not have.
+    stamp : {"none", "hash", "full"}
+        What the file says of all this; nothing where no effect is.
     """
 
     rng: str
@@ -264,6 +265,7 @@ def make_plan(scenario: Scenario, uid: str, stream_time: float | None) -> Plan:
         stream_time=stream_time if effects or left_out else None,
         effects=tuple(effects),
         left_out=tuple(left_out),
+        stamp=scenario.content.stamp,
     )
 
 

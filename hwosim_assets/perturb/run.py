@@ -28,6 +28,7 @@ from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.rng import CHUNK
 from hwosim_assets.perturb.scenario import Scenario, load_scenario
 from hwosim_assets.perturb.side import Findings, Side, find_events, find_runs
+from hwosim_assets.perturb.stamp import stamp
 from hwosim_assets.perturb.transfer import Views, load, store
 from hwosim_assets.perturb.truth import Truth, make_truth
 from hwosim_assets.perturb.unsaid import Unsaid
@@ -119,6 +120,7 @@ def perturb_product(
     del effects  # and what they keep
     if len(product.payload) > _KEPT:
         _give_back()
+    stamp(file, plan, steps)
     content = file.assemble()
     whole = product if content == product.payload else Product(product.name, packed(content, product.content))
     out = _damaged(whole, harmful)

@@ -26,6 +26,7 @@ from hwosim_assets.perturb.parameters import PRESETS, SCALE, parse_severity
 from hwosim_assets.perturb.profiles import PROFILES
 from hwosim_assets.perturb.registry import check_uses, spec_of
 from hwosim_assets.perturb.schedule import Schedule
+from hwosim_assets.perturb.stamp import Stamped
 from hwosim_assets.perturb.stories import StoryName
 from hwosim_assets.perturb.transport import Transport
 
@@ -101,7 +102,7 @@ def _mark(axis: str, value: float | str | None) -> str:
     return f"seed{value}" if axis == "seed" else str(value)
 
 
-class ScenarioFile(_Section):
+class ScenarioFile(Stamped):
     """What stands in a scenario file.
 
     Attributes
@@ -116,6 +117,8 @@ class ScenarioFile(_Section):
         Root of all random streams.
     store : {"files", "none"}
         Whether perturbed files are kept in the lake, or made again when they are published.
+    stamp : {"none", "hash", "full"}
+        What perturbed files say of it themselves.
     valid_only : bool
         Whether effects that make a file invalid FITS are refused.
     profile : {"jwst", "hwo-coronagraph", "hwo-hri"}
@@ -249,8 +252,9 @@ class Scenario:
     @property
     def effects_sha256(self) -> str:
         """Hash of what decides the perturbed bytes."""
-        names = ("scale", "seed", "valid_only", "profile", "effects")
-        return _sha256({name: self.content.model_dump(mode="json")[name] for name in names})
+        names = ("scale", "seed", "stamp", "valid_only", "profile", "effects")
+        said = self.content.model_dump(mode="json")
+        return _sha256({name: said[name] for name in names if name in said})
 
     @property
     def stream_sha256(self) -> str:

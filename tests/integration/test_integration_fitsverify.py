@@ -55,3 +55,17 @@ def test_what_a_scenario_makes_has_no_error(
     good, bad = _verify(made)
     say(f"fitsverify: {good} of {len(made)} files in order under {scenario}")
     assert (good, bad) == (len(made), [])
+
+
+def test_a_stamp_of_every_effect_has_no_error(sample: Path, tmp_path: Path) -> None:
+    from hwosim_assets.perturb import Product, Scenario, apply
+
+    content = find_scenarios().found["everything_s3"].content.model_copy(update={"stamp": "full"})
+    made = []
+    for source in sorted(sample.rglob("*.fits")):
+        out, _truth = apply(Product.open(source), Scenario("stamped", content))
+        made.append(tmp_path / source.name)
+        out.write(made[-1])
+        assert b"HISTORY HWOsim: read_noise severity 3" in out.payload[: out.scan.blocks[0].data_offset]
+    good, bad = _verify(made)
+    assert (good, bad) == (len(made), [])
