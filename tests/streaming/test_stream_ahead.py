@@ -135,6 +135,22 @@ def test_detectors_that_take_turns_are_perturbed_once_each(lake: Lake, monkeypat
     assert len(made) > len(contents)
 
 
+def test_the_next_product_is_perturbed_while_one_is_sent(lake: Lake) -> None:
+    plan, contents = taking_turns(lake, 3)
+    made = {name: threading.Event() for name in contents}
+
+    def make(name: str) -> bytes:
+        made[name].set()
+        return contents[name]
+
+    first, second, third = contents
+    with DeliveredFiles(lake, plan, make) as opened:
+        assert made[first].wait(LONG), "before anything is read"
+        opened.read(next(row for row in plan.rows if row["family"] == "frame"))
+        assert made[second].wait(LONG)
+        assert not made[third].wait(0.05), "memory is bounded"
+
+
 def test_the_first_file_is_there_before_time_starts(stream_settings: Settings, lake: Lake) -> None:
     plan, contents = taking_turns(lake, 1)
     bench = Bench(stream_settings, lake, pa.Table.from_pylist(list(plan.products.values())))
