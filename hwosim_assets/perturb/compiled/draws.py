@@ -28,6 +28,7 @@ __all__ = [
     "normals",
     "normals_at",
     "normals_into",
+    "octaves",
     "poissons",
 ]
 
@@ -208,6 +209,37 @@ def normals(count: int, draws: Any) -> Any:
 def poissons(count: int, draws: Any) -> Any:
     """Return Poisson counts of one mean, float32; see :meth:`hwosim_assets.perturb.rng.Stream.poisson`."""
     return counts_into(np.empty(count + MORE, np.float32), draws, 0, count)
+
+
+@loop()
+def octaves(cells: Any, weights: Any, addresses: Any, draws: Any) -> Any:
+    """Return a series that holds the deviates of each octave over cells of twice as many steps, float32.
+
+    Parameters
+    ----------
+    cells : int64 array, (octaves, 3)
+        The first cell of each octave, how many, and how many before it the cells of the octave above begin.
+    weights : float32 array, (octaves,)
+        Standard deviations.
+    addresses : uint64 array, (octaves, 3)
+        Where the words of each come from.
+    draws : Draws
+        The rest that deviates are drawn with.
+    """
+    _, _, key, middle, ends = draws
+    above = np.empty(0, np.float32)
+    for octave in range(weights.size - 1, -1, -1):
+        first, size, before = cells[octave]
+        draw = first, addresses[octave], key, middle, ends
+        values, weight = normals_into(np.empty(size + MORE, np.float32), draw, 0, size), weights[octave]
+        if above.size:
+            for place in range(size):
+                values[place] = values[place] * weight + above[(before + place) >> 1]
+        else:
+            for place in range(size):
+                values[place] *= weight
+        above = values
+    return above
 
 
 @loop()
