@@ -21,7 +21,7 @@ def tracks(hits: Any, shape: Any, pitch_um: float) -> Any:
     """Return (flat pixels, electrons, which hit); see :func:`hwosim_assets.perturb.effects.particles.deposits`."""
     y, x, dy, dx, length, electrons, _, _ = hits
     rows, columns = shape
-    many = 0
+    many = np.int64(0)
     for hit in range(length.size):
         many += np.int64(np.ceil(length[hit] / pitch_um * 2.0)) + 1
     pixels, freed, which = np.empty(many, np.int64), np.empty(many), np.empty(many, np.int64)

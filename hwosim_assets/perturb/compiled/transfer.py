@@ -51,7 +51,7 @@ def read_valid(stored: Any, variance: Any, valid: Any) -> bool:
         good = bits < _INFINITE
         valid[i] = bits if good else _0
         unlike |= np.uint32(not (good | (bits == _MINUS_0)))
-    return unlike == _0
+    return bool(unlike == _0)
 
 
 @loop()
