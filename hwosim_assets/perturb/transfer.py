@@ -86,7 +86,7 @@ def load(views: Views, measurement: Measurement, budget: Budget, frame: int, par
     """
 
     def read(plane: Plane) -> NDArray[Any]:
-        return plane.decode(views[plane][frame, :, part])
+        return _decoded(plane, views[plane][frame, :, part])
 
     sci = read(measurement.sci)
     if sci.dtype.kind != "f":
@@ -117,6 +117,17 @@ def load(views: Views, measurement: Measurement, budget: Budget, frame: int, par
     )
 
 
+def _decoded(plane: Plane, stored: NDArray[Any]) -> NDArray[Any]:
+    """Return stored numbers as native ones, in a new array; see :meth:`Plane.decode`."""
+    if not _loop_reads(plane, stored):
+        return plane.decode(stored)
+    from hwosim_assets.perturb.compiled.transfer import read_words
+
+    out, offset = np.empty(stored.shape, plane.dtype), np.uint32(1 << 31 if plane.dtype == "uint32" else 0)
+    read_words(_words(stored), out[0].view(np.uint32), offset)
+    return out
+
+
 def _variances(
     views: Views, measurement: Measurement, frame: int, part: slice, dtype: np.dtype[Any]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
@@ -124,27 +135,32 @@ def _variances(
     claimed, cleaned = {}, {}
     for name, plane in measurement.variances.items():
         stored = views[plane][frame, :, part]
-        if compiled.on() and dtype == np.float32 and _loop_reads(plane, stored):
+        if name in CLAIMS.values() and plane.dtype == dtype == np.float32 and _loop_reads(plane, stored):
             claimed[name], cleaned[name] = _read_valid(stored)
         else:
-            claimed[name] = plane.decode(stored).astype(dtype, copy=False)
+            claimed[name] = _decoded(plane, stored).astype(dtype, copy=False)
     return claimed, cleaned
 
 
 def _loop_reads(plane: Plane, stored: NDArray[Any]) -> bool:
-    """Whether a loop reads these stored numbers."""
+    """Whether a loop reads stored numbers: one row of them, of four bytes each."""
     row = len(stored) == 1 and stored[0].flags.c_contiguous
-    return row and plane.extname != "VAR_FLAT" and plane.dtype == "float32" and sys.byteorder == "little"
+    return compiled.on() and row and plane.stored.itemsize == 4 and sys.byteorder == "little"
+
+
+def _words(stored: NDArray[Any]) -> NDArray[np.uint32]:
+    """Return a row of stored numbers as words."""
+    words = stored[0].view(np.uint32)
+    words.flags.writeable = False  # for arrays that may be written to, loops would be compiled once more
+    return words
 
 
 def _read_valid(stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Read a variance, (1, pixels), and return it as it is and as :func:`_clean` does."""
     from hwosim_assets.perturb.compiled.transfer import read_valid
 
-    words = stored[0].view(np.uint32)
-    words.flags.writeable = False  # for arrays that may be written to, the loop would be compiled once more
     variance, valid = np.empty(stored.shape, np.float32), np.empty(stored.shape, np.float32)
-    same = read_valid(words, variance[0].view(np.uint32), valid[0].view(np.uint32))
+    same = read_valid(_words(stored), variance[0].view(np.uint32), valid[0].view(np.uint32))
     return variance, variance if same else valid
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from hwosim_assets.perturb.compiled.loop import loop
 
-__all__ = ["gathered", "give_neighbours", "settle", "tracks", "weaken"]
+__all__ = ["add_light", "gathered", "give_neighbours", "settle", "tracks", "weaken"]
 
 
 @loop()
@@ -81,6 +81,20 @@ def settle(sci: Any, charge: Any, cuts: Any, accounts: Any) -> None:
     for account in accounts:
         for index in range(cut.size):
             account[cut[index]] *= kind(factor[index])
+
+
+@loop()
+def add_light(sci: Any, places: Any, counts: Any, amount: Any, k: Any, accounts: Any) -> None:
+    """Add counts of electrons, and what their mean is the variance of; see ``signals.add_light``.
+
+    ``counts`` (float32) and ``amount`` (float64, science units) belong to the places; ``k`` are electrons per unit.
+    """
+    kind = sci.dtype.type
+    for index in range(places.size):
+        sci[places[index]] += kind(counts[index] / np.float32(k))
+    for account in accounts:
+        for index in range(places.size):
+            account[places[index]] += kind(amount[index] / k)
 
 
 @loop()

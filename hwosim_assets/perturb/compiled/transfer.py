@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
 
 from hwosim_assets.perturb.compiled.loop import loop
 
@@ -17,11 +18,24 @@ if TYPE_CHECKING:
 
     Floats = NDArray[Any]
 
-__all__ = ["read_valid", "root_of_change", "root_of_sum", "summed"]
+__all__ = ["read_valid", "read_words", "root_of_change", "root_of_sum", "summed"]
 
 _0, _8, _24, _SECOND_BYTE, _THIRD_BYTE, _INFINITE, _MINUS_0 = (
     np.uint32(number) for number in (0, 8, 24, 0xFF00, 0xFF0000, 0x7F800000, 0x80000000)
 )
+
+
+@njit(inline="always")
+def _turned(word: Any) -> Any:
+    """Return a word with its bytes the other way round; numba makes 64 bits of two words of 32."""
+    return np.uint32((word >> _24) | (word >> _8 & _SECOND_BYTE) | (word << _8 & _THIRD_BYTE) | (word << _24))
+
+
+@loop()
+def read_words(stored: Any, out: Any, flipped: Any) -> None:
+    """Write big-endian words as native ones, with some bits flipped; all are uint32 arrays of one length."""
+    for i in range(out.size):
+        out[i] = np.uint32(_turned(stored[i]) ^ flipped)
 
 
 @loop()
@@ -44,9 +58,7 @@ def read_valid(stored: Any, variance: Any, valid: Any) -> bool:
     """
     unlike = _0
     for i in range(stored.size):
-        word = stored[i]
-        # Numba makes 64 bits of two words of 32.
-        bits = np.uint32((word >> _24) | (word >> _8 & _SECOND_BYTE) | (word << _8 & _THIRD_BYTE) | (word << _24))
+        bits = _turned(stored[i])
         variance[i] = bits
         good = bits < _INFINITE
         valid[i] = bits if good else _0
