@@ -323,8 +323,8 @@ pyarrow.table({"any": [0]})  # the first table imports pandas, which would count
 compiled.want(PIXELS)
 if compiled.on():
     import numpy
-    from hwosim_assets.perturb.compiled.transfer import clean
-    clean(numpy.zeros(1, numpy.float32), numpy.zeros(1, numpy.float32))  # the first call starts the compiler
+    from hwosim_assets.perturb.compiled.transfer import root_of_change
+    root_of_change(numpy.zeros(1, numpy.float32), numpy.zeros(1, numpy.float32))  # the first call starts the compiler
 source, target = Path(sys.argv[1]), Path(sys.argv[1] + ".out")
 def peak():  # not ru_maxrss, which a process inherits from the one that started it
     return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))

@@ -105,13 +105,14 @@ def infer_budget(product: Product, measurement: Measurement) -> Budget:
 def _budget(product: Product, measurement: Measurement, detector: Detector | None) -> Budget:
     """Return the budget of what is no ramp."""
     sample = _sample(product, measurement)
-    k, method = _electrons(product, measurement, sample, detector)
+    spread = _spread(sample)
+    k, method = _electrons(product, measurement, sample, spread, detector)
     read, sigma = _read_noise(product, measurement, sample)
     background, background_method = _background(sample, k, method)
     return Budget(
         k=k,
         k_method=method,
-        k_spread=_spread(sample),
+        k_spread=spread,
         read_method=read,
         read_sigma=sigma,
         background=background,
@@ -153,10 +154,13 @@ def _sample(product: Product, measurement: Measurement) -> dict[str, Floats]:
 
 
 def _electrons(
-    product: Product, measurement: Measurement, sample: dict[str, Floats], detector: Detector | None
+    product: Product,
+    measurement: Measurement,
+    sample: dict[str, Floats],
+    spread: float | None,
+    detector: Detector | None,
 ) -> tuple[float | None, str]:
     """Return (electrons per science unit, method)."""
-    spread = _spread(sample)
     if spread is None or spread <= _ONE_CONVERSION:
         k = _inverse_slope(sample["SCI"], sample.get("VAR_POISSON"))
         if k is not None:

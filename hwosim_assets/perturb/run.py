@@ -280,7 +280,9 @@ def _run_effects(block: Block, effects: list[Effect]) -> None:
             for effect in steps:
                 effect.on_frame(block)
             continue
-        chunks = chunks or (list(block.chunks()) if block.size > CHUNK else [block])
+        # Loops work on pieces of their own, and a call costs them less than leaving the cache: a band is one chunk.
+        most = 2 * BAND if compiled.on() else CHUNK
+        chunks = chunks or (list(block.chunks()) if block.size > most else [block])
         for chunk in chunks:
             for effect in steps:
                 effect.on_chunk(chunk)

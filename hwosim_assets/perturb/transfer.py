@@ -7,13 +7,14 @@ VAR planes do not say it, and how ERR follows from it. Keep out what is done to 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb import compiled
-from hwosim_assets.perturb.block import Block
+from hwosim_assets.perturb.block import CLAIMS, Block
 from hwosim_assets.perturb.measurements import VARIANCES
 
 if TYPE_CHECKING:
@@ -85,17 +86,19 @@ def load(views: Views, measurement: Measurement, budget: Budget, frame: int, par
     """
 
     def read(plane: Plane) -> NDArray[Any]:
-        return plane.decode(views[plane][frame, :, part])
+        return _decoded(plane, views[plane][frame, :, part])
 
     sci = read(measurement.sci)
     if sci.dtype.kind != "f":
         sci = sci.astype(np.float32 if sci.dtype.itemsize <= 2 else np.float64)
     err = None if measurement.err is None else read(measurement.err).astype(sci.dtype, copy=False)
-    claimed = {name: read(plane).astype(sci.dtype, copy=False) for name, plane in measurement.variances.items()}
+    claimed, cleaned = _variances(views, measurement, frame, part, sci.dtype)
     dq = None if measurement.dq is None else read(measurement.dq)
     zeroed = [read(plane) for plane in measurement.weights]
     summed = budget.sums and err is not None and _summed(err, claimed)
-    true = _true_variance(sci, err, claimed, budget, apart)
+    true = _true_variance(sci, err, claimed, cleaned, budget)
+    if apart:
+        true = {kind: plane.copy() if plane is claimed.get(CLAIMS[kind]) else plane for kind, plane in true.items()}
     return Block(
         measurement=measurement,
         budget=budget,
@@ -112,6 +115,53 @@ def load(views: Views, measurement: Measurement, budget: Budget, frame: int, par
         blanked=[read(plane) for plane in measurement.blanked],
         inert=_inert(dq, zeroed),
     )
+
+
+def _decoded(plane: Plane, stored: NDArray[Any]) -> NDArray[Any]:
+    """Return stored numbers as native ones, in a new array; see :meth:`Plane.decode`."""
+    if not _loop_reads(plane, stored):
+        return plane.decode(stored)
+    from hwosim_assets.perturb.compiled.transfer import read_words
+
+    out, offset = np.empty(stored.shape, plane.dtype), np.uint32(1 << 31 if plane.dtype == "uint32" else 0)
+    read_words(_words(stored), out[0].view(np.uint32), offset)
+    return out
+
+
+def _variances(
+    views: Views, measurement: Measurement, frame: int, part: slice, dtype: np.dtype[Any]
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Return the VAR planes in the type of science values, and those that a loop has cleaned; see :func:`_clean`."""
+    claimed, cleaned = {}, {}
+    for name, plane in measurement.variances.items():
+        stored = views[plane][frame, :, part]
+        if name in CLAIMS.values() and plane.dtype == dtype == np.float32 and _loop_reads(plane, stored):
+            claimed[name], cleaned[name] = _read_valid(stored)
+        else:
+            claimed[name] = _decoded(plane, stored).astype(dtype, copy=False)
+    return claimed, cleaned
+
+
+def _loop_reads(plane: Plane, stored: NDArray[Any]) -> bool:
+    """Whether a loop reads stored numbers: one row of them, of four bytes each."""
+    row = len(stored) == 1 and stored[0].flags.c_contiguous
+    return compiled.on() and row and plane.stored.itemsize == 4 and sys.byteorder == "little"
+
+
+def _words(stored: NDArray[Any]) -> NDArray[np.uint32]:
+    """Return a row of stored numbers as words."""
+    words = stored[0].view(np.uint32)
+    words.flags.writeable = False  # for arrays that may be written to, loops would be compiled once more
+    return words
+
+
+def _read_valid(stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Read a variance, (1, pixels), and return it as it is and as :func:`_clean` does."""
+    from hwosim_assets.perturb.compiled.transfer import read_valid
+
+    variance, valid = np.empty(stored.shape, np.float32), np.empty(stored.shape, np.float32)
+    same = read_valid(_words(stored), variance[0].view(np.uint32), valid[0].view(np.uint32))
+    return variance, variance if same else valid
 
 
 def _summed(err: NDArray[Any], claimed: dict[str, NDArray[Any]]) -> bool:
@@ -154,39 +204,39 @@ def _inert(dq: NDArray[Any] | None, weights: list[NDArray[Any]]) -> NDArray[np.b
 
 
 def _true_variance(
-    sci: NDArray[Any], err: NDArray[Any] | None, claimed: dict[str, NDArray[Any]], budget: Budget, apart: bool
+    sci: NDArray[Any],
+    err: NDArray[Any] | None,
+    claimed: dict[str, NDArray[Any]],
+    cleaned: dict[str, NDArray[Any]],
+    budget: Budget,
 ) -> dict[str, NDArray[Any]]:
     """Return the poisson and read variance: the VAR planes themselves where they are valid numbers, else inferred."""
-    read = claimed.get("VAR_RNOISE") if budget.read_method == "VAR_RNOISE" else None
-    poisson = claimed.get("VAR_POISSON")
+
+    def valid(name: str) -> NDArray[Any] | None:
+        return cleaned[name] if name in cleaned else _clean(claimed[name]) if name in claimed else None
+
+    poisson, read = valid("VAR_POISSON"), valid("VAR_RNOISE") if budget.read_method == "VAR_RNOISE" else None
     if read is not None and poisson is not None:
-        return {"poisson": _clean(poisson, apart), "read": _clean(read, apart)}
-    shot = np.zeros_like(sci) if poisson is None else _clean(poisson, apart)
+        return {"poisson": poisson, "read": read}
+    shot = np.zeros_like(sci) if poisson is None else poisson
     if poisson is None and budget.k is not None and budget.read_method != "scatter":
         np.fmax(sci, 0.0, out=shot)
         shot /= budget.k
     if budget.read_sigma is not None:
         return {"poisson": shot, "read": np.full_like(sci, budget.read_sigma * budget.read_sigma)}
     if budget.read_method == "ERR" and err is not None:
-        total = _clean(err * err, True)
+        total = _clean(err * err)
         if poisson is None:
             shot = np.fmin(shot, total)
         return {"poisson": shot, "read": np.fmax(total - shot, total.dtype.type(0))}
-    return {"poisson": shot, "read": np.zeros_like(sci) if read is None else _clean(read, apart)}
+    return {"poisson": shot, "read": np.zeros_like(sci) if read is None else read}
 
 
-def _clean(variance: NDArray[Any], apart: bool) -> NDArray[Any]:
+def _clean(variance: NDArray[Any]) -> NDArray[Any]:
     """Return a variance without NaN, infinities and negative numbers; the same array when it has none."""
-    if compiled.on():
-        from hwosim_assets.perturb.compiled.transfer import clean as clean_into
-
-        cleaned = np.empty_like(variance)
-        if not clean_into(variance.reshape(-1), cleaned.reshape(-1)):
-            return cleaned
-        return variance.copy() if apart else variance
     low = variance.min(initial=np.inf)
     if low >= 0 and variance.max(initial=0.0) < np.inf:
-        return variance.copy() if apart else variance
+        return variance
     zero = np.zeros((), variance.dtype)
     clean = np.fmax(variance, zero)
     clean += zero  # of 0 and -0 the greater is either, as numpy's loops are cut

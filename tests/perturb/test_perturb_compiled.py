@@ -25,7 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwosim_assets.perturb import Product, Scenario, apply, block, compiled, run
-from hwosim_assets.perturb.effects.particles import _gathered
+from hwosim_assets.perturb.effects.particles import Hits, _gathered, deposits
+from hwosim_assets.perturb.effects.series import octave_weights, octaves
 from hwosim_assets.perturb.registry import effect_specs
 from hwosim_assets.perturb.rng import TILE, Stream, poisson
 
@@ -243,6 +244,30 @@ def test_hits_that_come_together(count: int, places: int, seed: int, k: float) -
     drawn = rng.uniform(0, 1e5, count), rng.uniform(0, 1, count)
     parts = [both(lambda part=part: _gathered(pixels, *drawn, missed, k)[part]) for part in range(3)]  # type: ignore[misc]
     assert all(same_bits(*part) for part in parts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 300), st.integers(0, 1 << 30), st.sampled_from([(40, 70), (1, 1), (300, 5)]))
+def test_charge_along_tracks_that_leave_the_frame_and_that_do_not(
+    count: int, seed: int, shape: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    away, length = (
+        rng.normal(size=(2, count)),
+        rng.choice([10.0, 18.0, 300.0, 2000.0], count) * rng.uniform(1, 2, count),
+    )
+    away /= np.hypot(*away)
+    begins, rest = rng.uniform(0, 1, (2, count)) * np.array(shape)[:, None], rng.uniform(0, 1e5, (3, count))
+    found = Hits(*begins, *away, length, *rest)
+    parts = [both(lambda part=part: deposits(found, shape, 18.0)[part]) for part in range(3)]  # type: ignore[misc]
+    assert all(same_bits(*part) for part in parts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 40), st.integers(1, 5000), st.integers(1, 30), st.integers(0, 5))
+def test_octaves_of_a_series(start: int, count: int, layers: int, series: int) -> None:
+    stream, weights = Stream(1, "pink_noise", "", "x", "SCI"), octave_weights(layers, 1.2)
+    assert same_bits(*both(lambda: octaves(stream, 3, start, count, weights, series)))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ __all__ = ["LEAST_PIXELS", "on", "want"]
 #: small products never earn back: a frame of 2048 x 2048 saves about 0.1 s.
 LEAST_PIXELS = 1 << 21
 
-_LOOPS = ("convolution", "draws", "effects", "transfer")
+_LOOPS = ("convolution", "draws", "effects", "scattered", "transfer")
 _tried = _wanted = False
 
 
@@ -38,7 +38,9 @@ def want(pixels: int) -> None:
     _tried = True
     try:
         loops = {name: import_module(f"{__name__}.{name}") for name in _LOOPS}
-        loops["transfer"].clean(np.zeros(1, np.float32), np.zeros(1, np.float32))  # one can be compiled, and kept
+        loops["transfer"].root_of_change(
+            np.zeros(1, np.float32), np.zeros(1, np.float32)
+        )  # one can be compiled, and kept
     except (ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         mend = "where it finds no place for what it compiles, name one that only you can write to in NUMBA_CACHE_DIR"

@@ -28,6 +28,7 @@ __all__ = [
     "normals",
     "normals_at",
     "normals_into",
+    "octaves",
     "poissons",
 ]
 
@@ -107,18 +108,21 @@ def _words(room: Any, begin: Any, end: Any, address: Any, key: Any) -> Any:
     return words
 
 
+@njit(inline="always")
+def _below(words: Any, four: Any) -> Any:
+    """Return the top bits of those of four short words that are below a number up to half, ``four`` of it.
+
+    Where the number is taken from a word whose top bit was set, that bit stays but for a word below it.
+    """
+    return ~(((words | _FOUR_TOPS) - four) | words) & _FOUR_TOPS
+
+
 @loop()
 def _any_below(out: Any, w0: Any, w1: Any, w2: Any, w3: Any, four: Any) -> Any:
-    """Return where one of the sixteen short words of a step may be below a number, four of which are ``four``; else 0.
-
-    Where a number is taken from a word whose top bit was set, that bit stays but for a word below it (and for one of as
-    few others).
-    """
+    """Return where one of the sixteen short words of a step is below a number up to half, ``four`` of it; else 0."""
     near = out[: w0.size]
     for step in range(w0.size):
-        left = ((w0[step] | _FOUR_TOPS) - four) & ((w1[step] | _FOUR_TOPS) - four)
-        left &= ((w2[step] | _FOUR_TOPS) - four) & ((w3[step] | _FOUR_TOPS) - four)
-        near[step] = ~left & _FOUR_TOPS
+        near[step] = _below(w0[step], four) | _below(w1[step], four) | _below(w2[step], four) | _below(w3[step], four)
     return near
 
 
@@ -211,11 +215,42 @@ def poissons(count: int, draws: Any) -> Any:
 
 
 @loop()
+def octaves(cells: Any, weights: Any, addresses: Any, draws: Any) -> Any:
+    """Return a series that holds the deviates of each octave over cells of twice as many steps, float32.
+
+    Parameters
+    ----------
+    cells : int64 array, (octaves, 3)
+        The first cell of each octave, how many, and how many before it the cells of the octave above begin.
+    weights : float32 array, (octaves,)
+        Standard deviations.
+    addresses : uint64 array, (octaves, 3)
+        Where the words of each come from.
+    draws : Draws
+        The rest that deviates are drawn with.
+    """
+    _, _, key, middle, ends = draws
+    above = np.empty(0, np.float32)
+    for octave in range(weights.size - 1, -1, -1):
+        first, size, before = cells[octave]
+        draw = first, addresses[octave], key, middle, ends
+        values, weight = normals_into(np.empty(size + MORE, np.float32), draw, 0, size), weights[octave]
+        if above.size:
+            for place in range(size):
+                values[place] = values[place] * weight + above[(before + place) >> 1]
+        else:
+            for place in range(size):
+                values[place] *= weight
+        above = values
+    return above
+
+
+@loop()
 def below(start: int, count: int, address: Any, key: Any, high: Any, low: Any) -> Any:
     """Return which pixels have words below (high, low), and these; see ``perturb.rng.Stream.below``."""
     first, end, mixed = start >> 4, (start + count + 15) >> 4, address[2]
     high, low = np.uint64(high), np.uint64(low)
-    # A word up to ``high`` shows as those of the ends do, beside as many others; beyond half all are looked at.
+    # A word up to ``high`` shows as those of the ends do; beyond half all are looked at.
     four = min(high + _ONE, _HALF) * _FOUR_ONES
     room, found, words, many = np.empty((5, _SOME), np.uint64), np.empty(count, np.intp), np.empty(count, np.uint32), 0
     for part in range(first, end, _SOME):
@@ -224,8 +259,10 @@ def below(start: int, count: int, address: Any, key: Any, high: Any, low: Any) -
         for step in range(near.size):
             if near[step] or high >= _HALF:
                 for lane in range(16):
-                    word = room[lane >> 2, step] >> np.uint64((lane & 3) << 4) & _WORD
-                    place = (part + step << 4) + lane
+                    long = room[lane >> 2, step]
+                    if high < _HALF and not _below(long, four):
+                        continue
+                    word, place = long >> np.uint64((lane & 3) << 4) & _WORD, (part + step << 4) + lane
                     if word <= high and start <= place < start + count:
                         fine = _finer(place, mixed) >> _48
                         if word < high or fine < low:

@@ -15,7 +15,7 @@ import numpy as np
 from hwosim_assets.perturb.compiled.draws import MORE, counts_into, normals_into
 from hwosim_assets.perturb.compiled.loop import loop
 
-__all__ = ["add_lanes", "add_light", "add_noise", "flat_pattern", "gathered", "lose_light", "scale"]
+__all__ = ["add_lanes", "add_light", "add_noise", "flat_pattern", "lose_light", "scale"]
 
 #: Pixels that are worked on at once: what is drawn for them stays in the nearest cache.
 _SOME = 8192
@@ -154,21 +154,3 @@ def flat_pattern(deviates: Any, start: int, curves: Any, rows: Any, white: Any) 
         along, lift, y, base = slope[first:], level[first:], height[row], more[row]
         for place in range(part.size):
             part[place] = part[place] * white + (y * along[place] + lift[place] + base) + one
-
-
-@loop()
-def gathered(pixels: Any, electrons: Any, u: Any, missed: Any, k: float) -> Any:
-    """Bring hits together by pixel, which ascend; see :func:`hwosim_assets.perturb.effects.particles.settle`."""
-    struck = np.empty(pixels.size, np.int64)
-    added, worst = np.zeros(pixels.size), np.ones(pixels.size)
-    last = -1
-    for hit in range(pixels.size):
-        if last < 0 or pixels[hit] != struck[last]:
-            last += 1
-            struck[last] = pixels[hit]
-        early, late = u[hit], 1.0 - u[hit]
-        if missed[hit]:
-            added[last] += 6.0 * early * late * electrons[hit] / k
-        else:
-            worst[last] = min(worst[last], early * early * early + late * late * late)
-    return struck[: last + 1], added[: last + 1], worst[: last + 1]

@@ -205,6 +205,11 @@ def deposits(
     found: Hits, shape: tuple[int, int], pitch_um: float
 ) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
     """Return (flat pixels, electrons, which hit) along the tracks, in steps of half a pixel at the most."""
+    if compiled.on():
+        from hwosim_assets.perturb.compiled import scattered
+
+        charge: tuple[NDArray[np.int64], Floats, NDArray[np.int64]] = scattered.tracks(found, shape, pitch_um)
+        return charge
     steps = np.ceil(found.length / pitch_um * 2.0).astype(np.int64) + 1
     which = np.repeat(np.arange(steps.size), steps)
     place = np.arange(which.size) - np.repeat(np.cumsum(steps) - steps, steps)
@@ -271,14 +276,20 @@ def slopes(effect: Effect, block: Block, charge: Charge, u: Floats, missed: NDAr
 
 def change(effect: Effect, block: Block, found: Slopes) -> None:
     """Change the slopes of a block as was found for its frame."""
-    light, here = block.sci[0], block.here(found.struck)
-    light[found.struck[here] - block.start] += found.added[here]
+    light, honest, here = block.sci[0], effect.task.err_honest, block.here(found.struck)
+    struck, added = found.struck[here] - block.start, found.added[here]
     here = block.here(found.cut)
-    cut, factor = found.cut[here] - block.start, found.factor[here]
-    read = block.true["read"][0][cut].astype(np.float64)
-    noise = np.sqrt(read * (factor - 1.0)) * found.deviates[here]
-    light[cut] += noise.astype(light.dtype)
-    block.scale_variance("read", factor.astype(light.dtype), effect.task.err_honest, cut)
+    cut, factor, deviates = found.cut[here] - block.start, found.factor[here], found.deviates[here]
+    accounts = block.accounts("read", honest) if compiled.on() else ()
+    if accounts:
+        from hwosim_assets.perturb.compiled import scattered
+
+        scattered.settle(light, (struck, added), (cut, factor, deviates), accounts)
+    else:
+        light[struck] += added
+        noise = np.sqrt(block.true["read"][0][cut].astype(np.float64) * (factor - 1.0)) * deviates
+        light[cut] += noise.astype(light.dtype)
+        block.scale_variance("read", factor.astype(light.dtype), honest, cut)
     block.flag(effect.use, 0, cut, int(DQ.JUMP_DET), effect.task.dq_honest)
 
 
@@ -287,9 +298,9 @@ def _gathered(
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Return (pixels, each once; what stays in their slopes; what is left of their ramps' variance)."""
     if compiled.on():
-        from hwosim_assets.perturb.compiled import effects
+        from hwosim_assets.perturb.compiled import scattered
 
-        found: tuple[NDArray[np.int64], Floats, Floats] = effects.gathered(pixels, electrons, u, missed, k)
+        found: tuple[NDArray[np.int64], Floats, Floats] = scattered.gathered(pixels, electrons, u, missed, k)
         return found
     struck, which = np.unique(pixels, return_inverse=True)
     response = 6.0 * u * (1.0 - u) * electrons / k

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hwosim_assets.fits.dq import DQ
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import (
     address_width,
@@ -233,10 +234,17 @@ class HotPixels(Effect):
 
     def _share_of_open(self, block: Block, places: Integers) -> None:
         """Give a quarter of what an open pixel does not show to each neighbour."""
-        columns = block.measurement.frame[1]
+        columns, honest = block.measurement.frame[1], self.task.err_honest
+        part = (1.0 - _OPEN_SHARE) / 4.0
+        accounts = block.accounts("poisson", honest) if compiled.on() else ()
+        if accounts and not block.measurement.ramp:
+            from hwosim_assets.perturb.compiled import scattered
+
+            kind = block.sci.dtype.type
+            scattered.give_neighbours(block.sci[0], places, columns, (kind(part), kind(part * part)), accounts)
+            return
         beside = _beside(places, (block.size // columns, columns))
         first = block.sci[0, places] if block.measurement.ramp else 0.0
-        part = (1.0 - _OPEN_SHARE) / 4.0
         for group in range(1 if block.measurement.ramp else 0, block.groups):
             light = _finite(block.sci[group, places] - first) * part
             # An open pixel that was lost earlier has no variance to give.
@@ -245,7 +253,7 @@ class HotPixels(Effect):
                 # Each pixel has one neighbour in one direction, so no target comes twice.
                 block.sci[group, target] += light[inside]
                 if not block.measurement.ramp:
-                    block.add_variance("poisson", shot[inside], self.task.err_honest, target)
+                    block.add_variance("poisson", shot[inside], honest, target)
 
 
 def _finite(values: NDArray[Any]) -> NDArray[Any]:
@@ -268,8 +276,16 @@ def _neighbours(places: Integers, frame: tuple[int, ...]) -> Integers:
 
 def _weaken(block: Block, places: Integers, share: float, honest: float, stream: Stream) -> None:
     """Let pixels show a share of their charge: their photon noise shrinks with it, their read noise does not."""
-    first = block.sci[0, places].copy() if block.measurement.ramp else 0.0
     top_up = (1.0 - share * share) ** 0.5
+    accounts = block.accounts("poisson", honest) if compiled.on() else ()
+    if accounts and not block.measurement.ramp:
+        from hwosim_assets.perturb.compiled import scattered
+
+        noise = stream.normal_at(block.plane(0), places + block.start, 1)
+        shares = tuple(block.sci.dtype.type(number) for number in (share, top_up, share * share))
+        scattered.weaken(block.sci[0], block.true["read"][0], places, noise, shares, accounts)
+        return
+    first = block.sci[0, places].copy() if block.measurement.ramp else 0.0
     for group in range(1 if block.measurement.ramp else 0, block.groups):
         read = np.sqrt(block.true["read"][group, places])
         noise = stream.normal_at(block.plane(group), places + block.start, 1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.exact import exp
 
 if TYPE_CHECKING:
@@ -97,16 +98,32 @@ def octaves(
     for shift in shifts[1:]:
         firsts.append((firsts[-1] + int(shift)) >> 1)
         lasts.append((lasts[-1] + int(shift)) >> 1)
+    sizes = [last - first + 1 for first, last in zip(firsts, lasts, strict=True)]
+    begins = [(first + int(shift)) & 1 for first, shift in zip(firsts, [*shifts[1:], 0], strict=True)]
+    if compiled.on():
+        return _octaves_by_loop(stream, plane, np.array([firsts, sizes, begins]).T, weights, series)
     out = np.zeros(0, np.float32)
     for layer in range(weights.size - 1, -1, -1):
-        first, size = firsts[layer], lasts[layer] - firsts[layer] + 1
-        values = stream.normal(plane, first, size, series * SUBS + layer)
+        values = stream.normal(plane, firsts[layer], sizes[layer], series * SUBS + layer)
         values *= np.float32(weights[layer])
         if out.size:
-            begin = (first + int(shifts[layer + 1])) & 1
-            values += np.repeat(out, 2)[begin : begin + size]
+            values += np.repeat(out, 2)[begins[layer] : begins[layer] + sizes[layer]]
         out = values
     return out
+
+
+def _octaves_by_loop(
+    stream: Stream, plane: int, cells: NDArray[np.int64], weights: Floats, series: int
+) -> NDArray[np.float32]:
+    """Return the values of a series from the first cell of each octave, how many, and where those above begin."""
+    from hwosim_assets.perturb.compiled import draws
+
+    drawn = [stream.normals(plane, 0, series * SUBS + layer) for layer in range(weights.size)]
+    addresses = np.stack([one.address for one in drawn])
+    made: NDArray[np.float32] = draws.octaves(
+        np.ascontiguousarray(cells), weights.astype(np.float32), addresses, drawn[0]
+    )
+    return made
 
 
 def octaves_at(stream: Stream, plane: int, steps: NDArray[np.int64], weights: Floats) -> Floats:

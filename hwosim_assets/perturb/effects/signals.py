@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import (
     days_since,
@@ -64,6 +65,13 @@ def add_light(block: Block, stream: Stream, index: NDArray[np.intp], amount: Flo
     """
     k = float(block.budget.k or 1.0)
     first = 1 if block.measurement.ramp else 0
+    accounts = block.accounts("poisson", honest) if compiled.on() and not first and amount.dtype == np.float64 else ()
+    if accounts:
+        from hwosim_assets.perturb.compiled import scattered
+
+        counts = poisson(stream.bits_at(block.plane(0), index + block.start), amount * k)
+        scattered.add_light(block.sci[0], index, counts, amount, k, accounts)
+        return
     for group in range(first, block.groups):
         counts = poisson(stream.bits_at(block.plane(group), index + block.start), amount * k)
         light = (counts / k).astype(block.sci.dtype, copy=False)
