@@ -132,10 +132,13 @@ def _variances(
     views: Views, measurement: Measurement, frame: int, part: slice, dtype: np.dtype[Any]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Return the VAR planes in the type of science values, and those that a loop has cleaned; see :func:`_clean`."""
-    claimed, cleaned = {}, {}
+    claimed: dict[str, NDArray[Any]] = {}
+    cleaned: dict[str, NDArray[Any]] = {}
+    single = np.dtype(np.float32)
     for name, plane in measurement.variances.items():
         stored = views[plane][frame, :, part]
-        if name in CLAIMS.values() and plane.dtype == dtype == np.float32 and _loop_reads(plane, stored):
+        alike = np.dtype(plane.dtype) == dtype == single
+        if name in CLAIMS.values() and alike and _loop_reads(plane, stored):
             claimed[name], cleaned[name] = _read_valid(stored)
         else:
             claimed[name] = _decoded(plane, stored).astype(dtype, copy=False)
@@ -150,7 +153,7 @@ def _loop_reads(plane: Plane, stored: NDArray[Any]) -> bool:
 
 def _words(stored: NDArray[Any]) -> NDArray[np.uint32]:
     """Return a row of stored numbers as words."""
-    words = stored[0].view(np.uint32)
+    words: NDArray[np.uint32] = stored[0].view(np.uint32)
     words.flags.writeable = False  # for arrays that may be written to, loops would be compiled once more
     return words
 
