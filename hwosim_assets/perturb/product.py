@@ -134,6 +134,14 @@ class Product:
         return tuple(found)
 
     @cached_property
+    def planes_by_hdu(self) -> dict[int, list[Plane]]:
+        """The planes of each HDU that has any: a file may hold thousands of spectra."""
+        found: dict[int, list[Plane]] = {}
+        for plane in self.planes:
+            found.setdefault(plane.hdu, []).append(plane)
+        return found
+
+    @cached_property
     def measurements(self) -> list[Measurement]:
         """What the product measures.
 

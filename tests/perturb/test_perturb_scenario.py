@@ -384,6 +384,22 @@ def test_profiles_in_time_are_functions_of_time_alone() -> None:
     assert sum(steps) / 400 == pytest.approx(0.01, rel=4 * (2 / 400) ** 0.5)
 
 
+def test_times_that_lie_close_share_the_steps_of_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hwosim_assets.perturb.profiles import RandomWalk
+    from hwosim_assets.perturb.rng import Stream
+
+    walk, stream = RandomWalk(profile="random_walk", start=60000, length=3, rms=0.5), Stream(3, "x", "x", "", "when")
+    days = (1e-6, 0.3, 1.5, 2.999999, 3)
+    assert [walk.amplitude(60000 + day, stream) for day in days] == [
+        *(6.85125440111e-05, 0.150992851432, 0.210365906358, 0.599494353799, 0.599536418915)
+    ]
+    drawn, normal = [], Stream.normal
+    monkeypatch.setattr(Stream, "normal", lambda *args: drawn.append(args) or normal(*args))
+    for step in range(1000):  # a fiftieth of the walk: of its 2^20 leaves one in twenty-one
+        walk.amplitude(60001 + step * 6e-5, stream)
+    assert len(drawn) < 7 * 1000
+
+
 @pytest.mark.parametrize(
     ("start", "time", "share"),
     [(59990.0, 1e30, 1), (59990.5, 1e30, 0), (-1e300, 60000.0, 1), (-1e300, 60000.5, 0), (59990.5, 1e300, 0)],

@@ -133,7 +133,7 @@ class ClockError(Effect):
         return np.asarray(offset + self.task.number("drift") * (mjd - self.task.number("epoch")))
 
     def _offset(self, mjd: float) -> float:
-        # Columns share times, and a random walk takes 0.2 ms for one.
+        # Columns share times, and a random walk takes 0.05 ms for one.
         if mjd not in self._offsets:
             self._offsets[mjd] = self.task.number_at("offset", mjd)
         return self._offsets[mjd]
