@@ -143,6 +143,7 @@ def _checked(step: PlannedEffect, plan: Plan) -> PlannedEffect:
     step = step.model_copy(
         update={"parameters": _parsed(step, spec, "parameters"), "full": _parsed(step, spec, "full")}
     )
+    spec.check(step.parameters)
     _check_amplitude(step, plan)
     for item in (item for item in spec.parameters if item.name in step.full):
         _check_share(step, item)

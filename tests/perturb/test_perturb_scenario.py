@@ -69,6 +69,16 @@ def test_the_named_scenarios_ship_and_each_has_its_own_seed() -> None:
         ({"transport": {"loss": {"severity": 1, "probability": 0.5}}}, "not both"),
         ({"seed": -1}, "seed"),
         ({"scale": "2025.1"}, "scale"),
+        ({"effects": [{"point_source": {"ra": 80}}]}, "effects.0: point_source has `ra` and no `dec`; give both"),
+        ({"effects": [{"moving_object": {"y": 8}}]}, "moving_object has `y` and no `x`"),
+        (
+            {"effects": [{"moving_object": {"path": 5, "rate": 3, "epoch": 59000}}]},
+            "moving_object has `path`, beside which `rate` and `epoch` would be ignored",
+        ),
+        (
+            {"effects": [{"companion": {"x": 1, "y": 2, "separation": 7}}]},
+            "`separation` would be ignored; give the one",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_the_right_word(content: dict[str, object], words: str) -> None:
