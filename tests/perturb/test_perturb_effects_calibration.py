@@ -254,3 +254,14 @@ def test_fringes_have_their_period_and_amplitude(make: Make) -> None:
     assert abs(power(100.0, 0.05)) == pytest.approx(0.05, rel=0.05)
     assert abs(power(100.0, 0.055)) != pytest.approx(0.05, rel=0.05)
     assert abs(power(110.0, 0.05)) < 0.01
+
+
+def test_the_truth_tells_the_scales_of_the_frames_where_a_loss_follows_a_profile(make: Make) -> None:
+    when = {"profile": "step", "start": 60000.3}
+    _, record = perturbed(make("calints"), throughput={"loss": 0.3, "when": when})
+    note = record["effects"][0]["measurements"][0]
+    assert (note["signal_scale"], note["signal_scales"]) == (0.7, [0.7, 1.0])
+    _, record = perturbed(make("calints"), throughput={"loss": 0.3})
+    note = record["effects"][0]["measurements"][0]
+    assert note["signal_scale"] == 0.7
+    assert "signal_scales" not in note
