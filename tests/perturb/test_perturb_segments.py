@@ -246,6 +246,13 @@ def test_every_effect_that_counts_in_shares_of_the_exposure_is_among_them() -> N
     assert len(told) >= 6
 
 
+#: What the truth says of where shares are of the file alone.
+SHARED = (
+    *("transit", "tilt_event", "solar_particle_event", "flare", "persistence_deficit"),
+    *("point_source", "moving_object"),
+)
+
+
 def shares(product: Product) -> np.ndarray:
     return exposure_shares(product, product.measurements[0])
 
@@ -265,7 +272,7 @@ def test_what_a_file_is_of_its_exposure_follows_from_its_integrations_or_their_t
         np.testing.assert_array_equal(shares(product), (np.arange(SPLIT, 9) + 0.5) / FRAMES)
     else:
         np.testing.assert_allclose(shares(product), (times.mid - 60000) / 0.5, atol=1e-12)
-    for name in ("transit", "tilt_event", "solar_particle_event", "flare", "persistence_deficit"):
+    for name in SHARED:
         assert note(product, name) is None
 
 
@@ -281,13 +288,18 @@ def test_the_truth_says_where_the_header_does_not_tell_the_place_in_the_exposure
     table: str, cards: dict[str, Any], reason: str
 ) -> None:
     product = part(SPLIT, 9, table=table, **cards)
-    for name in ("transit", "tilt_event", "solar_particle_event", "flare", "persistence_deficit"):
+    for name in SHARED:
         assert reason in str(note(product, name))
     if table == "none":
         np.testing.assert_allclose(shares(product), (np.arange(4) + 0.5) / 4)
     else:
         assert 0 < shares(product)[0] < 0.2
         assert 0.8 < shares(product)[-1] < 1
+
+
+def test_a_steady_source_counts_in_no_shares() -> None:
+    steady = perturbed(part(SPLIT, 9, NINTS=4), "point_source", {"peak": 1e5})[1].record["effects"][0]
+    assert "shares_of" not in steady["measurements"][0]
 
 
 @pytest.mark.parametrize("cards", [

@@ -13,7 +13,7 @@ import numpy as np
 
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level
+from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level, share_note
 from hwosim_assets.perturb.effects.places import (
     ANGLE,
     AT,
@@ -154,6 +154,8 @@ class PointSource(_Placed):
         places, shape = _light(measurement.frame, place.y, place.x, self.task.number("fwhm"))
         weights = self._weights(exposure_shares(self.task.product, measurement))
         found = {**place.record(), "flux": flux, "weights": [rounded(float(w)) for w in weights[:64]]}
+        if self.task.word("light") != "steady":
+            found |= share_note(self.task.product, measurement)
         return [(places, shape * flux * weight) for weight in weights], found
 
     def _weights(self, times: Floats) -> Floats:
@@ -261,6 +263,7 @@ class MovingObject(_Placed):
         span = 1.0 if measurement.resampled else here.each / here.total
         begin, end = (shares - span / 2 - 0.5) * length, (shares + span / 2 - 0.5) * length
         found = {**place.record(), "dy": rounded(dy * length), "dx": rounded(dx * length)}
+        found |= share_note(self.task.product, measurement)
         return (place.y + dy * begin, place.x + dx * begin, place.y + dy * end, place.x + dx * end), found
 
     def _on_sky(self, place: Place, sky: Sky, angle: float, times: FrameTimes) -> tuple[Way, dict[str, Any]]:
