@@ -182,7 +182,7 @@ _HALVINGS = 20
 
 def _bridge(walk: Stream, share: Decimal) -> Decimal:
     """Return Brownian motion at a share (0 to 1) of its length, of variance 1 at the end."""
-    leaves = 2**_HALVINGS
+    leaves = 1 << _HALVINGS
     leaf = min(int(_EXACT.multiply(share, Decimal(leaves))), leaves - 1)
     begin, middle, end = _part(walk, _HALVINGS - 1, leaf // 2)
     left, right = (middle, end) if leaf % 2 else (begin, middle)
@@ -198,7 +198,7 @@ def _part(walk: Stream, level: int, node: int) -> tuple[Decimal, Decimal, Decima
         begin, middle, end = _part(walk, level - 1, node // 2)
         left, right = (middle, end) if node % 2 else (begin, middle)
     deviate = Decimal(float(walk.normal(level + 1, node, 1)[0]))
-    return left, (left + right) / 2 + (Decimal(1) / 2 ** (level + 2)).sqrt() * deviate, right
+    return left, (left + right) / 2 + (Decimal(1) / (4 << level)).sqrt() * deviate, right
 
 
 def _sine_of_turns(turns: Decimal) -> Decimal:
