@@ -283,6 +283,8 @@ def _planned(choice: EffectChoice, time: float, scenario: Scenario) -> PlannedEf
             full[parameter.name] = value
             value = parameter.scaled(float(value or 0.0), amplitude)
             acts = acts or (full[parameter.name] if kind.per_frame else value) != parameter.identity
+        elif parameter.alone and choice.severity != 0:
+            acts = acts or value != parameter.default
         parameters[parameter.name] = value
     if not acts:
         return None

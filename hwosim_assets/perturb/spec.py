@@ -130,7 +130,9 @@ class EffectSpec:
         if self.usual_dq != "flagged":
             remarks.append(f"`dq` is `{self.usual_dq}` unless a scenario says otherwise.")
         remarks += [f"{_listed(names)} are given together or not at all." for names in self.together]
-        remarks += [f"Beside {_listed(said, 'or')}, {_listed(mute)} are refused." for said, mute in self.apart]
+        for said, mute in self.apart:
+            refused = f"{_listed(mute)} {'are' if len(mute) > 1 else 'is'} refused"
+            remarks.append(f"Beside {_listed(said, 'or')} other than by default, {refused}.")
         if self.once:
             remarks.append("A scenario can use it only once.")
         if self.breaks_format:

@@ -80,6 +80,7 @@ class _Header:
                 default=0.0,
                 low=-3600.0,
                 high=3600.0,
+                alone=True,
                 source="Herschel drifted by 60 ms/day; none by default",
             ),
             Parameter(
