@@ -393,7 +393,7 @@ class WavelengthShift(Effect):
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Shift every wavelength column once, and CRVAL3 of cubes."""
         events: list[dict[str, Any]] = []
-        remains = {"gwcs_remains": has_gwcs(file)}
+        remains, done = {"gwcs_remains": has_gwcs(file)}, set[int]()
         for item in () if self._moves_flux else self._chosen:
             if not item.sci.column:
                 step = self.task.product.number("CDELT3") or 0.0
@@ -405,20 +405,22 @@ class WavelengthShift(Effect):
                     if file.hdus[item.sci.hdu].find(keyword) is not None:
                         events.append(set_card(file, item.sci.hdu, keyword, rounded(value)) | remains)
                 continue
-            for plane in self.task.product.planes:
-                known = {(event.get("hdu"), event.get("column")) for event in events}
-                named = plane.column.upper() in ("WAVELENGTH", "WAVE")
-                if plane.hdu != item.sci.hdu or not named or (plane.hdu, plane.column) in known:
-                    continue
-                if plane.dtype.startswith("float") and plane.shape[-1] > 2:
-                    values = plane.read(self.task.product.payload)
-                    moved_values = shifted_wavelengths(
-                        values.astype(np.float64), self.task.number("shift"), self._stretch
-                    )
-                    plane.raw(file.data)[...] = plane.encode(moved_values.astype(values.dtype))
-                    file.hdus[plane.hdu].touched = True
-                    event = {"hdu": plane.hdu, "column": plane.column, "shift_px": self.task.number("shift")}
-                    events.append(event | remains)
+            if item.sci.hdu not in done:  # which fluxes and surface brightness share
+                done.add(item.sci.hdu)
+                events += [event | remains for event in self._move_columns(file, item.sci.hdu)]
+        return events
+
+    def _move_columns(self, file: FitsFile, hdu: int) -> list[dict[str, Any]]:
+        """Move the wavelength columns of a table."""
+        events, shift = [], self.task.number("shift")
+        for plane in self.task.product.planes_by_hdu[hdu]:
+            named = plane.column.upper() in ("WAVELENGTH", "WAVE")
+            if named and plane.dtype.startswith("float") and plane.shape[-1] > 2:
+                values = plane.read(self.task.product.payload)
+                moved = shifted_wavelengths(values.astype(np.float64), shift, self._stretch)
+                plane.raw(file.data)[...] = plane.encode(moved.astype(values.dtype))
+                file.hdus[hdu].touched = True
+                events.append({"hdu": hdu, "column": plane.column, "shift_px": shift})
         return events
 
 
