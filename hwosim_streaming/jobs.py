@@ -8,6 +8,7 @@ See https://docs.dagster.io/guides/build/jobs
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -44,6 +45,25 @@ class Overrides(dg.Config):
         default=None, ge=1e-3, le=1e5, description="Seconds of exposure per second of stream."
     )
 
+    def applied(self, scenarios: Mapping[str, Scenario]) -> Scenario:
+        """Return the scenario under its derived identity.
+
+        Raises
+        ------
+        BadInputError
+            When there is no such scenario, or nothing differs from it.
+        """
+        if self.scenario not in scenarios:
+            raise BadInputError(self.scenario, "no such scenario", f"choose one of {', '.join(sorted(scenarios))}")
+        scenario = scenarios[self.scenario].with_overrides(
+            severity=self.severity, seed=self.seed, rate_per_s=self.rate_per_s, time_scale=self.time_scale
+        )
+        if scenario.id == scenario.name:
+            raise BadInputError(
+                self.scenario, "nothing differs from the scenario file", "materialize its assets instead"
+            )
+        return scenario
+
 
 #: What the launchpad shows once a program is chosen: every number that can be set, null meaning as the file says.
 IN_THE_LAUNCHPAD = {"scenario": "nominal_l2", "severity": 3.0, "seed": None, "rate_per_s": None, "time_scale": None}
@@ -59,55 +79,15 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
     @dg.op
     def try_scenario(context: dg.OpExecutionContext, config: Overrides, lake: LakeResource) -> None:
         """Perturb, publish and verify one program under a scenario with overrides."""
-        from hwosim_assets import metadata
-        from hwosim_assets.lake.rejections import QUARANTINE, rejection_rows
-        from hwosim_assets.lake.tables import content_sha256
-        from hwosim_assets.perturb.dataset import PERTURBED, perturb_program
-        from hwosim_streaming.publication import publish_program
-
-        if config.scenario not in scenarios:
-            raise BadInputError(config.scenario, "no such scenario", f"choose one of {', '.join(sorted(scenarios))}")
-        scenario = scenarios[config.scenario].with_overrides(
-            severity=config.severity, seed=config.seed, rate_per_s=config.rate_per_s, time_scale=config.time_scale
-        )
-        program = context.partition_key
-        if scenario.id == scenario.name:
-            raise BadInputError(
-                config.scenario, "nothing differs from the scenario file", "materialize its assets instead"
-            )
-        settings = Settings()
-        perturbed = perturb_program(program, scenario, lake.lake(), lake.tables(), workers=settings.perturb_workers)
-        stage = f"perturbed/{scenario.id}"
-        refused = [replace(rejection, stage=stage) for rejection in perturbed.rejections]
-        lake.tables().replace(QUARANTINE, {"program": program, "stage": stage}, rejection_rows(program, refused))
-        context.log_event(
-            dg.AssetMaterialization(
-                ["perturbed", scenario.id],
-                partition=program,
-                tags={DATA_VERSION_TAG: content_sha256(PERTURBED, perturbed.rows)},
-                metadata={
-                    **metadata.before_after(perturbed.picture()),
-                    **metadata.table_rows(perturbed.rows, spec=PERTURBED),
-                    "dagster/column_schema": metadata.column_schema(PERTURBED),  # such an asset is defined nowhere
-                    "scenario": dg.MetadataValue.json(scenario.content.model_dump(mode="json")),
-                    **metadata.rejections(perturbed.rejections),
-                },
-            )
-        )
-        published = publish_program(program, scenario, lake.lake(), lake.tables(), settings)
-        context.log_event(
-            dg.AssetMaterialization(
-                ["stream", scenario.id],
-                partition=program,
-                tags={DATA_VERSION_TAG: published.row["plan_sha256"]},
-                metadata=metadata.publication(published.row, already=published.already),
-            )
-        )
+        scenario, settings = config.applied(scenarios), Settings()
+        context.log_event(_perturbed(context.partition_key, scenario, lake, settings))
+        materialization, row = _published(context.partition_key, scenario, lake, settings)
+        context.log_event(materialization)
         # A named scenario has asset checks for this; a run with overrides has only itself to fail.
-        if not published.row["verified"]:
+        if not row["verified"]:
             raise HwosimError(
-                f"stream {scenario.id} of program {program}",
-                f"did not arrive as planned ({published.row['discrepancies']} discrepancies)",
+                f"stream {scenario.id} of program {context.partition_key}",
+                f"did not arrive as planned ({row['discrepancies']} discrepancies)",
                 "see examples_json in its metadata, then run again",
             )
 
@@ -121,3 +101,45 @@ def try_scenario_job(scenarios: Mapping[str, Scenario]) -> dg.JobDefinition:
         try_scenario()
 
     return try_scenario_job
+
+
+def _perturbed(program: str, scenario: Scenario, lake: LakeResource, settings: Settings) -> dg.AssetMaterialization:
+    """Perturb a program and quarantine what was refused."""
+    from hwosim_assets import metadata
+    from hwosim_assets.lake.rejections import QUARANTINE, rejection_rows
+    from hwosim_assets.lake.tables import content_sha256
+    from hwosim_assets.perturb.dataset import PERTURBED, perturb_program
+
+    perturbed = perturb_program(program, scenario, lake.lake(), lake.tables(), workers=settings.perturb_workers)
+    stage = f"perturbed/{scenario.id}"
+    refused = [replace(rejection, stage=stage) for rejection in perturbed.rejections]
+    lake.tables().replace(QUARANTINE, {"program": program, "stage": stage}, rejection_rows(program, refused))
+    return dg.AssetMaterialization(
+        ["perturbed", scenario.id],
+        partition=program,
+        tags={DATA_VERSION_TAG: content_sha256(PERTURBED, perturbed.rows)},
+        metadata={
+            **metadata.before_after(perturbed.picture()),
+            **metadata.table_rows(perturbed.rows, spec=PERTURBED),
+            "dagster/column_schema": metadata.column_schema(PERTURBED),  # such an asset is defined nowhere
+            "scenario": dg.MetadataValue.json(scenario.content.model_dump(mode="json")),
+            **metadata.rejections(perturbed.rejections),
+        },
+    )
+
+
+def _published(
+    program: str, scenario: Scenario, lake: LakeResource, settings: Settings
+) -> tuple[dg.AssetMaterialization, dict[str, Any]]:
+    """Publish a program; return what became of it, and its row of the table ``publications``."""
+    from hwosim_assets import metadata
+    from hwosim_streaming.publication import publish_program
+
+    published = publish_program(program, scenario, lake.lake(), lake.tables(), settings)
+    materialization = dg.AssetMaterialization(
+        ["stream", scenario.id],
+        partition=program,
+        tags={DATA_VERSION_TAG: published.row["plan_sha256"]},
+        metadata=metadata.publication(published.row, already=published.already),
+    )
+    return materialization, published.row

@@ -154,8 +154,8 @@ def _data(product: Product, block: Block) -> NDArray[np.uint8]:
 
 def _planes(before: Product, after: Product, hdu: int, partner: int) -> list[PlaneChange]:
     found = []
-    after_planes = {plane.name: plane for plane in after.planes if plane.hdu == partner}
-    for old in (plane for plane in before.planes if plane.hdu == hdu):
+    after_planes = {plane.name: plane for plane in after.planes_by_hdu.get(partner, ())}
+    for old in before.planes_by_hdu.get(hdu, ()):
         new = after_planes.get(old.name)
         if new is None or old.shape != new.shape or old.dtype != new.dtype:
             continue
@@ -185,7 +185,7 @@ def _differing(first: NDArray[Any], second: NDArray[Any]) -> Iterator[NDArray[np
 def _same_rest(product: Product, hdu: int, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
     """Return whether the bytes of an HDU that lie in none of its numeric arrays are the same."""
     start = product.scan.blocks[hdu].data_offset
-    planes = [plane for plane in product.planes if plane.hdu == hdu]
+    planes = product.planes_by_hdu.get(hdu, [])
     if len(planes) == 1 and not planes[0].row_stride:
         low = planes[0].offset - start
         high = low + planes[0].size * planes[0].stored.itemsize

@@ -84,6 +84,11 @@ class EffectChoice(BaseModel):
         return {**out, "parameters": parameters}
 
     @model_validator(mode="after")
+    def _numbers_fit(self) -> EffectChoice:
+        spec_of(self.effect).check(self.parameters)
+        return self
+
+    @model_validator(mode="after")
     def _switches_fit(self) -> EffectChoice:
         if self.err_factor is not None and self.err != "biased":
             raise ValueError(f"{self.effect}: `err_factor` goes with `err: biased`")

@@ -70,7 +70,7 @@ PERTURBED = TableSpec(
             *_fields(pa.int64(), "seed", nullable=False),
             *_fields(pa.string(), "scale", "engine", nullable=False),
             *_fields(pa.bool_(), "changed", nullable=False),
-            *_fields(pa.float64(), "snr_loss"),
+            *_fields(pa.float64(), "snr_loss", "snr_loss_true"),
             *_fields(pa.string(), "exposed_json"),
             pa.field("created_at", pa.timestamp("us", "UTC")),
         ]
@@ -78,7 +78,9 @@ PERTURBED = TableSpec(
     scope=("program", "scenario"),
     key=("product_name",),
     volatile=("created_at",),
-    doc="One row for each product of a program under a scenario; key and uri are null where files are not stored.",
+    doc="One row for each product of a program under a scenario; key and uri are null where files are not stored. "
+    "snr_loss is the median loss of signal to noise by the errors that the product claims, snr_loss_true by the true "
+    "ones.",
 )
 
 TRUTH = TableSpec(
@@ -412,7 +414,6 @@ def _row(
     facts = () if truth.record["damaged"] else tuple(hdu_facts(block) for block in out.scan.blocks)
     times = delivered_times(*made, product["product_type"] or "") if facts else None
     recorded = (*_HASHES, "seed", "scale", "engine")
-    losses = [entry.get("snr_loss_median") for entry in truth.record["summary"]]
     return {
         **{name: product[name] for name in _COPIED},
         **{name: truth.record[name] for name in recorded},
@@ -422,10 +423,16 @@ def _row(
         "size_bytes": len(out.content),
         "layout_json": json.dumps(layout(facts), separators=(",", ":")),
         "changed": truth.changed,
-        "snr_loss": next((loss for loss in losses if loss is not None), None),
+        "snr_loss": _first_told(truth, "snr_loss_median"),
+        "snr_loss_true": _first_told(truth, "snr_loss_true_median"),
         "exposed_json": times.json() if times else None,
         "created_at": datetime.now(UTC),
     }
+
+
+def _first_told(truth: Truth, name: str) -> float | None:
+    """Return a number of the first measurement whose summary tells it."""
+    return next((entry[name] for entry in truth.record["summary"] if entry.get(name) is not None), None)
 
 
 def _truth_row(product: dict[str, Any], scenario: Scenario, lake: Lake, truth: Truth) -> dict[str, Any]:

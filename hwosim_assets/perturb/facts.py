@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwosim_assets.perturb.parameters import rounded
 from hwosim_assets.perturb.published import detector_of
+from hwosim_assets.perturb.times import segment_of
 
 if TYPE_CHECKING:
     from hwosim_assets.perturb.measurements import Measurement
@@ -35,7 +36,8 @@ class Facts:
     pixel_cm2 : float or None
         Area of a pixel of the detector, cm2.
     frame_s : float or None
-        Time over which one frame of the measurement gathered: an integration, or the whole exposure.
+        Time over which one frame of the measurement gathered: an integration, those of a segment that a slope is the
+        mean of, or the whole exposure.
     group_s : float or None
         Time between groups of a ramp.
     methods : dict
@@ -71,9 +73,11 @@ def find_facts(product: Product, measurement: Measurement) -> Facts:
     pixel_cm2 = None
     if detector is not None:
         pixel_cm2, methods["pixel_cm2"] = rounded((detector.pitch_um * 1e-4) ** 2), "published"
-    single = measurement.frames > 1 and not measurement.resampled
-    names = ("EFFINTTM",) if single or measurement.ramp else ("EFFEXPTM", "XPOSURE", "EFFINTTM")
-    frame_s, methods["frame_s"] = _first(product, names)
+    here = segment_of(product, measurement)
+    part = measurement.ramp or (here.each < here.total and not measurement.resampled)
+    frame_s, methods["frame_s"] = _first(product, ("EFFINTTM",) if part else ("EFFEXPTM", "XPOSURE", "EFFINTTM"))
+    if frame_s is not None and part:
+        frame_s = frame_s * here.each
     group_s, methods["group_s"] = _first(product, ("TGROUP",))
     if group_s is not None and group_s > _LONGEST_GROUP_S:
         group_s, methods["group_s"] = None, "none"

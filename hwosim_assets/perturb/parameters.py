@@ -55,6 +55,9 @@ class Parameter:
         Whether the value is a whole number.
     choices : tuple of str
         Allowed words, for a parameter that is no number.
+    alone : bool
+        Whether the effect does something by this number though graded ones do nothing; a severity of 0 still asks for
+        nothing.
     source : str
         Where the default or the table comes from.
     """
@@ -69,6 +72,7 @@ class Parameter:
     identity: float = 0.0
     whole: bool = False
     choices: tuple[str, ...] = ()
+    alone: bool = False
     source: str = ""
 
     def parse(self, value: Any) -> Value:

@@ -144,6 +144,7 @@ def _checked(step: PlannedEffect, plan: Plan) -> PlannedEffect:
     step = step.model_copy(
         update={"parameters": _parsed(step, spec, "parameters"), "full": _parsed(step, spec, "full")}
     )
+    spec.check(step.parameters)
     _check_amplitude(step, plan)
     for item in (item for item in spec.parameters if item.name in step.full):
         _check_share(step, item)
@@ -284,6 +285,8 @@ def _planned(choice: EffectChoice, time: float, scenario: Scenario) -> PlannedEf
             full[parameter.name] = value
             value = parameter.scaled(float(value or 0.0), amplitude)
             acts = acts or (full[parameter.name] if kind.per_frame else value) != parameter.identity
+        elif parameter.alone and choice.severity != 0:
+            acts = acts or value != parameter.default
         parameters[parameter.name] = value
     if not acts:
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,9 @@ _UNSIGNED = {"int16": "uint16", "int32": "uint32", "int64": "uint64"}
 _FORM = re.compile(r"(\d*)([LXBIJKAEDCMPQ])")
 _WIDTHS = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 _LETTERS = {"B": "uint8", "I": "int16", "J": "int32", "K": "int64", "E": "float32", "D": "float64"}
+
+#: Data model of cubes of wavelengths, and the types of resampled products as their names have them.
+_CUBE, _RESAMPLED = "IFUCubeModel", re.compile(r"_(i2d|s2d|s3d)")
 
 #: More groups, integrations, columns or outputs than any exposure has.
 _MOST_COUNTED = 65536
@@ -134,6 +138,14 @@ class Product:
         return tuple(found)
 
     @cached_property
+    def planes_by_hdu(self) -> dict[int, list[Plane]]:
+        """The planes of each HDU that has any: a file may hold thousands of spectra."""
+        found: dict[int, list[Plane]] = {}
+        for plane in self.planes:
+            found.setdefault(plane.hdu, []).append(plane)
+        return found
+
+    @cached_property
     def measurements(self) -> list[Measurement]:
         """What the product measures.
 
@@ -148,6 +160,8 @@ class Product:
                 self.name, f"is a CRDS reference file ({kind})", "perturb observations", "reference_file"
             )
         found = [item for item in find_measurements(self.planes) if item.sci.size]
+        if self.keyword("DATAMODL") == _CUBE or _RESAMPLED.search(self.name.lower()):  # though it lacks its weights
+            found = [item if item.sci.column else replace(item, resampled=True) for item in found]
         if not found:
             raise RefusedProductError(self.name, self._why_nothing(), "leave it out")
         return found

@@ -12,6 +12,7 @@ import datetime as dt
 import re
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -181,16 +182,23 @@ _HALVINGS = 20
 
 def _bridge(walk: Stream, share: Decimal) -> Decimal:
     """Return Brownian motion at a share (0 to 1) of its length, of variance 1 at the end."""
-    left, right = Decimal(0), Decimal(float(walk.normal(0, 0, 1)[0]))
-    low, width, node = Decimal(0), Decimal(1), 0
-    for level in range(1, _HALVINGS + 1):
-        middle = (left + right) / 2 + (width / 4).sqrt() * Decimal(float(walk.normal(level, node, 1)[0]))
-        width /= 2
-        if share < low + width:
-            right, node = middle, 2 * node
-        else:
-            left, low, node = middle, low + width, 2 * node + 1
-    return left + (right - left) * (share - low) / width
+    leaves = 1 << _HALVINGS
+    leaf = min(int(_EXACT.multiply(share, Decimal(leaves))), leaves - 1)
+    begin, middle, end = _part(walk, _HALVINGS - 1, leaf // 2)
+    left, right = (middle, end) if leaf % 2 else (begin, middle)
+    return left + (right - left) * (share - Decimal(leaf) / leaves) / (Decimal(1) / leaves)
+
+
+@lru_cache(maxsize=1024)  # times that follow each other lie in the same large parts
+def _part(walk: Stream, level: int, node: int) -> tuple[Decimal, Decimal, Decimal]:
+    """Return Brownian motion at begin, middle and end of one of the 2^level parts of its length."""
+    if level == 0:
+        left, right = Decimal(0), Decimal(float(walk.normal(0, 0, 1)[0]))
+    else:
+        begin, middle, end = _part(walk, level - 1, node // 2)
+        left, right = (middle, end) if node % 2 else (begin, middle)
+    deviate = Decimal(float(walk.normal(level + 1, node, 1)[0]))
+    return left, (left + right) / 2 + (Decimal(1) / (4 << level)).sqrt() * deviate, right
 
 
 def _sine_of_turns(turns: Decimal) -> Decimal:

@@ -30,6 +30,8 @@ UNITS: dict[str, tuple[str, Decimal]] = {
     "deg": ("angle", Decimal(3600000)),
     "arcsec/h": ("motion", Decimal(1)),
     "mas/s": ("motion", Decimal("3.6")),
+    "km/s": ("velocity", Decimal(1)),
+    "m/s": ("velocity", Decimal("0.001")),
     "nm": ("length", Decimal(1)),
     "um": ("length", Decimal(1000)),
     "e-": ("electrons", Decimal(1)),

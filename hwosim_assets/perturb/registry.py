@@ -11,6 +11,7 @@ import difflib
 import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from hwosim_assets.errors import BadInputError
@@ -51,6 +52,7 @@ def register(spec: EffectSpec) -> Callable[[E], E]:
     return add
 
 
+@cache  # effects ask for their specification at each time of an exposure
 def _registry() -> dict[str, type[Effect]]:
     for module in _MODULES:
         importlib.import_module(f"hwosim_assets.perturb.effects.{module}")

@@ -7,6 +7,7 @@ final numbers (``perturb.plan``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,6 +65,10 @@ class EffectSpec:
     steady : str
         Why a profile in time has one share for all of a product, that of its mid time; empty where the effect follows
         the profile from integration to integration (``Effect.per_frame``).
+    together : tuple of tuple of str
+        Parameters that say something only together, so that one without the others is refused.
+    apart : tuple of (tuple of str, tuple of str)
+        Parameters beside which others would be ignored, and these, so that they are refused beside each other.
     source, test : str
         Where the model comes from, and its acceptance test.
     """
@@ -84,10 +89,31 @@ class EffectSpec:
     breaks_format: bool = False
     once: bool = False
     steady: str = ""
+    together: tuple[tuple[str, ...], ...] = ()
+    apart: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, or ``None``."""
         return next((parameter for parameter in self.parameters if parameter.name == name), None)
+
+    def check(self, values: Mapping[str, Value]) -> None:
+        """Check that numbers say something together; one that equals its default counts as not given.
+
+        Raises
+        ------
+        ValueError
+            When one lacks another, or would be ignored beside another; reason and mend, parted by a semicolon.
+        """
+        given = [item.name for item in self.parameters if values.get(item.name, item.default) != item.default]
+        for names in self.together:
+            has, lacks = [name for name in names if name in given], [name for name in names if name not in given]
+            if has and lacks:
+                raise ValueError(f"{self.name} has {_listed(has)} and no {_listed(lacks)}; give both, or neither")
+        for said, mute in self.apart:
+            has, ignored = [name for name in said if name in given], [name for name in mute if name in given]
+            if has and ignored:
+                reason = f"{self.name} has {_listed(has)}, beside which {_listed(ignored)} would be ignored"
+                raise ValueError(f"{reason}; give the one or the other")
 
     def remarks(self) -> list[str]:
         """Return sentences on how a scenario may use it: honesty, profile in time, what it needs."""
@@ -103,11 +129,21 @@ class EffectSpec:
         remarks = [switch, when]
         if self.usual_dq != "flagged":
             remarks.append(f"`dq` is `{self.usual_dq}` unless a scenario says otherwise.")
+        remarks += [f"{_listed(names)} are given together or not at all." for names in self.together]
+        for said, mute in self.apart:
+            refused = f"{_listed(mute)} {'are' if len(mute) > 1 else 'is'} refused"
+            remarks.append(f"Beside {_listed(said, 'or')} other than by default, {refused}.")
         if self.once:
             remarks.append("A scenario can use it only once.")
         if self.breaks_format:
             remarks.append("It breaks the format or the data model, so a scenario needs `valid_only: false`.")
         return remarks
+
+
+def _listed(names: Sequence[str], last: str = "and") -> str:
+    """Return names as words of a sentence."""
+    *first, end = (f"`{name}`" for name in names)
+    return f"{', '.join(first)} {last} {end}" if first else end
 
 
 class PlannedEffect(BaseModel):

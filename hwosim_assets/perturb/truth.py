@@ -214,6 +214,10 @@ def _summary(
     found: list[dict[str, Any]] = []
     if len(product.measurements) != len(out.measurements):  # tables were parted or joined
         return found
+    scales: dict[tuple[str, int], list[float]] = {}
+    for step in steps:
+        for note in step["measurements"]:
+            scales.setdefault((note["name"], note["hdu"]), []).append(note.get("signal_scale", 1.0))
     for item, other in zip(product.measurements, out.measurements, strict=True):
         if item.sci.shape != other.sci.shape:  # rows were taken out: no pixel has its partner at the same place
             found.append({"name": item.sci.name, "hdu": item.sci.hdu, "sampled": 0})
@@ -222,13 +226,8 @@ def _summary(
         told, present = _change(_taken(item.sci, product), _taken(other.sci, out))
         entry |= told
         if item.err is not None and other.err is not None:
-            scales = [
-                note.get("signal_scale", 1.0)
-                for step in steps
-                for note in step["measurements"]
-                if (note["name"], note["hdu"]) == (item.sci.name, item.sci.hdu)
-            ]
-            left, claimed = float(np.prod(scales)), _taken(other.err, out)
+            left = float(np.prod(scales.get((item.sci.name, item.sci.hdu), [])))
+            claimed = _taken(other.err, out)
             entry["snr_loss_median"] = loss = _snr_loss(left, _taken(item.err, product), claimed, present)
             if item.sci in unsaid:
                 true = np.sqrt(np.maximum(claimed * claimed + unsaid[item.sci].variance, 0.0))

@@ -34,11 +34,13 @@ MOST_PRODUCTS = 8
 MOST_BYTES = 512 * 2**20
 #: Standard errors within which a loss or a throughput is the plan's.
 _SIGMAS = 5.0
-#: Effects that add independent noise or scale all pixels alike: with these alone a slope can be read off.
-_LINEAR = frozenset({"throughput", "background", "read_noise", "missing_values", "packet_loss"})
+#: Effects that add independent noise or an even light, or scale the light: with these alone a slope can be read off.
+_LINEAR = frozenset({"throughput", "background", "read_noise", "gaussian_noise", "missing_values", "packet_loss"})
 #: Share of pixels whose variances may come apart from ERR squared, beyond those of the input.
 _SUM_SHARE, _SUM_TOLERANCE = 0.01, 0.01
 _FEWEST_PIXELS = 1000
+#: Of frames of one value each, what is left beside their means is rounding, squared.
+_FLAT = 1e-24
 
 
 @dataclass(frozen=True)
@@ -202,18 +204,26 @@ def _off_plan(before: Product, after: Product, truth: Truth) -> str | None:
 def _slope(
     old: Measurement, new: Measurement, before: Product, after: Product, effects: Sequence[Mapping[str, Any]]
 ) -> str | None:
-    """Fit the output against the input: the slope is the throughput, whatever independent noise was added."""
+    """Fit the output against the input: the slope is the throughput, whatever independent noise was added.
+
+    Each frame has a mean of its own, since light that is added may be another in each. Where a throughput is not the
+    same for all pixels no slope tells it.
+    """
     notes = [note for item in effects for note in item["measurements"] if note["hdu"] == old.sci.hdu]
-    due = math.prod(note.get("signal_scale", 1.0) for note in notes if note["name"] == old.sci.name)
-    x, y = _read(old.sci, before).ravel(), _read(new.sci, after).ravel()
-    good = np.isfinite(x) & np.isfinite(y)
-    x, y = x[good], y[good]
-    if old.ramp or x.size < _FEWEST_PIXELS or not np.ptp(x) > 0:
+    notes = [note for note in notes if note["name"] == old.sci.name]
+    if old.ramp or any("signal_scales" in note for note in notes):
         return None
-    centred = x - x.mean()
+    due = math.prod(note.get("signal_scale", 1.0) for note in notes)
+    x, y = (_read(item.sci, product).reshape(old.frames, -1) for item, product in ((old, before), (new, after)))
+    good = np.isfinite(x) & np.isfinite(y)
+    count = np.maximum(good.sum(axis=1, keepdims=True), 1)
+    x, y = (np.where(good, values, 0.0) for values in (x, y))
+    centred, y = (np.where(good, v - v.sum(axis=1, keepdims=True) / count, 0.0) for v in (x, y))
     spread = float((centred * centred).sum())
+    if int(good.sum()) < _FEWEST_PIXELS or not spread > _FLAT * float((x * x).sum()):
+        return None
     slope = float((centred * y).sum()) / spread
-    left = y - y.mean() - slope * centred
+    left = y - slope * centred
     # the photon noise grows with the signal: each pixel's own residual weighs by its lever (White 1980)
     width = _SIGMAS * math.sqrt(float((centred * centred * left * left).sum())) / spread
     if abs(slope - due) > width + 1e-3:

@@ -20,7 +20,7 @@ from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables, content_sha256
 from hwosim_assets.perturb import Product, apply, replay
 from hwosim_assets.perturb.dataset import PERTURBED, TRUTH, perturb_program
-from hwosim_assets.perturb.scenario import load_scenario
+from hwosim_assets.perturb.scenario import Scenario, load_scenario
 from hwosim_assets.perturb.truth import Truth
 
 Make = Callable[..., Product]
@@ -60,6 +60,19 @@ def table_only(name: str) -> Product:
     catalog = fits.BinTableHDU.from_columns([fits.Column("ra", "D", array=[1.0])])
     fits.HDUList([fits.PrimaryHDU(), catalog]).writeto(buffer)
     return Product(name, buffer.getvalue())
+
+
+def test_a_row_tells_the_loss_that_errors_claim_and_the_true_one(make: Make, home: tuple[Lake, Tables]) -> None:
+    catalogue(*home, [make("cal")])
+    content: dict[str, object] = {"version": 1, "effects": [{"read_noise": {"factor": 10, "err": "stale"}}]}
+    lake, tables = home
+    perturb_program(PROGRAM, Scenario.from_mapping("silent", content), lake, tables)
+    (row,) = tables.scan(PERTURBED, {"program": PROGRAM, "scenario": "silent"}).to_pylist()
+    (truth,) = tables.scan(TRUTH, {"program": PROGRAM, "scenario": "silent"}).to_pylist()
+    (told,) = json.loads(truth["record_json"])["summary"]
+    assert (row["snr_loss"], row["snr_loss_true"]) == (told["snr_loss_median"], told["snr_loss_true_median"])
+    assert row["snr_loss"] == 0.0
+    assert row["snr_loss_true"] > 0.5
 
 
 def test_products_are_made_once_and_kept(make: Make, home: tuple[Lake, Tables]) -> None:

@@ -10,9 +10,9 @@ import pytest
 from astropy.io import fits
 from scenes import events_of, scene, with_asdf
 
-from hwosim_assets.errors import HwosimError
+from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.perturb import Product, Scenario, apply
-from hwosim_assets.perturb.effects.axes import cosine_of_turns
+from hwosim_assets.perturb.effects.axes import cosine_of_turns, wavelengths
 from hwosim_assets.perturb.effects.kernels import shift_taps
 
 Make = Callable[..., Product]
@@ -218,6 +218,24 @@ def test_wavelength_shift_is_found_by_cross_correlation(make: Make) -> None:
     assert found(1.1) != pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+@pytest.mark.parametrize("kind", ["x1d", "s3d"])
+def test_a_velocity_stretches_the_wavelengths(make: Make, kind: str, shift: float) -> None:
+    product = make(kind)
+    out, _ = perturbed(product, wavelength_shift={"shift": shift, "velocity": "30 km/s"})
+    before, after = (wavelengths(x, x.measurements[0]).reshape(-1) for x in (product, out))
+    step = np.median(np.diff(before))
+    np.testing.assert_allclose(after - before, before * 30 / 299792.458 + shift * step, rtol=1e-6, atol=1e-9)
+    assert out.content == perturbed(product, wavelength_shift={"shift": shift, "velocity": 30})[0].content
+
+
+def test_a_velocity_is_no_matter_of_severity(make: Make) -> None:
+    chosen = {"severity": 0, "velocity": 30}
+    assert perturbed(make("x1d"), wavelength_shift=chosen)[0].content == make("x1d").content
+    with pytest.raises(BadInputError, match="has `applied`, beside which `velocity` would be ignored"):
+        perturbed(make("x1d"), wavelength_shift={"velocity": 30, "applied": "flux"})
+
+
 @pytest.mark.parametrize(("kind", "changed"), [("x1d", "WAVELENGTH"), ("s3d", "CRVAL3")])
 @pytest.mark.parametrize(("tree", "remains"), [(b"wcs: !<tag:stsci.edu:gwcs/wcs-1.4.0>", True), (b"wcs: null", False)])
 def test_the_record_says_that_a_gwcs_keeps_its_wavelengths(
@@ -254,3 +272,14 @@ def test_fringes_have_their_period_and_amplitude(make: Make) -> None:
     assert abs(power(100.0, 0.05)) == pytest.approx(0.05, rel=0.05)
     assert abs(power(100.0, 0.055)) != pytest.approx(0.05, rel=0.05)
     assert abs(power(110.0, 0.05)) < 0.01
+
+
+def test_the_truth_tells_the_scales_of_the_frames_where_a_loss_follows_a_profile(make: Make) -> None:
+    when = {"profile": "step", "start": 60000.3}
+    _, record = perturbed(make("calints"), throughput={"loss": 0.3, "when": when})
+    note = record["effects"][0]["measurements"][0]
+    assert (note["signal_scale"], note["signal_scales"]) == (0.7, [0.7, 1.0])
+    _, record = perturbed(make("calints"), throughput={"loss": 0.3})
+    note = record["effects"][0]["measurements"][0]
+    assert note["signal_scale"] == 0.7
+    assert "signal_scales" not in note

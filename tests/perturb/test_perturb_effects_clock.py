@@ -201,6 +201,13 @@ def test_a_copy_of_the_header_remains_where_the_header_moved() -> None:
     assert not [event for event in events if "asdf_copy_remains" in event]
 
 
+def test_a_clock_may_drift_without_an_offset() -> None:
+    product = exposure()
+    begins = product.plane("INT_TIMES", 1, "int_start_MJD_UTC")
+    after = moved(product, changed(product, offset=0, drift=10.0, epoch=60000.0)[0])
+    np.testing.assert_allclose(after["int_start_MJD_UTC"], 10.0 * (begins - 60000.0), atol=2e-3)
+
+
 def test_each_time_is_reckoned_once_over_all_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

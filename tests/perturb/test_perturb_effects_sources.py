@@ -235,7 +235,7 @@ def test_a_position_angle_needs_a_sky(effect: str) -> None:
     [
         ({"ra": 10}, "has `ra` and no `dec`"),
         ({"y": 10}, "has `y` and no `x`"),
-        ({"ra": 10, "dec": 10, "x": 3, "y": 4}, "stands at `ra`, `dec` and at `x`, `y`"),
+        ({"ra": 10, "dec": 10, "x": 3, "y": 4}, "has `ra` and `dec`, beside which `x` and `y` would"),
         ({"ra": 361}, "must be between 0 and 360 deg"),
         ({"dec": "north"}, "needs a number in deg, not 'north'"),
         ({"dec": "2 px"}, "'px' is not a unit of angle"),

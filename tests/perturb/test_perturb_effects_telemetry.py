@@ -456,3 +456,19 @@ def test_compression_adds_the_variance_of_its_step(make: Make) -> None:
     assert 12 * expected == pytest.approx((2.0 * np.nanmedian(product.plane("ERR"))) ** 2, rel=0.05)
     assert claimed == pytest.approx(expected, rel=1e-3)
     assert added(2.2)[0] != pytest.approx(expected, rel=tolerance)
+
+
+def test_truncation_takes_half_a_step_away_and_adds_the_variance_of_one(make: Make) -> None:
+    product = make("big")
+    out, record = perturbed(product, compression_loss={"coarseness": 0.5, "way": "truncation"})
+    step = record["effects"][0]["measurements"][0]["step"]
+    after, before = (x.plane("SCI").astype(float) for x in (out, product))
+    good = np.isfinite(after)
+    error = (after - before)[good]
+    assert -step * 1.000001 <= error.min()
+    assert error.max() <= 1e-6 * step
+    assert error.mean() == pytest.approx(-step / 2, rel=4 * np.sqrt(1 / 3 / error.size))
+    assert error.var() == pytest.approx(step**2 / 12, rel=4 * np.sqrt(0.8 / error.size))
+    np.testing.assert_allclose(after[good] / step, np.rint(after[good] / step), atol=1e-4)
+    gained = np.nanmedian(out.plane("VAR_RNOISE").astype(float) - product.plane("VAR_RNOISE"))
+    assert gained == pytest.approx(step**2 / 12, rel=1e-3)

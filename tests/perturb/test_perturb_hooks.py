@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.fits.dq import DQ
@@ -15,6 +18,7 @@ from hwosim_assets.perturb import Product, Scenario, apply, registry, replay
 from hwosim_assets.perturb.block import Block
 from hwosim_assets.perturb.convolve import convolve_signal
 from hwosim_assets.perturb.effect import Earlier, Effect
+from hwosim_assets.perturb.effects.axes import wavelengths
 from hwosim_assets.perturb.exact import exp, log, power
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter
@@ -223,3 +227,28 @@ def test_exact_functions_meet_those_of_the_machine() -> None:
     np.testing.assert_allclose(exp(log(values)), values, rtol=3e-13)
     np.testing.assert_allclose(power(np.array([2.0, 10.0]), -3.5), np.array([2.0, 10.0]) ** -3.5, rtol=1e-14)
     assert exp(np.array([-1e9, 0.0])).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("jw01234-o001_t001_miri_ch2-short_s3d_nav.fits", ""), ("cube.fits", "IFUCubeModel")]
+)
+def test_a_cube_without_its_weights_is_one_of_wavelengths(make: Make, name: str, model: str) -> None:
+    with fits.open(io.BytesIO(make("s3d").content)) as hdus:
+        del hdus["WMAP"]
+        hdus[0].header["DATAMODL"] = model
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    product = Product(name, buffer.getvalue())
+    (item,) = product.measurements
+    assert (item.resampled, item.weights) == (True, ())
+    assert find_facts(product, item).methods["frame_s"] == "EFFEXPTM"
+    np.testing.assert_allclose(wavelengths(product, item)[:, 0], 5.0 + 0.01 * np.arange(30))
+    out, truth = apply(product, Scenario.from_mapping("test", {"version": 1, "effects": ["dropped_integrations"]}))
+    assert "not_applicable" in truth.record["effects"][0]["measurements"][0]
+    assert out.content == product.content
+
+
+def test_a_real_cube_without_its_weights_is_one_of_wavelengths(real_data: Path) -> None:
+    product = Product.open(real_data / "jwst" / "jw01022-o023_t001_miri_ch2-short_s3d_nav.fits")
+    assert find_facts(product, product.measurements[0]).methods["frame_s"] == "EFFEXPTM"
+    assert wavelengths(product, product.measurements[0]).min() == pytest.approx(7.511)

@@ -98,6 +98,14 @@ def test_an_edit_that_is_not_possible_is_refused(
     assert words in str(raised.value)
 
 
+def test_half_a_place_in_an_edited_plan_is_refused(tmp_path: Path) -> None:
+    path, content = tmp_path / "plan.json", {"version": 1, "effects": [{"point_source": {"ra": 80, "dec": -70}}]}
+    make_plan(Scenario.from_mapping("test", content), "x_cal.fits", 60000.0).write(path)
+    path.write_text(path.read_text().replace("-70.0", '"drawn"'))
+    with pytest.raises(BadInputError, match="point_source has `ra` and no `dec`"):
+        read_plan(path)
+
+
 RAMP = {"profile": "ramp", "start": 60000, "length": 3}
 
 

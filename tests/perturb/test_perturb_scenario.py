@@ -69,6 +69,16 @@ def test_the_named_scenarios_ship_and_each_has_its_own_seed() -> None:
         ({"transport": {"loss": {"severity": 1, "probability": 0.5}}}, "not both"),
         ({"seed": -1}, "seed"),
         ({"scale": "2025.1"}, "scale"),
+        ({"effects": [{"point_source": {"ra": 80}}]}, "effects.0: point_source has `ra` and no `dec`; give both"),
+        ({"effects": [{"moving_object": {"y": 8}}]}, "moving_object has `y` and no `x`"),
+        (
+            {"effects": [{"moving_object": {"path": 5, "rate": 3, "epoch": 59000}}]},
+            "moving_object has `path`, beside which `rate` and `epoch` would be ignored",
+        ),
+        (
+            {"effects": [{"companion": {"x": 1, "y": 2, "separation": 7}}]},
+            "`separation` would be ignored; give the one",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_the_right_word(content: dict[str, object], words: str) -> None:
@@ -382,6 +392,22 @@ def test_profiles_in_time_are_functions_of_time_alone() -> None:
     # The square of a folded walk is that of the walk: 0.04 at the end, a quarter of it after a quarter.
     assert sum(ends) / 400 == pytest.approx(0.04, rel=4 * (2 / 400) ** 0.5)
     assert sum(steps) / 400 == pytest.approx(0.01, rel=4 * (2 / 400) ** 0.5)
+
+
+def test_times_that_lie_close_share_the_steps_of_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hwosim_assets.perturb.profiles import RandomWalk
+    from hwosim_assets.perturb.rng import Stream
+
+    walk, stream = RandomWalk(profile="random_walk", start=60000, length=3, rms=0.5), Stream(3, "x", "x", "", "when")
+    days = (1e-6, 0.3, 1.5, 2.999999, 3)
+    assert [walk.amplitude(60000 + day, stream) for day in days] == [
+        *(6.85125440111e-05, 0.150992851432, 0.210365906358, 0.599494353799, 0.599536418915)
+    ]
+    drawn, normal = [], Stream.normal
+    monkeypatch.setattr(Stream, "normal", lambda *args: drawn.append(args) or normal(*args))
+    for step in range(1000):  # a fiftieth of the walk: of its 2^20 leaves one in twenty-one
+        walk.amplitude(60001 + step * 6e-5, stream)
+    assert len(drawn) < 7 * 1000
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from scenes import CARDS
 from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.effect import Earlier
 from hwosim_assets.perturb.effects.axes import exposure_shares
+from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.measurements import Measurement
 from hwosim_assets.perturb.registry import effect_specs
 from hwosim_assets.perturb.times import exposure_span, frame_times
@@ -245,6 +246,13 @@ def test_every_effect_that_counts_in_shares_of_the_exposure_is_among_them() -> N
     assert len(told) >= 6
 
 
+#: What the truth says of where shares are of the file alone.
+SHARED = (
+    *("transit", "tilt_event", "solar_particle_event", "flare", "persistence_deficit"),
+    *("point_source", "moving_object"),
+)
+
+
 def shares(product: Product) -> np.ndarray:
     return exposure_shares(product, product.measurements[0])
 
@@ -264,7 +272,7 @@ def test_what_a_file_is_of_its_exposure_follows_from_its_integrations_or_their_t
         np.testing.assert_array_equal(shares(product), (np.arange(SPLIT, 9) + 0.5) / FRAMES)
     else:
         np.testing.assert_allclose(shares(product), (times.mid - 60000) / 0.5, atol=1e-12)
-    for name in ("transit", "tilt_event", "solar_particle_event", "flare", "persistence_deficit"):
+    for name in SHARED:
         assert note(product, name) is None
 
 
@@ -280,13 +288,18 @@ def test_the_truth_says_where_the_header_does_not_tell_the_place_in_the_exposure
     table: str, cards: dict[str, Any], reason: str
 ) -> None:
     product = part(SPLIT, 9, table=table, **cards)
-    for name in ("transit", "tilt_event", "solar_particle_event", "flare", "persistence_deficit"):
+    for name in SHARED:
         assert reason in str(note(product, name))
     if table == "none":
         np.testing.assert_allclose(shares(product), (np.arange(4) + 0.5) / 4)
     else:
         assert 0 < shares(product)[0] < 0.2
         assert 0.8 < shares(product)[-1] < 1
+
+
+def test_a_steady_source_counts_in_no_shares() -> None:
+    steady = perturbed(part(SPLIT, 9, NINTS=4), "point_source", {"peak": 1e5})[1].record["effects"][0]
+    assert "shares_of" not in steady["measurements"][0]
 
 
 @pytest.mark.parametrize("cards", [
@@ -362,3 +375,37 @@ def test_a_tilt_at_an_absolute_time_lasts_in_later_exposures() -> None:
     np.testing.assert_allclose(changes[0], 0, atol=1e-5)
     np.testing.assert_allclose(changes[1], -1.0 * (np.arange(FRAMES) >= 6), atol=1e-4)
     np.testing.assert_allclose(changes[2], -1.0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("cards", "several"),
+    [
+        ({"INTSTART": 6, "INTEND": 9}, 4),
+        ({"INTSTART": 12, "INTEND": 12}, 1),
+        ({"INTSTART": 1, "INTEND": 12}, 12),
+        ({"INTSTART": None, "INTEND": None}, 12),
+        ({"INTSTART": 9, "INTEND": 20}, 12),  # no part of an exposure of twelve
+    ],
+)
+def test_a_slope_of_one_segment_is_the_mean_of_its_integrations(cards: dict[str, Any], several: int) -> None:
+    product = part(0, 1, k=10.0, EFFINTTM=300.0, EFFEXPTM=3600.0, **cards)
+    note = perturbed(product, "saturation", {"well": 1200.0})[1].record["effects"][0]["measurements"][0]
+    assert note["level"] == pytest.approx(note["well_e"] / 10.0 * several)
+    assert find_facts(product, product.measurements[0]).frame_s == 300.0 * several
+
+
+def test_an_earlier_slope_of_one_segment_holds_what_its_integrations_gathered() -> None:
+    def left(before: Product) -> float:
+        scenario = Scenario.from_mapping("test", {"version": 1, "effects": [{"persistence": {"factor": 30.0}}]})
+        product = part(0, FRAMES, k=500.0)
+        out, _ = apply(product, scenario, earlier=(Earlier(before, 59999.9),))
+        return float((out.plane("SCI").astype(float) - product.plane("SCI").astype(float)).mean())
+
+    slope = part(0, 1, k=500.0, begin=59999.0, INTSTART=6, INTEND=9)
+    same = part(0, 1, k=500.0, begin=59999.0, INTSTART=1, INTEND=4, NINTS=4)
+    assert left(slope) == pytest.approx(left(same), rel=1e-3)
+
+
+def test_a_spectrum_of_one_integration_gathered_for_one() -> None:
+    product = spectra(BY_ORDER, NINTS=12, INTSTART=7, INTEND=12, EFFINTTM=300.0, EFFEXPTM=3600.0)
+    assert find_facts(product, product.measurements[0]).frame_s == 300.0

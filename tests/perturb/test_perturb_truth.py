@@ -313,3 +313,30 @@ def test_the_record_says_where_noise_between_neighbours_is_not_kept(make: Make, 
     _, truth = apply(make(kind), "nominal_l2")
     notes = [note for step in truth.record["effects"] for note in step["measurements"]]
     assert {note.get("resampled", False) for note in notes} == {resampled}
+
+
+@pytest.mark.parametrize("effect", ["throughput", "wavelength_shift", "fringing"])
+def test_the_truth_of_many_spectra_grows_as_their_number(effect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hwosim_assets.perturb.planes import Plane
+
+    looks = 0
+
+    def looked(plane: Plane) -> int:
+        nonlocal looks
+        looks += 1
+        return int(plane.__dict__["hdu"])
+
+    monkeypatch.setattr(Plane, "hdu", property(looked, lambda plane, hdu: plane.__dict__.update(hdu=hdu)), False)
+
+    def looks_at(spectra: int) -> int:
+        nonlocal looks
+        columns = [fits.Column(name, "D", array=np.arange(1.0, 5)) for name in ("WAVELENGTH", "FLUX", "FLUX_ERROR")]
+        tables = [fits.BinTableHDU.from_columns(columns, name="EXTRACT1D", ver=1 + n) for n in range(spectra)]
+        buffer, looks = io.BytesIO(), 0
+        fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(buffer)
+        scenario = Scenario.from_mapping("dim", {"version": 1, "effects": [effect]})
+        _, truth = apply(Product("jw01234001001_02101_00001_nrs1_x1d.fits", buffer.getvalue()), scenario)
+        assert len(truth.record["changes"]["planes"]) >= spectra
+        return looks
+
+    assert looks_at(60) < 2.1 * looks_at(30)

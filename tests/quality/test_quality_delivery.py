@@ -44,13 +44,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Delivery:
-    """Two products of a program, perturbed."""
+    """Products of a program, perturbed: two of a sample, or what lies in another folder."""
 
-    def __init__(self, sample: Path, content: dict[str, Any]) -> None:
+    def __init__(self, sample: Path, content: dict[str, Any], names: str = "*_nrcb1_cal.fits") -> None:
         self.lake, self.tables = Lake.from_settings(Settings()), Tables.from_settings(Settings())
         self.scenario = Scenario.from_mapping("tested", content)
         rows = []
-        for path in sorted(sample.rglob("*_nrcb1_cal.fits")):
+        for path in sorted(sample.rglob(names)):
             stored = path.read_bytes()
             key = f"raw/jw{PROGRAM}/{path.name}"
             self.lake.write_new(key, stored)
@@ -88,6 +88,24 @@ class Delivery:
         return {rule.name: str(rule.examples[0]["value"]) for rule in found.rules if not rule.passed}
 
 
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with twenty integrations, each brighter than the one before, of pixels with wavelengths."""
+    shape, rng = (20, 40, 64), np.random.default_rng(3)
+    signal = np.broadcast_to(np.geomspace(5, 50, 64), shape) * (1 + np.arange(20) / 100)[:, None, None]
+    variances = {"VAR_POISSON": signal / 1000, "VAR_RNOISE": np.full(shape, 1e-4)}
+    err = np.sqrt(variances["VAR_POISSON"] + 1e-4)
+    planes = {"SCI": signal + err * rng.standard_normal(shape), "ERR": err, **variances}
+    planes["WAVELENGTH"] = np.broadcast_to(np.linspace(5, 25, 64), shape)
+    primary = fits.PrimaryHDU()
+    primary.header.update({"TELESCOP": "JWST", "INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE", "NINTS": 20})
+    primary.header.update({"EXPSTART": 60000.0, "EXPMID": 60000.25, "EXPEND": 60000.5})
+    hdus = [fits.ImageHDU(data.astype(np.float32), name=name) for name, data in planes.items()]
+    folder = tmp_path_factory.mktemp("series")
+    fits.HDUList([primary, *hdus]).writeto(folder / f"jw{PROGRAM}001001_02101_00001_mirimage_calints.fits")
+    return folder
+
+
 def _sha256(content: bytes) -> str:
     import hashlib
 
@@ -103,6 +121,38 @@ def test_what_the_plan_says_breaks_no_rule(delivery: Delivery) -> None:
     assert delivery.broken() == {}
 
 
+LATE = {"profile": "step", "start": 60000.4}
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        {"throughput": {"loss": 0.3, "when": LATE}},
+        {"throughput": {"loss": 0.3, "index": 3.3}},
+        {"background": {"severity": 5, "when": LATE}},
+        {"gaussian_noise": {"sigma": 3}},
+    ],
+)
+def test_no_throughput_is_missed_where_pixels_have_their_own_or_light_is_added_to_some(
+    effect: dict[str, Any], state: Path, series: Path
+) -> None:
+    assert "severity_achieved" not in Delivery(series, {**HONEST, "effects": [effect]}, "*.fits").broken()
+
+
+@pytest.mark.parametrize("effect", [{"gaussian_noise": {"sigma": 3}}, {"background": {"severity": 5, "when": LATE}}])
+def test_a_throughput_that_no_effect_asked_for_is_told(
+    effect: dict[str, Any], state: Path, series: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = Delivery(series, {**HONEST, "effects": [effect]}, "*.fits")
+    monkeypatch.setattr("hwosim_assets.perturb.proof.diff", lambda *_, **__: Believed)
+
+    def dimmed(hdus: fits.HDUList) -> None:
+        hdus["SCI"].data *= np.float32(0.97)
+
+    delivery.spoil(dimmed)
+    assert "throughput is 0.97" in delivery.broken()["severity_achieved"]
+
+
 def test_a_pixel_that_nobody_says_was_changed_is_not_accounted_for(delivery: Delivery) -> None:
     def one(hdus: fits.HDUList) -> None:
         place = np.argwhere(np.isfinite(hdus["SCI"].data))[5]
@@ -112,14 +162,16 @@ def test_a_pixel_that_nobody_says_was_changed_is_not_accounted_for(delivery: Del
     assert set(delivery.broken()) == {"truth_accounts"}
 
 
+class Believed:
+    """A verdict that a truth accounts for every difference: then an effect is wrong."""
+
+    accounted = True
+    findings = ()
+
+
 @pytest.fixture
 def believed(delivery: Delivery, monkeypatch: pytest.MonkeyPatch) -> Delivery:
-    """Return a delivery of which the truth is believed to account for every difference: an effect is wrong."""
-
-    class Believed:
-        accounted = True
-        findings = ()
-
+    """Return a delivery of which the truth is believed to account for every difference."""
     monkeypatch.setattr("hwosim_assets.perturb.proof.diff", lambda *_, **__: Believed)
     return delivery
 

@@ -193,10 +193,11 @@ def wavelengths(product: Product, measurement: Measurement) -> Floats:
     NotApplicableError
         When the product tells none.
     """
-    for plane in product.planes:
+    hdu = measurement.sci.hdu
+    for plane in product.planes_by_hdu[hdu] if measurement.sci.column else product.planes:
         if plane.shape != measurement.sci.shape:
             continue
-        in_table = plane.hdu == measurement.sci.hdu and plane.column.upper() in ("WAVELENGTH", "WAVE")
+        in_table = plane.hdu == hdu and plane.column.upper() in ("WAVELENGTH", "WAVE")
         image = plane.extname.upper() == "WAVELENGTH" and plane.extver == measurement.sci.extver and not plane.column
         if in_table or image:
             values = plane.read(product.payload).astype(np.float64)

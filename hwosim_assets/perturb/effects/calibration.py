@@ -85,8 +85,10 @@ class Throughput(Effect):
             raise NotApplicableError("a ramp of one group has a bias that cannot be told from light")
         shape = self._shape(measurement)
         self._shapes[id(measurement)] = shape
-        loss = self.task.number("loss") * float(np.median(shape))
-        return {"noise_from": budget.read_method, "signal_scale": rounded(1.0 - loss)}
+        lost = np.array(self.task.numbers("loss", measurement))[:, None] * shape
+        found = {"noise_from": budget.read_method, "signal_scale": rounded(1.0 - float(np.median(lost)))}
+        least, most = (rounded(1.0 - float(edge)) for edge in (lost.max(), lost.min()))
+        return found if least == most else {**found, "signal_scales": [least, most]}
 
     def _shape(self, measurement: Measurement) -> NDArray[np.float64]:
         """Return the loss at the wavelengths of (frames, pixels or 1) relative to the largest."""

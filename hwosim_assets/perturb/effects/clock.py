@@ -80,6 +80,7 @@ class _Header:
                 default=0.0,
                 low=-3600.0,
                 high=3600.0,
+                alone=True,
                 source="Herschel drifted by 60 ms/day; none by default",
             ),
             Parameter(
@@ -133,7 +134,7 @@ class ClockError(Effect):
         return np.asarray(offset + self.task.number("drift") * (mjd - self.task.number("epoch")))
 
     def _offset(self, mjd: float) -> float:
-        # Columns share times, and a random walk takes 0.2 ms for one.
+        # Columns share times, and a random walk takes 0.05 ms for one.
         if mjd not in self._offsets:
             self._offsets[mjd] = self.task.number_at("offset", mjd)
         return self._offsets[mjd]

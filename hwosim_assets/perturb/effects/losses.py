@@ -343,7 +343,8 @@ def _size(hdu: Hdu, keyword: str) -> int:
         code="F9",
         steady="its step belongs to the file",
         stage="digitization",
-        model="S -> step (floor(S/step + u) - u + 1/2) with a dither u, step = coarseness times the typical noise",
+        model="S -> step (floor(S/step + u) - u + 1/2) with a dither u, or step floor(S/step) where it is truncated; "
+        "step = coarseness times the typical noise",
         planes=("SCI", "ERR", "VAR_RNOISE"),
         parameters=(
             Parameter(
@@ -353,9 +354,17 @@ def _size(hdu: Hdu, keyword: str) -> int:
                 high=100.0,
                 source="q = 16 to 2 of the FITS tile compression; level 5 is a proposal",
             ),
+            Parameter(
+                "way",
+                "rounded with a subtractive dither, or what is below the step cut off, which takes half a step away on "
+                "average and says so nowhere",
+                default="dither",
+                choices=("dither", "truncation"),
+                source="SUBTRACTIVE_DITHER_1 of the FITS tile compression; low bits that are dropped",
+            ),
         ),
-        source="subtractive dither: the error is uniform and independent of the signal",
-        test="added variance is step^2 / 12; the error is uniform",
+        source="subtractive dither: the error is uniform and independent of the signal; truncation: uniform below it",
+        test="added variance is step^2 / 12; the error is uniform; its mean is 0, of truncation -step / 2",
         err=True,
     )
 )
@@ -375,9 +384,13 @@ class CompressionLoss(Effect):
         return {"step": step}
 
     def on_chunk(self, block: Block) -> None:
-        """Round to the step with a dither."""
+        """Round to the step with a dither, or down to it."""
         step = self._steps[id(block.measurement)]
-        words = self.task.stream(block.measurement.key).bits(block.plane(0), block.start, block.size)
-        dither = words.astype(np.float64) / 4294967296.0
-        block.sci[0] = step * (np.floor(block.sci[0].astype(np.float64) / step + dither) - dither + 0.5)
+        values = block.sci[0].astype(np.float64) / step
+        if self.task.word("way") == "truncation":
+            block.sci[0] = step * np.floor(values)
+        else:
+            words = self.task.stream(block.measurement.key).bits(block.plane(0), block.start, block.size)
+            dither = words.astype(np.float64) / 4294967296.0
+            block.sci[0] = step * (np.floor(values + dither) - dither + 0.5)
         block.add_variance("read", step * step / 12.0, self.task.err_honest)

@@ -22,7 +22,7 @@ from hwosim_assets.perturb.exact import exp, power
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.spec import EffectSpec
-from hwosim_assets.perturb.times import FrameTimes, exposure_span, file_start, frame_times
+from hwosim_assets.perturb.times import FrameTimes, exposure_span, file_start, frame_times, segment_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,8 +156,8 @@ class Persistence(Effect):
             if item.ramp:
                 with np.errstate(invalid="ignore"):  # infinities differ by nothing
                     signal = signal - item.sci.decode(raw[0]).astype(np.float64)
-            elif item.frames == 1:
-                k /= max(product.number("NINTS") or 1.0, 1.0)
+            else:
+                k /= segment_of(product, item).each
             charge = np.clip(np.nan_to_num(signal * k, nan=0.0, posinf=0.0), 0.0, self.task.number("well"))
             if item.dq is not None and not item.ramp:
                 flags = item.dq.raw(product.payload).reshape(item.frames, item.pixels)[-1]

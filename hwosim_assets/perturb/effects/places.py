@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.effect import NotApplicableError
 from hwosim_assets.perturb.effects.sky import offset, sky_of, target_of
 from hwosim_assets.perturb.parameters import Parameter, Value, rounded
@@ -31,6 +30,7 @@ __all__ = [
     "ANGLE",
     "AT",
     "DRAWN",
+    "PLACES",
     "RADIUS",
     "Asked",
     "Moment",
@@ -38,7 +38,6 @@ __all__ = [
     "Separation",
     "angle_of",
     "asked_place",
-    "check_place",
     "direction",
     "find_place",
     "given",
@@ -93,6 +92,8 @@ AT = (
     Asked("x", "column of its place in each product, from 0, given with y", "px", -1e5, 1e5, DRAWN, source=_PROPOSAL),
     Asked("y", "row of its place", "px", -1e5, 1e5, DRAWN, source=_PROPOSAL),
 )
+#: The two ways to say it, each of two numbers.
+PLACES = ("ra", "dec"), ("x", "y")
 RADIUS = Parameter(
     "radius",
     "a place that is drawn lies so near to the target's coordinates",
@@ -150,23 +151,6 @@ def moment(value: Any) -> float:
 def given(task: Task, name: str) -> float | None:
     """Return a parameter that need not be given, or ``None`` where its word stands for it."""
     return None if isinstance(task.word(name), str) else task.number(name)
-
-
-def check_place(task: Task) -> None:
-    """Refuse half a place and two places.
-
-    Raises
-    ------
-    BadInputError
-        With what is missing or too much.
-    """
-    said = {name for name in ("ra", "dec", "x", "y") if given(task, name) is not None}
-    for pair in ({"ra", "dec"}, {"x", "y"}):
-        if len(said & pair) == 1:
-            (has,), (lacks,) = said & pair, pair - said
-            raise BadInputError(task.planned.effect, f"has `{has}` and no `{lacks}`", "give both, or neither")
-    if len(said) > 2:
-        raise BadInputError(task.planned.effect, "stands at `ra`, `dec` and at `x`, `y`", "give one pair")
 
 
 def angle_of(task: Task, stream: Stream) -> float:

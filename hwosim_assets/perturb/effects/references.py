@@ -45,6 +45,7 @@ __all__ = ["DarkReferenceDrift", "FlatDrift", "Fringing", "PhotomStep", "Wavelen
 _GWCS = b"stsci.edu:gwcs/wcs-"
 _CONTEXT = re.compile(rb"'jwst_(\d{4,6})\.pmap *'")
 _SCALED = ("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
+_LIGHT_KM_S = 299792.458
 _HEADER = Parameter(
     "header",
     "whether keywords tell of the change (honest) or stay (stale)",
@@ -309,8 +310,8 @@ def set_card(file: FitsFile, hdu: int, keyword: str, value: float) -> dict[str, 
         title="Drift of the wavelength solution",
         code="E4",
         stage="header",
-        model="axis: lambda -> lambda + shift dlambda/dpx in the wavelength column, CRVAL3 + shift CDELT3 of a cube (a "
-        "gwcs in the ASDF extension stays, and the record says so); "
+        model="axis: lambda -> lambda (1 + v/c) + shift dlambda/dpx in the wavelength column, CRVAL3 (1 + v/c) + shift "
+        "CDELT3 and CDELT3 (1 + v/c) of a cube (a gwcs in the ASDF extension stays, and the record says so); "
         "flux: S(p) -> S(p - shift), interpolated, with the read noise that this smooths put back",
         planes=("WAVELENGTH", "header", "SCI", "ERR", "VAR_POISSON", "DQ"),
         parameters=(
@@ -329,11 +330,22 @@ def set_card(file: FitsFile, hdu: int, keyword: str, value: float) -> dict[str, 
                 choices=("axis", "flux"),
                 source="a solution that drifted, or a spectrum brought onto a grid by a solution that did",
             ),
+            Parameter(
+                "velocity",
+                "velocity v that stretches the wavelengths of the axis, whatever severity and `when` say",
+                unit="km/s",
+                default=0.0,
+                low=-1000.0,
+                high=1000.0,
+                alone=True,
+                source="none by default; 30: the Earth's motion around the Sun left in",
+            ),
         ),
         source="a dispersion solution that is off by a shift",
         test="cross-correlation of the spectra on one wavelength grid gives the shift",
         err=True,
         dq=True,
+        apart=((("applied",), ("velocity",)),),
     )
 )
 class WavelengthShift(Effect):
@@ -355,7 +367,13 @@ class WavelengthShift(Effect):
         if self._moves_flux and len(measurement.frame) > 1:
             raise NotApplicableError("the wavelengths of its pixels are those of its frames, which are not mixed")
         self._chosen.append(measurement)
-        return {"shift_px": self.task.number("shift")}
+        velocity = self.task.number("velocity")
+        return {"shift_px": self.task.number("shift")} | ({"velocity_km_s": velocity} if velocity else {})
+
+    @property
+    def _stretch(self) -> float:
+        """Factor of the wavelengths."""
+        return 1.0 + self.task.number("velocity") / _LIGHT_KM_S
 
     @property
     def _moves_flux(self) -> bool:
@@ -375,34 +393,41 @@ class WavelengthShift(Effect):
     def on_file(self, file: FitsFile) -> list[dict[str, Any]]:
         """Shift every wavelength column once, and CRVAL3 of cubes."""
         events: list[dict[str, Any]] = []
-        remains = {"gwcs_remains": has_gwcs(file)}
+        remains, done = {"gwcs_remains": has_gwcs(file)}, set[int]()
         for item in () if self._moves_flux else self._chosen:
             if not item.sci.column:
                 step = self.task.product.number("CDELT3") or 0.0
                 first = self.task.product.number("CRVAL3") or 0.0
-                if file.hdus[item.sci.hdu].find("CRVAL3") is not None:
-                    moved = rounded(first + self.task.number("shift") * step)
-                    events.append(set_card(file, item.sci.hdu, "CRVAL3", moved) | remains)
+                moved = {"CRVAL3": first * self._stretch + self.task.number("shift") * step}
+                if self._stretch != 1.0:
+                    moved["CDELT3"] = step * self._stretch
+                for keyword, value in moved.items():
+                    if file.hdus[item.sci.hdu].find(keyword) is not None:
+                        events.append(set_card(file, item.sci.hdu, keyword, rounded(value)) | remains)
                 continue
-            for plane in self.task.product.planes:
-                known = {(event.get("hdu"), event.get("column")) for event in events}
-                named = plane.column.upper() in ("WAVELENGTH", "WAVE")
-                if plane.hdu != item.sci.hdu or not named or (plane.hdu, plane.column) in known:
-                    continue
-                if plane.dtype.startswith("float") and plane.shape[-1] > 2:
-                    values = plane.read(self.task.product.payload)
-                    moved_values = shifted_wavelengths(values.astype(np.float64), self.task.number("shift"))
-                    plane.raw(file.data)[...] = plane.encode(moved_values.astype(values.dtype))
-                    file.hdus[plane.hdu].touched = True
-                    event = {"hdu": plane.hdu, "column": plane.column, "shift_px": self.task.number("shift")}
-                    events.append(event | remains)
+            if item.sci.hdu not in done:  # which fluxes and surface brightness share
+                done.add(item.sci.hdu)
+                events += [event | remains for event in self._move_columns(file, item.sci.hdu)]
+        return events
+
+    def _move_columns(self, file: FitsFile, hdu: int) -> list[dict[str, Any]]:
+        """Move the wavelength columns of a table."""
+        events, shift = [], self.task.number("shift")
+        for plane in self.task.product.planes_by_hdu[hdu]:
+            named = plane.column.upper() in ("WAVELENGTH", "WAVE")
+            if named and plane.dtype.startswith("float") and plane.shape[-1] > 2:
+                values = plane.read(self.task.product.payload)
+                moved = shifted_wavelengths(values.astype(np.float64), shift, self._stretch)
+                plane.raw(file.data)[...] = plane.encode(moved.astype(values.dtype))
+                file.hdus[hdu].touched = True
+                events.append({"hdu": hdu, "column": plane.column, "shift_px": shift})
         return events
 
 
-def shifted_wavelengths(values: NDArray[np.float64], shift: float) -> NDArray[np.float64]:
-    """Return wavelengths moved by ``shift`` pixels of their own local step; invalid ones (0, NaN) stay."""
+def shifted_wavelengths(values: NDArray[np.float64], shift: float, stretch: float) -> NDArray[np.float64]:
+    """Return wavelengths times ``stretch``, moved by ``shift`` of their own local steps; invalid ones (0, NaN) stay."""
     with np.errstate(invalid="ignore"):
-        moved = values + shift * np.gradient(values, axis=-1)
+        moved = values * stretch + shift * np.gradient(values, axis=-1)
     return np.where(np.isfinite(moved) & (values > 0) & (moved > 0), moved, values)
 
 

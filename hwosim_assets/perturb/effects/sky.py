@@ -40,7 +40,6 @@ _DISPERSED = re.compile(
 )
 #: Types of an axis of wavelengths (FITS WCS paper III), as the third of cubes and of the pixels that cubes are made of.
 _SPECTRAL = ("WAVE", "FREQ", "ENER", "WAVN", "VRAD", "VOPT", "ZOPT", "AWAV", "VELO", "BETA")
-_RESAMPLED = re.compile(r"_(i2d|s2d|s3d)")
 _ORDERS = ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER")
 #: The highest that the SIP convention has; coefficients take memory by its square.
 _HIGHEST_ORDER = 9
@@ -148,7 +147,7 @@ def sky_of(product: Product, measurement: Measurement) -> Sky | None:
 
 def _is_dispersed(product: Product, measurement: Measurement, header: Any) -> bool:
     """Return whether its pixels are those of a detector behind a spectrograph."""
-    if measurement.resampled or _RESAMPLED.search(product.name.lower()):
+    if measurement.resampled:
         return False
     third = str(card_value(header, "CTYPE3") or "").upper()
     return third.startswith(_SPECTRAL) or bool(_DISPERSED.fullmatch(str(product.keyword("EXP_TYPE") or "").strip()))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwosim_assets.errors import BadInputError
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
-from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level
+from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level, share_note
 from hwosim_assets.perturb.effects.places import (
     ANGLE,
     AT,
+    PLACES,
     RADIUS,
     Asked,
     Moment,
@@ -25,7 +25,6 @@ from hwosim_assets.perturb.effects.places import (
     Separation,
     angle_of,
     asked_place,
-    check_place,
     direction,
     find_place,
     given,
@@ -73,7 +72,6 @@ class _Placed(Effect):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        check_place(task)
         self._stamps: dict[int, list[Stamp]] = {}
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
@@ -93,19 +91,6 @@ class _Placed(Effect):
     def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return the light in each frame, and numbers for the record."""
         raise NotImplementedError
-
-    def check_mute(self, said: tuple[str, ...], mute: tuple[str, ...]) -> None:
-        """Refuse numbers that have no say beside others, where one of those is given."""
-
-        def asked(name: str) -> bool:
-            parameter = self.spec.parameter(name)
-            return parameter is not None and self.task.word(name) != parameter.default
-
-        too_much = [f"`{name}`" for name in mute if asked(name)]
-        has = [f"`{name}`" for name in said if asked(name)]
-        if has and too_much:
-            reason = f"has {' and '.join(has)}, beside which {' and '.join(too_much)} would be ignored"
-            raise BadInputError(self.task.planned.effect, reason, "give the one or the other")
 
     def on_chunk(self, block: Block) -> None:
         """Add the light that falls into this chunk."""
@@ -155,6 +140,8 @@ _BRIGHT = _parameter(
         source="mean signal with its Poisson noise; the PSF is a Gaussian, not the telescope's",
         test="flux, centroid and width of the difference; frames before the onset do not change",
         err=True,
+        together=PLACES,
+        apart=(PLACES,),
     )
 )
 class PointSource(_Placed):
@@ -167,6 +154,8 @@ class PointSource(_Placed):
         places, shape = _light(measurement.frame, place.y, place.x, self.task.number("fwhm"))
         weights = self._weights(exposure_shares(self.task.product, measurement))
         found = {**place.record(), "flux": flux, "weights": [rounded(float(w)) for w in weights[:64]]}
+        if self.task.word("light") != "steady":
+            found |= share_note(self.task.product, measurement)
         return [(places, shape * flux * weight) for weight in weights], found
 
     def _weights(self, times: Floats) -> Floats:
@@ -240,14 +229,12 @@ def _flux(task: Task, measurement: Measurement, budget: Budget) -> float:
         source="mean signal with its Poisson noise; asteroids cross JWST fields at up to 30 mas/s",
         test="centroids of the frames lie on the recorded line; flux is kept",
         err=True,
+        together=PLACES,
+        apart=(PLACES, (("path",), ("rate", "epoch"))),
     )
 )
 class MovingObject(_Placed):
     """An asteroid: in one image a trail, in integrations a source that moves, in the next exposure further on."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.check_mute(("path",), ("rate", "epoch"))
 
     def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return stamps along the way."""
@@ -276,6 +263,7 @@ class MovingObject(_Placed):
         span = 1.0 if measurement.resampled else here.each / here.total
         begin, end = (shares - span / 2 - 0.5) * length, (shares + span / 2 - 0.5) * length
         found = {**place.record(), "dy": rounded(dy * length), "dx": rounded(dx * length)}
+        found |= share_note(self.task.product, measurement)
         return (place.y + dy * begin, place.x + dx * begin, place.y + dy * end, place.x + dx * end), found
 
     def _on_sky(self, place: Place, sky: Sky, angle: float, times: FrameTimes) -> tuple[Way, dict[str, Any]]:
@@ -397,14 +385,12 @@ _SHORT_MAS = 1000.0
         source="mean signal with its Poisson noise; a star masked by a coronagraph shows less light than it has",
         test="flux relative to the star and distance from it",
         err=True,
+        together=PLACES,
+        apart=(PLACES, (("ra", "dec", "x", "y"), ("separation", "position_angle"))),
     )
 )
 class Companion(_Placed):
     """A planet next to the target or to the brightest star of the image."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.check_mute(("ra", "dec", "x", "y"), ("separation", "position_angle"))
 
     def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return one stamp in all frames."""

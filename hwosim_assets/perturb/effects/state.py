@@ -20,6 +20,7 @@ from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.readout import find_readout
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.spec import EffectSpec
+from hwosim_assets.perturb.times import segment_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,9 +54,8 @@ _LN10 = 2.302585092994046
 
 
 def integrations(product: Product, measurement: Measurement) -> float:
-    """Return how many integrations one frame is the mean of (NINTS for a rate image, 1 for integrations and ramps)."""
-    averaged = measurement.frames == 1 and not measurement.ramp
-    return float(product.count("NINTS") or 1) if averaged else 1.0
+    """Return how many integrations one frame is the mean of: those of its file for a slope, 1 for integrations."""
+    return float(segment_of(product, measurement).each)
 
 
 def groups_of(product: Product, measurement: Measurement) -> tuple[int, str]:
