@@ -41,6 +41,8 @@ _ONE_CONVERSION = 3.0
 #: How far keywords may lie from ERR and be believed, either way. Real products whose keywords mean something lie up to
 #: 5 from their own VAR_POISSON (few groups, pixels of a resampled grid); the next, of NIRSpec, 12 powers of ten.
 _AGREEING = 10.0
+#: Typical variances that single precision holds with those of pixels ten thousand times less and more noisy.
+_SQUARES = 1e-30, 1e30
 #: Median of |x - y| of two normal deviates of unit variance.
 _MEDIAN_DIFFERENCE = 0.9538725524089208
 
@@ -76,6 +78,8 @@ class Budget:
         Whether ERR^2 = VAR_POISSON + VAR_RNOISE (+ VAR_FLAT) holds in the input.
     sampled : int
         Valid pixels that were looked at.
+    double : bool
+        Whether the square of its noise leaves the range of single precision, so that blocks are worked on in double.
     """
 
     k: float | None
@@ -87,10 +91,11 @@ class Budget:
     background_method: str
     sums: bool
     sampled: int
+    double: bool = False
 
     def record(self) -> dict[str, Any]:
-        """Return the budget for the truth record."""
-        return asdict(self)
+        """Return the budget for the truth record, with ``double`` only where it is so."""
+        return {name: value for name, value in asdict(self).items() if name != "double" or value}
 
 
 def infer_budget(product: Product, measurement: Measurement) -> Budget:
@@ -119,7 +124,16 @@ def _budget(product: Product, measurement: Measurement, detector: Detector | Non
         background_method=background_method,
         sums=_sums(sample),
         sampled=int(sample["SCI"].size),
+        double=_needs_double(sample, sigma),
     )
+
+
+def _needs_double(sample: dict[str, Floats], sigma: float | None) -> bool:
+    """Return whether the squared noise of a typical pixel is no safe number of single precision (1e-38 to 3e38)."""
+    err = sample.get("ERR", np.zeros(0))
+    known = err[np.isfinite(err) & (err > 0)]
+    level = _median(known) if known.size else sigma
+    return level is not None and not _SQUARES[0] < level * level < _SQUARES[1]
 
 
 def _step(measurement: Measurement) -> int:

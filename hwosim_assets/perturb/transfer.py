@@ -91,6 +91,8 @@ def load(views: Views, measurement: Measurement, budget: Budget, frame: int, par
     sci = read(measurement.sci)
     if sci.dtype.kind != "f":
         sci = sci.astype(np.float32 if sci.dtype.itemsize <= 2 else np.float64)
+    if budget.double:  # all planes of a block are of the type of SCI; they are stored in their own
+        sci = sci.astype(np.float64, copy=False)
     err = None if measurement.err is None else read(measurement.err).astype(sci.dtype, copy=False)
     claimed, cleaned = _variances(views, measurement, frame, part, sci.dtype)
     dq = None if measurement.dq is None else read(measurement.dq)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scenes import K, columns, perturbed, scene, values
 
-from hwosim_assets.perturb import Product
+from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.budget import Budget, _order, infer_budget
 
 SINGLE = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -90,3 +90,19 @@ def test_light_added_to_a_real_cube_is_as_noisy_as_its_err_says_of_as_bright_pix
     added = (values(out) - before)[dim] - total
     gained = np.sqrt((after**2 - err**2)[dim])
     assert np.nanstd(added / gained) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("size", [1e-23, 1e20])
+def test_noise_whose_square_is_no_single_number_is_worked_on_in_double(size: float) -> None:
+    rng = np.random.default_rng(7)
+    planes = {"SCI": size * (10 + rng.standard_normal((64, 64))), "ERR": np.full((64, 64), size)}
+    hdus = [fits.ImageHDU(data.astype(np.float32), name=name) for name, data in planes.items()]
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(buffer)
+    product = Product("jw01234001001_02101_00001_nrca1_cal.fits", buffer.getvalue())
+    scenario = Scenario.from_mapping("test", {"version": 1, "effects": [{"read_noise": {"factor": 3.0}}]})
+    out, truth = apply(product, scenario)
+    np.testing.assert_allclose(values(out, "ERR"), 3 * size, rtol=1e-6)
+    assert (values(out) - values(product)).std() / size == pytest.approx(np.sqrt(8), rel=0.05)
+    assert truth.record["budgets"][0]["double"] is True
+    assert "double" not in apply(scene(columns(16, 64, 5, 50)), scenario)[1].record["budgets"][0]
