@@ -14,6 +14,7 @@ from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb import Product, Scenario, apply, replay
 from hwosim_assets.perturb.effect import Earlier
 from hwosim_assets.perturb.effects.persistence import fermi, released
+from hwosim_assets.perturb.effects.series import relaxing, relaxing_parts
 from hwosim_assets.perturb.proof import diff
 from hwosim_assets.perturb.rng import Stream
 
@@ -322,6 +323,28 @@ def test_speckles_change_within_their_time_and_depend_on_the_time_alone() -> Non
     alone = perturbed(part, speckle_drift={**options, "tau": 36000.0})[0]
     pair = np.corrcoef(difference(product, whole)[6].ravel(), difference(part, alone)[0].ravel())
     assert pair[0, 1] > 0.98
+
+
+def test_speckles_forget_as_ornstein_and_uhlenbeck_say() -> None:
+    product = bright(12, 256, 2000.0)  # an hour for each
+    options = {"contrast": 2e-7, "coherent": 0.0, "size": 4.0, "tau": 18000.0}
+    added = difference(product, perturbed(product, speckle_drift=options)[0])[:, ::4, ::4].reshape(12, -1)
+    seen = np.corrcoef(added)
+    for later in (1, 3, 5, 8):
+        found = [seen[frame, frame + later] for frame in range(12 - later)]
+        # of the field exp(-t / tau), of its intensity the square
+        np.testing.assert_allclose(found, np.exp(-2 * later / 5), atol=5 / 64)
+    assert added.mean(axis=1) == pytest.approx(added.mean(), rel=0.1)
+
+
+def test_a_relaxing_series_is_a_sum_of_few_deviates() -> None:
+    stream = Stream(1, "x", "x", "", "series")
+    for time in (0.0, 3.25, 7.9999, 1234.5678, 5e9 + 0.3):
+        parts = relaxing_parts(time)
+        total = sum(weight * float(stream.normal(4, place, 1, level)[0]) for place, level, weight in parts)
+        assert total == pytest.approx(float(relaxing(stream, 4, np.array([time]))[0]), abs=2e-3)
+        assert sum(weight * weight for *_, weight in parts) == pytest.approx(1, abs=1e-6)
+        assert len(parts) < 30
 
 
 # ------------------------------------------------------------------------------ the laws, for all of them

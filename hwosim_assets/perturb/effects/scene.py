@@ -13,6 +13,7 @@ import numpy as np
 
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import cosine_of_turns, detector_stream, noise_level, on_detector
+from hwosim_assets.perturb.effects.series import relaxing_parts
 from hwosim_assets.perturb.effects.signals import add_light
 from hwosim_assets.perturb.exact import exp
 from hwosim_assets.perturb.parameters import Parameter, rounded
@@ -291,8 +292,9 @@ class Trails(Effect):
         title="Drifting speckles of a coronagraph",
         code="D5",
         stage="optics",
-        model="S += Poisson(k I) / k, I = |a + E|^2, E complex Gaussian, correlated over a speckle and over tau; "
-        "a^2 the coherent share: a modified Rician intensity of mean contrast star sigma",
+        model="S += Poisson(k I) / k, I = |a + E|^2, E complex Gaussian, correlated over a speckle, and in time as "
+        "exp(-t/tau) (Ornstein and Uhlenbeck); a^2 the coherent share: a modified Rician intensity of mean contrast "
+        "star sigma",
         planes=_ADDED,
         parameters=(
             Parameter(
@@ -344,31 +346,31 @@ class SpeckleDrift(Effect):
         mean = self._mean(block.measurement, self.task.number("contrast", block))
         if mean == 0:
             return
-        steps = float(times.mid[block.frame]) * 86400.0 / self.task.number("tau")
-        knot, part = math.floor(steps), rounded(steps - math.floor(steps))
+        parts = relaxing_parts(float(times.mid[block.frame]) * 86400.0 / self.task.number("tau"))
         stream = detector_stream(self.task, on_detector(self.task.product, block.measurement), "speckles")
         share = self.task.number("coherent")
         width = math.sqrt(mean * (1.0 - share) / 2.0)
-        norm = math.sqrt((1.0 - part) ** 2 + part**2)
         intensity = np.zeros(block.size)
-        for sub, coherent in ((0, math.sqrt(mean * share)), (1, 0.0)):
-            first, second = (self._field(block, stream, knot + later, sub) for later in (0, 1))
-            field = coherent + width * ((1.0 - part) * first + part * second) / norm
+        for part, coherent in ((0, math.sqrt(mean * share)), (1, 0.0)):
+            field = coherent + width * self._field(block, stream, parts, part)
             intensity += field * field
         _add(block, self.task.stream(block.measurement.key), intensity, self.task.err_honest)
 
-    def _field(self, block: Block, stream: Stream, knot: int, sub: int) -> Floats:
+    def _field(self, block: Block, stream: Stream, parts: list[tuple[int, int, float]], part: int) -> Floats:
         """Return normal deviates of unit variance at the block's pixels: nodes a speckle apart, and between them."""
         size = self.task.number("size")
         columns = int(block.measurement.frame[1] / size) + 2
         y, x = (place / size for place in _places(block))
         top, left = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
-        nodes = stream.normal(knot, 0, columns * (int(top[-1]) + 2), sub).astype(np.float64)
+        begin, end = int(top[0]) * columns, (int(top[-1]) + 2) * columns
+        nodes = np.zeros(end - begin)
+        for place, level, weight in parts:
+            nodes += weight * stream.normal(place, begin, end - begin, 2 * level + part).astype(np.float64)
         down, across = y - top, x - left
         total, square = np.zeros(block.size), np.zeros(block.size)
         for dy, one in ((0, 1.0 - down), (1, down)):
             for dx, other in ((0, 1.0 - across), (1, across)):
-                weight = one * other
-                total += weight * nodes[(top + dy) * columns + left + dx]
-                square += weight * weight
+                weight_here = one * other
+                total += weight_here * nodes[(top + dy) * columns + left + dx - begin]
+                square += weight_here * weight_here
         return np.asarray(total / np.sqrt(square))

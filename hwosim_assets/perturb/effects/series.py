@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["layers_for", "octave_weights", "octaves", "octaves_at", "relaxing"]
+__all__ = ["layers_for", "octave_weights", "octaves", "octaves_at", "relaxing", "relaxing_parts"]
 
 #: Words of a stream for one series: one set for each octave, and the last for where their cells begin.
 SUBS = 64
@@ -32,6 +32,8 @@ _OFFSETS = SUBS - 1
 _MEMORY = 40
 #: Halvings between two anchors of a relaxing series; what is nearer than 1/4096 correlation time shares a value.
 _HALVINGS = 12
+#: Weights that are too small to show.
+_LEAST = 1e-4
 #: Numbers between two places that are drawn for nothing rather than begin anew, which costs as much.
 _GAP = 2000
 
@@ -169,6 +171,42 @@ def relaxing(stream: Stream, plane: int, times: Floats) -> Floats:
         left, right = np.where(later, middle, left), np.where(later, right, middle)
         low, node = np.where(later, low + width, low), 2 * node + later
     return left
+
+
+def relaxing_parts(time: float) -> list[tuple[int, int, float]]:
+    """Return the deviates of which a series of :func:`relaxing` is the sum at a time, as (place, level, weight).
+
+    So that many series, one for each node of a field, are summed field by field. What weighs less than 1e-4 is left
+    out: together less than 1e-6 of the variance.
+
+    Parameters
+    ----------
+    time : float
+        From 0 to 2^40, in correlation times.
+    """
+    node, low, width = math.floor(time), float(math.floor(time)), 1.0
+    left, right = _anchor_parts(node), _anchor_parts(node + 1)
+    for level in range(1, _HALVINGS + 1):
+        width /= 2.0
+        decay = float(exp(np.array([-width]))[0])
+        square = decay * decay
+        share = decay / (1.0 + square)
+        middle = {key: share * (left.get(key, 0.0) + right.get(key, 0.0)) for key in dict.fromkeys([*left, *right])}
+        middle[node, level] = math.sqrt((1.0 - square) / (1.0 + square))
+        later = time >= low + width
+        left, right = (middle, right) if later else (left, middle)
+        low, node = low + width * later, 2 * node + later
+    return [(place, level, weight) for (place, level), weight in left.items() if weight >= _LEAST]
+
+
+def _anchor_parts(node: int) -> dict[tuple[int, int], float]:
+    """Return the weights of the deviates that a relaxing series is made of at a whole time."""
+    decay = float(exp(np.array([-1.0]))[0])
+    weights, weight = {}, math.sqrt(1.0 - decay * decay)
+    for age in range(_MEMORY + 1):
+        weights[node + _MEMORY - age, 0] = weight
+        weight *= decay
+    return weights
 
 
 def _anchors(stream: Stream, plane: int, nodes: NDArray[np.int64]) -> Floats:
