@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -216,19 +217,28 @@ def _perturb_measurement(
     lots = {effect.use: effect.task.stream(f"{item.key} flags") for effect in effects if 0 < effect.task.dq_honest < 1}
     content, original = file.views(item), Views(file.content, item)
 
+    def loaded_from(views: Views, frame: int, part: slice) -> Block:
+        block = load(views, item, budget, frame, part, apart=unsaid is not None)
+        block.lots = lots
+        if block.size < item.pixels:
+            block.elsewhere = partial(as_it_was, frame)
+        return block
+
+    def as_it_was(frame: int, rows: slice) -> Block:
+        return loaded_from(original, frame, slice(rows.start * item.frame[-1], rows.stop * item.frame[-1]))
+
     def work(place: Part) -> Told:
         frame, kept, loaded = place
-        # A band's margins are other bands' pixels, which may have been stored already.
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            block = load(content if kept == loaded else original, item, budget, frame, loaded, apart=unsaid is not None)
-            block.lots = lots
+            # A band's margins are other bands' pixels, which may have been stored already.
+            block = loaded_from(content if kept == loaded else original, frame, loaded)
             _run_effects(block, effects)
             inner = block if kept == loaded else block.part(slice(kept.start - loaded.start, kept.stop - loaded.start))
             store(inner, content, original)
             if unsaid is not None:
                 unsaid.take(inner)
         file.release()
-        return frame, _within(block.marks, kept, loaded), block.events
+        return frame, _within(block.marks, kept, loaded), [event.within(kept) for event in block.events]
 
     return _mapped(work, _parts(item, effects), threads)
 
@@ -272,16 +282,28 @@ def _within(marks: list[Mark], kept: slice, loaded: slice) -> list[Mark]:
 def _run_effects(block: Block, effects: list[Effect]) -> None:
     """Run effects in order; those that work on chunks are fused, those that need neighbours see the whole frame."""
     chunks: list[Block] = []  # views, which stay right, since effects change arrays in place
+    load, done = block.elsewhere, 0
     for frames, together in groupby(effects, key=_needs_frames):
         steps = list(together)
+        done += len(steps)
         if frames:
-            for effect in steps:
+            for place, effect in enumerate(steps, done - len(steps)):
+                block.elsewhere = load and partial(_rows, block.measurement, load, effects[:place])
                 effect.on_frame(block)
             continue
         chunks = chunks or (list(block.chunks()) if block.size > CHUNK else [block])
         for chunk in chunks:
             for effect in steps:
                 effect.on_chunk(chunk)
+
+
+def _rows(item: Measurement, load: Callable[[slice], Block], effects: list[Effect], rows: slice) -> Block:
+    """Return rows of a frame as effects leave them."""
+    columns, margin = item.frame[-1], sum(effect.reach(item) or 0 for effect in effects if _needs_frames(effect))
+    low, high = max(rows.start - margin, 0), min(rows.stop + margin, item.frame[0])
+    block = load(slice(low, high))
+    _run_effects(block, effects)
+    return block.part(slice((rows.start - low) * columns, (rows.stop - low) * columns))
 
 
 def _mapped(work: Callable[[Part], Told], parts: list[Part], threads: int) -> list[Told]:

@@ -154,12 +154,29 @@ def _joined(parts: list[NDArray[np.int64] | range]) -> tuple[NDArray[np.int64], 
 
 
 def find_events(item: Measurement, frames: Iterable[tuple[int, Sequence[Event]]]) -> list[Events]:
-    """Return the events of a measurement's blocks, by frame."""
+    """Return the events of a measurement's blocks, by frame, the same however the frames were cut into blocks."""
+    found: list[tuple[int, list[Event]]] = []
+    shared: dict[tuple[str, str, int], list[Event]] = {}  # what each band tells of its own stands where the first does
+    for frame, events in frames:
+        for event in events:
+            parts = [] if event.order is None else shared.setdefault((event.effect, event.label, frame), [])
+            if not parts:
+                found.append((frame, parts))
+            parts.append(event)
+    told = [(frame, *parts[0][:2], _in_order(parts)) for frame, parts in found]
     return [
-        Events(event.effect, event.label, item.sci.name, item.sci.hdu, frame, event.columns)
-        for frame, events in frames
-        for event in events
+        Events(effect, label, item.sci.name, item.sci.hdu, frame, columns)
+        for frame, effect, label, columns in told
+        if next(iter(columns.values())).size
     ]
+
+
+def _in_order(parts: list[Event]) -> dict[str, NDArray[Any]]:
+    """Return the columns of what the bands of a frame told of one use of an effect."""
+    if parts[0].order is None:
+        return parts[0].columns
+    order = np.argsort(np.concatenate([part.order for part in parts if part.order is not None]))
+    return {name: np.concatenate([part.columns[name] for part in parts])[order] for name in parts[0].columns}
 
 
 def _side_file(findings: Findings) -> bytes | None:
