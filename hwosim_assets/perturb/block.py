@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.budget import Budget
     from hwosim_assets.perturb.measurements import Measurement
     from hwosim_assets.perturb.rng import Stream
+    from hwosim_assets.perturb.spans import Spans
 
 __all__ = ["CLAIMS", "Block", "Event", "Mark"]
 
@@ -89,8 +90,9 @@ class Mark(NamedTuple):
         Flags that say so.
     group : int
         Group of a ramp, else 0.
-    places : int64 array or range
-        Flat positions in the frame; a range where they are all of a run of pixels.
+    places : int64 array, range or Spans
+        Flat positions in the frame; a range where they are all of a run of pixels, and runs, once a block is done,
+        where they are many.
     """
 
     effect: str
@@ -98,7 +100,7 @@ class Mark(NamedTuple):
     kind: str
     bits: int
     group: int
-    places: NDArray[np.int64] | range
+    places: NDArray[np.int64] | range | Spans
 
 
 class Event(NamedTuple):

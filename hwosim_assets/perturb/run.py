@@ -29,6 +29,7 @@ from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.rng import CHUNK
 from hwosim_assets.perturb.scenario import Scenario, load_scenario
 from hwosim_assets.perturb.side import Findings, Side, find_events, find_runs
+from hwosim_assets.perturb.spans import condensed
 from hwosim_assets.perturb.transfer import Views, load, store
 from hwosim_assets.perturb.truth import Truth, make_truth
 from hwosim_assets.perturb.unsaid import Unsaid
@@ -265,17 +266,16 @@ def _parts(item: Measurement, effects: list[Effect]) -> list[Part]:
 
 
 def _within(marks: list[Mark], kept: slice, loaded: slice) -> list[Mark]:
-    """Return what marks say of the pixels that are stored; the others are told of with their own part."""
-    if kept == loaded:
-        return marks
+    """Return what marks say of the pixels that are stored, of many as runs; of others their own part tells."""
     found = []
     for mark in marks:
-        if isinstance(mark.places, range):
-            places: Any = range(max(mark.places.start, kept.start), min(mark.places.stop, kept.stop))
-        else:
-            places = mark.places[(mark.places >= kept.start) & (mark.places < kept.stop)]
+        places: Any = mark.places
+        if isinstance(places, range):
+            places = range(max(places.start, kept.start), min(places.stop, kept.stop))
+        elif kept != loaded:
+            places = places[(places >= kept.start) & (places < kept.stop)]
         if len(places):
-            found.append(mark._replace(places=places))
+            found.append(mark._replace(places=places if isinstance(places, range) else condensed(places)))
     return found
 
 
