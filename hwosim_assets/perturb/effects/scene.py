@@ -375,8 +375,10 @@ class SpeckleDrift(Effect):
         columns = int(block.measurement.frame[1] / size) + 2
         y, x = (place / size for place in _places(block))
         top, left = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
-        nodes = stream.normal(knot, 0, columns * (int(top[-1]) + 2), sub).astype(np.float64)
         down, across = y - top, x - left
+        first, last = int(top[0]), int(top[-1]) + 2
+        nodes = stream.normal(knot, first * columns, (last - first) * columns, sub).astype(np.float64)
+        top -= first
         total, square = np.zeros(block.size), np.zeros(block.size)
         for dy, one in ((0, 1.0 - down), (1, down)):
             for dx, other in ((0, 1.0 - across), (1, across)):

@@ -430,15 +430,17 @@ class Companion(_Placed):
         found["star_from"] = "target" if by_target else "brightest pixel"
         return [(spots, profile * flux)] * measurement.frames, found
 
-    def _image(self, measurement: Measurement) -> Floats:
+    def _image(self, measurement: Measurement) -> NDArray[Any]:
         """Return the first frame, without what is not to be used."""
         shape = (measurement.frames, measurement.groups, *measurement.frame)
-        raw = measurement.sci.raw(self.task.product.payload).reshape(shape)[0, 0]
-        image: Floats = measurement.sci.decode(raw).astype(np.float64)
+        image = np.array(measurement.sci.decode(measurement.sci.raw(self.task.product.payload).reshape(shape)[0, 0]))
         if measurement.dq is not None and measurement.dq.size == measurement.sci.size:
             flags = measurement.dq.raw(self.task.product.payload).reshape(shape)[0, 0]
-            image[(measurement.dq.decode(flags) & DQ.DO_NOT_USE) != 0] = 0.0
-        return np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+            for start in range(0, len(flags), _ROWS):  # of a large frame the flags of all pixels would fill the memory
+                some = measurement.dq.decode(flags[start : start + _ROWS])
+                image[start : start + _ROWS][(some & DQ.DO_NOT_USE) != 0] = 0
+        np.nan_to_num(image, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        return image
 
     def _beside(self, star: Place, sky: Sky | None, shape: tuple[int, ...], measurement: Measurement) -> Place:
         """Return the place at the separation and the position angle, or at a random angle of the frame."""
@@ -467,9 +469,11 @@ class Companion(_Placed):
 
 #: Coordinates of a target are off its image by as much: 1.6 arcsec for AB Dor (program 1093), which moves.
 _CATALOGUE_MAS = 2000.0
+#: Rows whose flags are looked at together.
+_ROWS = 256
 
 
-def _brightest(image: Floats, near: Place | None = None, radius: float = 0.0) -> tuple[int, int]:
+def _brightest(image: NDArray[Any], near: Place | None = None, radius: float = 0.0) -> tuple[int, int]:
     """Return the brightest pixel (y, x), of all or of those around a place.
 
     Raises
