@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.effect import Task
     from hwosim_assets.perturb.effects.sky import Sky
     from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.planes import Plane
     from hwosim_assets.perturb.times import FrameTimes
 
     Floats = NDArray[np.float64]
@@ -432,14 +433,21 @@ class Companion(_Placed):
 
     def _image(self, measurement: Measurement) -> NDArray[Any]:
         """Return the first frame, without what is not to be used."""
-        shape = (measurement.frames, measurement.groups, *measurement.frame)
-        image = np.array(measurement.sci.decode(measurement.sci.raw(self.task.product.payload).reshape(shape)[0, 0]))
-        if measurement.dq is not None and measurement.dq.size == measurement.sci.size:
-            flags = measurement.dq.raw(self.task.product.payload).reshape(shape)[0, 0]
-            for start in range(0, len(flags), _ROWS):  # of a large frame the flags of all pixels would fill the memory
-                some = measurement.dq.decode(flags[start : start + _ROWS])
-                image[start : start + _ROWS][(some & DQ.DO_NOT_USE) != 0] = 0
-        np.nan_to_num(image, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        product, shape = self.task.product, (measurement.frames, measurement.groups, *measurement.frame)
+
+        def first(plane: Plane) -> NDArray[Any]:
+            return np.asarray(plane.raw(product.payload).reshape(shape)[0, 0])
+
+        sci, dq = measurement.sci, measurement.dq
+        stored = first(sci)
+        flags = None if dq is None or dq.size != sci.size else first(dq)
+        image = np.empty(stored.shape, sci.decode(stored[:1]).dtype)
+        for start in range(0, len(stored), _ROWS):
+            rows = slice(start, start + _ROWS)
+            image[rows] = np.nan_to_num(sci.decode(stored[rows]), nan=0.0, posinf=0.0, neginf=0.0)
+            if dq is not None and flags is not None:
+                image[rows][(dq.decode(flags[rows]) & DQ.DO_NOT_USE) != 0] = 0
+            product.release()
         return image
 
     def _beside(self, star: Place, sky: Sky | None, shape: tuple[int, ...], measurement: Measurement) -> Place:
@@ -469,7 +477,7 @@ class Companion(_Placed):
 
 #: Coordinates of a target are off its image by as much: 1.6 arcsec for AB Dor (program 1093), which moves.
 _CATALOGUE_MAS = 2000.0
-#: Rows whose flags are looked at together.
+#: Rows of an image that are looked at together.
 _ROWS = 256
 
 
