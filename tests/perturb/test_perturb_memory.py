@@ -24,11 +24,11 @@ NAME = "jw01234001001_02101_00001_nrca1_cal.fits"
 WHOLE = 6 * 4 * SIDE * SIDE
 #: Hits cost by their number, of which severity 5 has more than are drawn; a run costs by its length.
 ASKED = {"cosmic_rays": {"severity": 3}, "solar_particle_event": {"severity": 1}, "stuck_value": {"length": 0.5}}
-#: Effects that look at frames, and such as keep numbers of many pixels; two have no meaning for the product.
+#: Effects that look at frames, and such as keep or write numbers of many pixels; two have no meaning for the product.
 NAMES = sorted(
     {spec.name for spec in effect_specs() if effect_class(spec.name).on_frame is not Effect.on_frame}
     - {"showers", "wavelength_shift"}
-    | {"companion", "dark_current"}
+    | {"companion", "dark_current", "schema_drift"}
 )
 
 
