@@ -14,7 +14,7 @@ falls below 0 by it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.budget import Budget
     from hwosim_assets.perturb.measurements import Measurement
     from hwosim_assets.perturb.rng import Stream
+    from hwosim_assets.perturb.spans import Spans
 
 __all__ = ["CLAIMS", "Block", "Event", "Mark"]
 
@@ -89,8 +90,9 @@ class Mark(NamedTuple):
         Flags that say so.
     group : int
         Group of a ramp, else 0.
-    places : int64 array or range
-        Flat positions in the frame; a range where they are all of a run of pixels.
+    places : int64 array, range or Spans
+        Flat positions in the frame; a range where they are all of a run of pixels, and runs, once a block is done,
+        where they are many.
     """
 
     effect: str
@@ -98,15 +100,35 @@ class Mark(NamedTuple):
     kind: str
     bits: int
     group: int
-    places: NDArray[np.int64] | range
+    places: NDArray[np.int64] | range | Spans
 
 
 class Event(NamedTuple):
-    """Things that happened in one frame, as columns of one length: numbers, one for each thing."""
+    """Things that happened in one frame, as columns of one length: numbers, one for each thing.
+
+    Attributes
+    ----------
+    effect, label : str
+        Which use of which effect.
+    columns : dict
+        What is told of each thing; where each band tells of its own, ``pixel`` is the flat place in the frame.
+    order : int64 array or None
+        Where each band tells of its own, which place each thing has among those of the frame.
+    """
 
     effect: str
     label: str
     columns: dict[str, NDArray[Any]]
+    order: NDArray[np.int64] | None = None
+
+    def within(self, kept: slice) -> Event:
+        """Return what is told of the pixels that are stored; of its margins a band tells with their own band."""
+        if self.order is None:
+            return self
+        pixel = self.columns["pixel"]
+        inside = (pixel >= kept.start) & (pixel < kept.stop)
+        columns = {name: column[inside] for name, column in self.columns.items()}
+        return self._replace(columns=columns, order=self.order[inside])
 
 
 @dataclass
@@ -149,6 +171,8 @@ class Block:
         What the truth is told, shared with the chunks.
     lots : dict of (str, str) to Stream
         For the uses of effects that flag only a share of their pixels, what decides which.
+    elsewhere : callable or None
+        Of a band of a frame, what :meth:`rows` asks for others.
     """
 
     measurement: Measurement
@@ -169,6 +193,7 @@ class Block:
     marks: list[Mark] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     lots: Mapping[tuple[str, str], Stream] = field(default_factory=dict)
+    elsewhere: Callable[[slice], Block] | None = None
 
     @property
     def groups(self) -> int:
@@ -401,12 +426,28 @@ class Block:
             plane[group][said] = 0
         self._set_bits(group, said, bits)
 
-    def record(self, effect: tuple[str, str], **columns: NDArray[Any]) -> None:
-        """Tell the truth what happened in this frame, as numeric columns of one length, one row for each thing."""
+    def record(
+        self, effect: tuple[str, str], *, order: NDArray[np.int64] | None = None, **columns: NDArray[Any]
+    ) -> None:
+        """Tell the truth what happened in this frame, as numeric columns of one length, one row for each thing.
+
+        What belongs to the frame is told in the block that starts at pixel 0. What only a band can know of its pixels
+        is told in each, with the place that each thing has among the frame's, and ``pixel`` in the frame as a column.
+        """
         if len({column.size for column in columns.values()}) != 1:
             raise ValueError("columns of events are of one length")
-        if next(iter(columns.values())).size:
-            self.events.append(Event(*effect, columns))
+        if order is not None or next(iter(columns.values())).size:
+            self.events.append(Event(*effect, columns, order))
+
+    def rows(self, rows: slice) -> Block:
+        """Return any rows of the frame as effects before the present one left them, to be read: for ``on_frame`` alone.
+
+        Of a band they are loaded and worked on once more, also those that it has: at its ends these lack neighbours.
+        """
+        if self.elsewhere is not None:
+            return self.elsewhere(rows)
+        columns = self.measurement.frame[-1]
+        return self.part(slice(rows.start * columns, rows.stop * columns))
 
     def here(self, places: NDArray[np.int64]) -> slice:
         """Return which of ascending flat places of the frame lie in this block."""

@@ -186,7 +186,8 @@ class Effect:
         """Change a frame in place, for effects that need a pixel's neighbours or know which pixels they change.
 
         Where :meth:`reach` allows it, the block is a band of its rows. What belongs to the frame and not to a pixel is
-        recorded once, in the block that starts at pixel 0.
+        recorded once, in the block that starts at pixel 0. Rows far away are asked of ``block.rows``, which loads them
+        once more: for effects that look at few, or at as many as the block has.
         """
 
     def reach(self, measurement: Measurement) -> int | None:

@@ -22,7 +22,7 @@ import numpy as np
 from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.fits.blocks import GZIP_MAGIC, Scan, scan
 from hwosim_assets.perturb.effect import Earlier, Effect, Task
-from hwosim_assets.perturb.fitsfile import BandedViews, FitsFile
+from hwosim_assets.perturb.fitsfile import BandedViews, FitsFile, written
 from hwosim_assets.perturb.product import Product
 from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.run import perturb_product, remembered_by, work_on
@@ -150,7 +150,10 @@ class MappedFile(FitsFile):
             longer = self._path.with_suffix(".longer")
             try:
                 with longer.open("wb") as out:
-                    out.writelines(parts)
+                    for part in written(parts):
+                        for place in range(0, len(part), _COPIED):
+                            out.write(memoryview(part)[place : place + _COPIED])
+                            self.release()
                 longer.replace(self._path)
             finally:
                 longer.unlink(missing_ok=True)

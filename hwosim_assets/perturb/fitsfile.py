@@ -11,9 +11,10 @@ import gzip
 import io
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -27,10 +28,45 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.measurements import Measurement
     from hwosim_assets.perturb.planes import Plane
 
-__all__ = ["BandedViews", "FitsFile", "Hdu", "packed", "unpacked"]
+__all__ = ["BandedViews", "FitsFile", "Hdu", "Pieces", "packed", "unpacked", "written"]
 
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _STORED = 65535
+
+
+class Pieces(NamedTuple):
+    """Data that are made when they are written, since those of a large frame would fill the memory.
+
+    Attributes
+    ----------
+    size : int
+        Bytes of all pieces.
+    make : callable
+        Yields the pieces, the same each time.
+    """
+
+    size: int
+    make: Callable[[], Iterator[bytes]]
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """Return data that are there already."""
+        return cls(len(content), lambda: iter([content]))
+
+    def padded(self) -> Iterator[bytes]:
+        """Yield the pieces, and what fills the last block."""
+        yield from self.make()
+        yield bytes(-self.size % BLOCK)
+
+
+#: Bytes of a file, of which some are made when they are written.
+Part = bytes | memoryview | Pieces
+
+
+def written(parts: list[Part]) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of parts."""
+    for part in parts:
+        yield from part.padded() if isinstance(part, Pieces) else [part]
 
 
 @dataclass
@@ -47,7 +83,7 @@ class Hdu:
         Where it lies in the input.
     removed : list of bytes
         Card images that were taken out.
-    new_data : bytes or None
+    new_data : Pieces or None
         Data of another size in place of its own, without padding; the header must say so too.
     """
 
@@ -59,7 +95,7 @@ class Hdu:
     edited: bool = False
     touched: bool = False
     removed: list[bytes] = field(default_factory=list)
-    new_data: bytes | None = None
+    new_data: Pieces | None = None
 
     def keywords(self) -> list[str]:
         """Return the keyword of each card (``""`` for blank cards)."""
@@ -209,7 +245,7 @@ class FitsFile:
 
         ``hdus`` stays the list of those of the input, so that a number names the same HDU to everyone.
         """
-        new = Hdu(-1 - len(self._order), cards, 0, 0, len(data), edited=True, new_data=data)
+        new = Hdu(-1 - len(self._order), cards, 0, 0, len(data), edited=True, new_data=Pieces.of(data))
         self._order.insert(self._order.index(before), new)
         return new
 
@@ -229,29 +265,30 @@ class FitsFile:
         body = memoryview(self.content) if self._new is None else self.data
         parts = self.parts(body)
         if self._new is None or not self.in_place(parts, body):
-            return b"".join(parts)
+            return b"".join(written(parts))
         # Without views of it, the stream gives its bytes away instead of a copy of them.
         del body, parts
         self._blank.release()
         return self._new.getvalue()
 
-    def parts(self, body: memoryview) -> list[bytes | memoryview]:
+    def parts(self, body: memoryview) -> list[Part]:
         """Return header and data of each HDU in turn, ``body`` being the bytes of the file with its arrays written."""
-        parts: list[bytes | memoryview] = []
+        parts: list[Part] = []
         for hdu in self._order:
-            data = body[hdu.data_offset : self._ends.get(hdu.index, hdu.data_offset)]
+            data: Part = body[hdu.data_offset : self._ends.get(hdu.index, hdu.data_offset)]
+            summed: Part = body[hdu.data_offset : hdu.data_offset + -(-hdu.data_bytes // BLOCK) * BLOCK]
             if hdu.new_data is not None:
-                data = memoryview(hdu.new_data.ljust(-(-len(hdu.new_data) // BLOCK) * BLOCK, b"\0"))
-                hdu.data_bytes = len(hdu.new_data)
+                data = summed = hdu.new_data
+                hdu.data_bytes = hdu.new_data.size
             if hdu.edited or hdu.touched:
-                _set_sums(hdu, data[: -(-hdu.data_bytes // BLOCK) * BLOCK])
+                _set_sums(hdu, summed)
             parts += [header_bytes(hdu.cards) if hdu.edited else body[hdu.header_offset : hdu.data_offset], data]
         return parts
 
-    def in_place(self, parts: list[bytes | memoryview], body: memoryview) -> bool:
+    def in_place(self, parts: list[Part], body: memoryview) -> bool:
         """Write edited headers over the old ones, where every HDU is as long as it was."""
         plain = not self._dropped and all(hdu.index >= 0 and hdu.new_data is None for hdu in self._order)
-        headers = parts[::2]
+        headers = list(written(parts[::2]))
         if not plain or any(
             len(header) != hdu.data_offset - hdu.header_offset for hdu, header in zip(self._order, headers, strict=True)
         ):
@@ -310,11 +347,15 @@ class _Copied(BandedViews):
             self._targets[plane.offset][frame, :, part] = self[plane][frame, :, part]
 
 
-def _set_sums(hdu: Hdu, data: memoryview) -> None:
+def _set_sums(hdu: Hdu, data: Part) -> None:
     """Set DATASUM and CHECKSUM of an HDU that has them."""
     if hdu.find("DATASUM") is None and hdu.find("CHECKSUM") is None:
         return
-    total = _sum32(data)
+    total, rest = 0, b""
+    for piece in written([data]):
+        words = rest + piece if rest else piece
+        whole = len(words) - len(words) % 4
+        total, rest = _sum32(words[:whole], total), bytes(words[whole:])
     if hdu.find("DATASUM") is not None:
         hdu.replace_value("DATASUM", f"'{total}'")
     if hdu.find("CHECKSUM") is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -28,6 +29,7 @@ from hwosim_assets.perturb.registry import effect_class
 from hwosim_assets.perturb.rng import CHUNK
 from hwosim_assets.perturb.scenario import Scenario, load_scenario
 from hwosim_assets.perturb.side import Findings, Side, find_events, find_runs
+from hwosim_assets.perturb.spans import condensed
 from hwosim_assets.perturb.stamp import stamp
 from hwosim_assets.perturb.transfer import Views, load, store
 from hwosim_assets.perturb.truth import Truth, make_truth
@@ -218,19 +220,28 @@ def _perturb_measurement(
     lots = {effect.use: effect.task.stream(f"{item.key} flags") for effect in effects if 0 < effect.task.dq_honest < 1}
     content, original = file.views(item), Views(file.content, item)
 
+    def loaded_from(views: Views, frame: int, part: slice) -> Block:
+        block = load(views, item, budget, frame, part, apart=unsaid is not None)
+        block.lots = lots
+        if block.size < item.pixels:
+            block.elsewhere = partial(as_it_was, frame)
+        return block
+
+    def as_it_was(frame: int, rows: slice) -> Block:
+        return loaded_from(original, frame, slice(rows.start * item.frame[-1], rows.stop * item.frame[-1]))
+
     def work(place: Part) -> Told:
         frame, kept, loaded = place
-        # A band's margins are other bands' pixels, which may have been stored already.
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            block = load(content if kept == loaded else original, item, budget, frame, loaded, apart=unsaid is not None)
-            block.lots = lots
+            # A band's margins are other bands' pixels, which may have been stored already.
+            block = loaded_from(content if kept == loaded else original, frame, loaded)
             _run_effects(block, effects)
             inner = block if kept == loaded else block.part(slice(kept.start - loaded.start, kept.stop - loaded.start))
             store(inner, content, original)
             if unsaid is not None:
                 unsaid.take(inner)
         file.release()
-        return frame, _within(block.marks, kept, loaded), block.events
+        return frame, _within(block.marks, kept, loaded), [event.within(kept) for event in block.events]
 
     return _mapped(work, _parts(item, effects), threads)
 
@@ -257,27 +268,29 @@ def _parts(item: Measurement, effects: list[Effect]) -> list[Part]:
 
 
 def _within(marks: list[Mark], kept: slice, loaded: slice) -> list[Mark]:
-    """Return what marks say of the pixels that are stored; the others are told of with their own part."""
-    if kept == loaded:
-        return marks
+    """Return what marks say of the pixels that are stored, of many as runs; of others their own part tells."""
     found = []
     for mark in marks:
-        if isinstance(mark.places, range):
-            places: Any = range(max(mark.places.start, kept.start), min(mark.places.stop, kept.stop))
-        else:
-            places = mark.places[(mark.places >= kept.start) & (mark.places < kept.stop)]
+        places: Any = mark.places
+        if isinstance(places, range):
+            places = range(max(places.start, kept.start), min(places.stop, kept.stop))
+        elif kept != loaded:
+            places = places[(places >= kept.start) & (places < kept.stop)]
         if len(places):
-            found.append(mark._replace(places=places))
+            found.append(mark._replace(places=places if isinstance(places, range) else condensed(places)))
     return found
 
 
 def _run_effects(block: Block, effects: list[Effect]) -> None:
     """Run effects in order; those that work on chunks are fused, those that need neighbours see the whole frame."""
     chunks: list[Block] = []  # views, which stay right, since effects change arrays in place
+    load, done = block.elsewhere, 0
     for frames, together in groupby(effects, key=_needs_frames):
         steps = list(together)
+        done += len(steps)
         if frames:
-            for effect in steps:
+            for place, effect in enumerate(steps, done - len(steps)):
+                block.elsewhere = load and partial(_rows, block.measurement, load, effects[:place])
                 effect.on_frame(block)
             continue
         # Loops work on pieces of their own, and a call costs them less than leaving the cache: a band is one chunk.
@@ -286,6 +299,15 @@ def _run_effects(block: Block, effects: list[Effect]) -> None:
         for chunk in chunks:
             for effect in steps:
                 effect.on_chunk(chunk)
+
+
+def _rows(item: Measurement, load: Callable[[slice], Block], effects: list[Effect], rows: slice) -> Block:
+    """Return rows of a frame as effects leave them."""
+    columns, margin = item.frame[-1], sum(effect.reach(item) or 0 for effect in effects if _needs_frames(effect))
+    low, high = max(rows.start - margin, 0), min(rows.stop + margin, item.frame[0])
+    block = load(slice(low, high))
+    _run_effects(block, effects)
+    return block.part(slice((rows.start - low) * columns, (rows.stop - low) * columns))
 
 
 def _mapped(work: Callable[[Part], Told], parts: list[Part], threads: int) -> list[Told]:

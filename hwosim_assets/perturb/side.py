@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hwosim_assets.perturb.spans import Spans
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -47,7 +49,7 @@ class Runs(NamedTuple):
         Integration or wavelength, and group of a ramp.
     bits : int
         Data-quality bits.
-    starts, lengths : int64 array
+    starts, lengths : integer array
         First flat place in the frame and number of pixels of each run.
     """
 
@@ -59,8 +61,8 @@ class Runs(NamedTuple):
     frame: int
     group: int
     bits: int
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    starts: NDArray[Any]
+    lengths: NDArray[Any]
 
 
 class Events(NamedTuple):
@@ -124,42 +126,51 @@ class Side(NamedTuple):
 
 def find_runs(item: Measurement, frames: Iterable[tuple[int, Sequence[Mark]]]) -> list[Runs]:
     """Return the marks of a measurement's blocks as runs, the same however the frames were cut into blocks."""
-    pieces: dict[tuple[str, str, str, int, int, int], list[NDArray[np.int64] | range]] = {}
+    pieces: dict[tuple[str, str, str, int, int, int], list[NDArray[np.int64] | range | Spans]] = {}
     for frame, marks in frames:
         for mark in marks:
             key = (mark.effect, mark.label, mark.kind, frame, mark.group, mark.bits)
             pieces.setdefault(key, []).append(mark.places)
     found = []
     for (effect, label, kind, frame, group, bits), parts in sorted(pieces.items(), key=lambda entry: entry[0]):
-        starts, lengths = _joined(parts)
-        sci = item.sci
-        found.append(Runs(kind, effect, label, sci.name, sci.hdu, frame, group, bits, starts, lengths))
+        sci, (starts, stops) = item.sci, _joined(parts)
+        stops -= starts
+        found.append(Runs(kind, effect, label, sci.name, sci.hdu, frame, group, bits, starts, stops))
     return found
 
 
-def _joined(parts: list[NDArray[np.int64] | range]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (starts, lengths) of the runs that places of several blocks make up."""
-    whole = [part for part in parts if isinstance(part, range)]
-    if len(whole) == len(parts):
-        starts, stops = (np.array([getattr(part, end) for part in whole], np.int64) for end in ("start", "stop"))
-        if (starts[1:] >= stops[:-1]).all():
-            apart = np.flatnonzero(starts[1:] != stops[:-1])
-            first = starts[np.concatenate([[0], apart + 1])]
-            return first, stops[np.concatenate([apart, [starts.size - 1]])] - first
-    places = np.concatenate(parts)
-    if (np.diff(places) <= 0).any():  # mostly they ascend already, and looking costs a hundredth of sorting
-        places = np.unique(places)
-    first = np.concatenate([[0], np.flatnonzero(np.diff(places) != 1) + 1])
-    return places[first], np.diff(np.concatenate([first, [places.size]]))
+def _joined(parts: list[NDArray[np.int64] | range | Spans]) -> Spans:
+    """Return the runs that places of several blocks make up."""
+    single = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(single) == len(parts):
+        return Spans.of(np.concatenate(single))
+    return Spans.union([part if isinstance(part, Spans) else Spans.of(part) for part in parts])
 
 
 def find_events(item: Measurement, frames: Iterable[tuple[int, Sequence[Event]]]) -> list[Events]:
-    """Return the events of a measurement's blocks, by frame."""
+    """Return the events of a measurement's blocks, by frame, the same however the frames were cut into blocks."""
+    found: list[tuple[int, list[Event]]] = []
+    shared: dict[tuple[str, str, int], list[Event]] = {}  # what each band tells of its own stands where the first does
+    for frame, events in frames:
+        for event in events:
+            parts = [] if event.order is None else shared.setdefault((event.effect, event.label, frame), [])
+            if not parts:
+                found.append((frame, parts))
+            parts.append(event)
+    told = [(frame, *parts[0][:2], _in_order(parts)) for frame, parts in found]
     return [
-        Events(event.effect, event.label, item.sci.name, item.sci.hdu, frame, event.columns)
-        for frame, events in frames
-        for event in events
+        Events(effect, label, item.sci.name, item.sci.hdu, frame, columns)
+        for frame, effect, label, columns in told
+        if next(iter(columns.values())).size
     ]
+
+
+def _in_order(parts: list[Event]) -> dict[str, NDArray[Any]]:
+    """Return the columns of what the bands of a frame told of one use of an effect."""
+    if parts[0].order is None:
+        return parts[0].columns
+    order = np.argsort(np.concatenate([part.order for part in parts if part.order is not None]))
+    return {name: np.concatenate([part.columns[name] for part in parts])[order] for name in parts[0].columns}
 
 
 def _side_file(findings: Findings) -> bytes | None:
@@ -235,8 +246,8 @@ def _runs_table(runs: list[Runs]) -> pa.Table:
     columns: dict[str, Any] = {name: _words([getattr(run, name) for run in runs], counts) for name in _WORDS}
     for name in ("hdu", "frame", "group", "bits"):
         columns[name] = np.repeat(np.array([getattr(run, name) for run in runs], np.int64), counts)
-    columns["start"] = np.concatenate([run.starts for run in runs])
-    columns["length"] = np.concatenate([run.lengths for run in runs])
+    columns["start"] = np.concatenate([run.starts for run in runs], dtype=np.int64)
+    columns["length"] = np.concatenate([run.lengths for run in runs], dtype=np.int64)
     return pa.table(columns)
 
 

@@ -23,6 +23,7 @@ from hwosim_assets.perturb.plan import make_plan
 from hwosim_assets.perturb.product import RefusedProductError
 from hwosim_assets.perturb.run import perturb_product
 from hwosim_assets.perturb.scenario import load_scenario
+from hwosim_assets.perturb.truth import Truth
 
 Make = Callable[..., Product]
 KINDS = ("cal", "calints", "multislit", "uncal", "s3d", "i2d", "x1d", "x1dints", "bare")
@@ -93,6 +94,14 @@ def on_miri(product: Product) -> Product:
         ("calints", 64, {"stuck_value": {"length": 0.03}}, ["ipc"]),
         ("uncal", 200, {"stuck_value": {"length": 0.06}}, ["ipc"]),
         ("s3d", 100, {"wavelength_shift": {"shift": 0.5}}, []),
+        ("big", 9000, {"ghosts": {"severity": 4}}, ["ipc"]),
+        ("big", 1024, {"ghosts": {"severity": 5, "offset": 0.5, "err": "stale"}}, ["jitter"]),
+        ("calints", 64, {"ghosts": {"severity": 5, "err": "biased"}}, []),
+        ("uncal", 200, {"ghosts": {"severity": 5}}, ["ipc"]),
+        ("big", 9000, {"bit_flips": {"rate": 1e-3}}, ["ipc"]),
+        ("big", 1024, {"bit_flips": {"rate": 1e-5}}, []),
+        ("calints", 64, {"bit_flips": {"rate": 1e-3}}, ["ipc"]),
+        ("uncal", 200, {"bit_flips": {"rate": 1e-3}}, ["ipc"]),
     ],
 )
 def test_bands_through_files_are_what_whole_frames_are_in_memory(
@@ -100,6 +109,68 @@ def test_bands_through_files_are_what_whole_frames_are_in_memory(
     behind: list[str], threads: int,
 ) -> None:  # fmt: skip
     """Of effects that know which rows they look at, alone and before one that looks at neighbours."""
+    product = on_miri(make(kind)) if "showers" in effect else make(kind)
+    used = scenario({"missing_values": {"severity": 5}}, effect, *behind)
+    told = the_same_in_bands(product, tmp_path, used, band, threads, monkeypatch)
+    assert all("not_applicable" not in step["measurements"][0] for step in told.record["effects"])
+
+
+def read_along_columns(product: Product) -> Product:
+    """Return a product of a detector whose amplifiers read along columns."""
+    with fits.open(io.BytesIO(product.content)) as hdus:
+        hdus[0].header.update({"FASTAXIS": 2, "SLOWAXIS": -1, "NOUTPUTS": 4})
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    return Product(product.name, buffer.getvalue())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", ["big", "uncal"])
+def test_rows_far_away_are_as_effects_before_left_them(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, threads: int
+) -> None:
+    """Of effects that look at them, one after the other, with such as draw events and look at neighbours between."""
+    used = scenario(
+        {"missing_values": {"severity": 5}},
+        {"jitter": {"severity": 4}} if kind == "big" else {"ipc": {"severity": 5, "label": "before"}},
+        {"ghosts": {"severity": 5, "label": "one"}},
+        {"ghosts": {"severity": 4, "label": "another"}},
+        {"cosmic_rays": {"severity": 4}},
+        {"crosstalk": {"severity": 5}},
+        {"ipc": {"severity": 5}},
+        {"stuck_value": {"severity": 5, "label": "one"}},
+        {"bit_flips": {"rate": 1e-4, "label": "one"}},
+        {"stuck_value": {"severity": 5, "label": "another"}},
+        {"bit_flips": {"rate": 1e-3, "label": "another"}},
+    )
+    product = read_along_columns(make(kind))
+    told = the_same_in_bands(product, tmp_path, used, 1024 if kind == "big" else 200, threads, monkeypatch)
+    assert all("not_applicable" not in step["measurements"][0] for step in told.record["effects"])
+    assert all(step["events_recorded"] for step in told.record["effects"] if step["effect"] == "bit_flips")
+
+
+def test_a_run_that_begins_in_rows_without_numbers_repeats_the_first_there_is(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fits.open(io.BytesIO(make("big").content)) as hdus:
+        shape = hdus["SCI"].data.shape
+        hdus["SCI"].data[:] = np.nan
+        hdus["SCI"].data[-9:-3] = np.arange(7, 7 + 6 * shape[1]).reshape(6, -1)
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    product = Product(make("big").name, buffer.getvalue())
+    told = the_same_in_bands(product, tmp_path, scenario({"stuck_value": {"length": 1.0}}), 1024, 1, monkeypatch)
+    start = told.record["effects"][0]["measurements"][0]["start"]
+    out = Product(product.name, (tmp_path / "out.fits").read_bytes()).plane("SCI")
+    assert start < (shape[0] - 9) * shape[1]
+    assert set(out[-9:-3].ravel().tolist()) == {7.0}
+    assert np.isnan(out[:-9]).all()
+
+
+def the_same_in_bands(
+    product: Product, folder: Path, used: Scenario, band: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> Truth:
+    """Return the truth of a product that was perturbed in whole frames, after comparing it with bands."""
     from hwosim_assets.perturb import run
 
     cut: list[int] = []
@@ -111,18 +182,16 @@ def test_bands_through_files_are_what_whole_frames_are_in_memory(
         return found
 
     monkeypatch.setattr(run, "_parts", seen)
-    product = on_miri(make(kind)) if "showers" in effect else make(kind)
-    used = scenario({"missing_values": {"severity": 5}}, effect, *behind)
     monkeypatch.setattr(run, "BAND", 10**7)
     plan = make_plan(used, product.name, product.stream_time)
     whole, told = perturb_product(product, plan)
     monkeypatch.setattr(run, "BAND", band)
-    assert both(product, tmp_path, used, threads) == whole.content != product.content
+    assert both(product, folder, used, threads) == whole.content != product.content
     again = perturb_product(product, plan, threads=threads)[1]
     assert (again.line(), again.side) == (told.line(), told.side)
     assert cut[0] == 1
     assert min(cut[1:]) > 1
-    assert all("not_applicable" not in step["measurements"][0] for step in told.record["effects"])
+    return told
 
 
 @pytest.mark.parametrize("effects", [["read_noise"], ["clock_error", "jitter"], [{"packet_loss": {"loss": 0.2}}]])

@@ -13,6 +13,7 @@ import numpy as np
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import on_detector
 from hwosim_assets.perturb.effects.damage import BLOCK
+from hwosim_assets.perturb.effects.frames import FrameCache
 from hwosim_assets.perturb.effects.particles import layers
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.published import detector_of
@@ -101,8 +102,8 @@ def flips(stream: Stream, plane: int, rate: float, words: int, width: int) -> Fl
 class BitFlips(Effect):
     """Numbers that are wrong by a power of two; nothing in flags and uncertainties tells of it.
 
-    It takes the whole frame: whether and what a flip changes shows in its pixel, so that bands would tell the flips of
-    rows that they share twice, and those of a frame in another order than they are drawn in.
+    Whether and what a flip changes shows in its pixel, so that each band tells of its own; in the truth they stand as
+    they are drawn.
     """
 
     per_frame = True
@@ -110,6 +111,7 @@ class BitFlips(Effect):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._per_dn: dict[int, float] = {}
+        self._found = FrameCache(self._of_frame)
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Find science units per DN."""
@@ -125,20 +127,35 @@ class BitFlips(Effect):
         self._per_dn[id(measurement)] = per_dn
         return {"detector": detector, "units_per_dn": per_dn, "bits": measurement.pixels * measurement.groups * WIDTH}
 
+    def reach(self, measurement: Measurement) -> int:
+        """Look at no neighbours."""
+        return 0
+
     def on_frame(self, block: Block) -> None:
         """Flip."""
-        stream, rate = self.task.stream(block.measurement.key), self.task.number("rate", block)
-        found = flips(stream, block.frame, rate, block.size * block.groups, WIDTH)
-        group, pixel = np.divmod(found.place, block.size)
+        pixels, order, found = self._found.of(block)
+        here = block.here(pixels)
+        order = order[here]
+        group, pixel = found.place[order] // block.measurement.pixels, pixels[here] - block.start
         there = np.isfinite(block.sci[group, pixel])
         if block.inert is not None:
             there &= ~block.inert[pixel]
-        group, pixel, bit, sign = group[there], pixel[there], found.bit[there], found.sign[there]
-        change = sign * np.ldexp(self._per_dn[id(block.measurement)], bit.astype(np.int32))
+        order, group, pixel = order[there], group[there], pixel[there]
+        bit = found.bit[order]
+        change = found.sign[order] * np.ldexp(self._per_dn[id(block.measurement)], bit.astype(np.int32))
         if block.measurement.ramp:
             change = self._of_ramp(block, group, pixel, bit)
         np.add.at(block.sci, (group, pixel), change.astype(block.sci.dtype))
-        block.record(self.use, group=group, pixel=pixel + block.start, bit=bit, change=change)
+        block.record(self.use, order=order, group=group, pixel=pixel + block.start, bit=bit, change=change)
+
+    def _of_frame(self, block: Block) -> tuple[NDArray[np.int64], NDArray[np.int64], Flips]:
+        """Return (pixels of the flips of a block's frame, ascending; which flip each is; the flips as drawn)."""
+        measurement = block.measurement
+        stream, rate = self.task.stream(measurement.key), self.task.number("rate", block)
+        found = flips(stream, block.frame, rate, measurement.pixels * measurement.groups, WIDTH)
+        pixels = found.place % measurement.pixels
+        order = np.argsort(pixels, kind="stable")
+        return pixels[order], order, found
 
     @staticmethod
     def _of_ramp(

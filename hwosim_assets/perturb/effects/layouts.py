@@ -128,9 +128,10 @@ def joined(file: FitsFile, tables: list[int]) -> list[dict[str, Any]]:
 
 def _body(file: FitsFile, hdu: Hdu, rows: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return the bytes of a table, a copy, as (rows, bytes)."""
-    data = hdu.new_data
-    if data is None:
+    if hdu.new_data is None:
         data = bytes(file.data[hdu.data_offset : hdu.data_offset + hdu.data_bytes])
+    else:
+        data = b"".join(hdu.new_data.make())
     width = _number(hdu, "NAXIS1")
     return np.frombuffer(data, np.uint8)[: rows * width].reshape(rows, width)
 

@@ -12,6 +12,7 @@ import numpy as np
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import noise_level
 from hwosim_assets.perturb.effects.references import card_number, scale_card
+from hwosim_assets.perturb.fitsfile import Pieces
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.readout import Readout, find_readout
 from hwosim_assets.perturb.registry import register
@@ -325,7 +326,7 @@ def _lose_rows(file: FitsFile, index: int, lost: NDArray[np.intp]) -> dict[str, 
     width = _size(hdu, "NAXIS1") if table else body.size // rows
     kept = np.delete(body[: rows * width].reshape(rows, width), lost, axis=0)
     # Behind the rows of a table may lie the heap of its columns of variable length.
-    hdu.new_data = kept.tobytes() + body[rows * width :].tobytes()
+    hdu.new_data = Pieces.of(kept.tobytes() + body[rows * width :].tobytes())
     hdu.replace_value(axis, str(rows - lost.size))
     if hdu.find("THEAP"):
         hdu.replace_value("THEAP", str(_size(hdu, "THEAP") - width * lost.size))

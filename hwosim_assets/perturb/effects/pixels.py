@@ -46,6 +46,8 @@ __all__ = ["BadPixels", "HotPixels", "bad_pixels"]
 
 #: Pixels of a cell's side: inside a cell bad pixels are equally dense.
 _CELL = 32
+#: Pixels that are looked at together for the map.
+_PART = 1 << 22
 #: What RC and open pixels still show of their signal.
 _RC_SHARE, _OPEN_SHARE = 0.5, 0.1
 _DAYS_PER_YEAR = 365.25
@@ -188,9 +190,11 @@ class HotPixels(Effect):
         time = product.stream_time
         years = 0.0 if time is None else (time - self.task.number("epoch")) / _DAYS_PER_YEAR
         fraction = rounded(self.task.number("fraction") * max(1.0 + self.task.number("growth") * years, 0.0))
-        found = bad_pixels(self.task, measurement, detector, range(measurement.pixels), fraction)
-        electrons = np.minimum(found.rate * seconds, WELL * integrations(product, measurement))
-        self._maps[id(measurement)] = found, electrons / budget.k, _neighbours(found.open, measurement.frame)
+        found = self._map(measurement, detector, fraction)
+        electrons = found.rate * seconds
+        np.minimum(electrons, WELL * integrations(product, measurement), out=electrons)
+        electrons /= budget.k
+        self._maps[id(measurement)] = found, electrons, _neighbours(found.open, measurement.frame)
         warm = int(np.count_nonzero(found.rate < self.task.number("hot_rate")))
         counts = {name: int(getattr(found, name).size) for name in _KINDS}
         return {
@@ -202,6 +206,15 @@ class HotPixels(Effect):
             "hot": int(found.hot.size) - warm,
             **counts,
         }
+
+    def _map(self, measurement: Measurement, detector: str, fraction: float) -> BadPixels:
+        """Return the bad pixels of a frame, found a part after the other: on the way each has several numbers."""
+        length = max(_PART // measurement.frame[1], 1) * measurement.frame[1]
+        parts = (
+            range(start, min(start + length, measurement.pixels)) for start in range(0, measurement.pixels, length)
+        )
+        found = [bad_pixels(self.task, measurement, detector, part, fraction) for part in parts]
+        return found[0] if len(found) == 1 else BadPixels(*map(np.concatenate, zip(*found, strict=True)))
 
     def reach(self, measurement: Measurement) -> int:
         """Look at the neighbours of open pixels."""

@@ -165,8 +165,8 @@ class StrayLight(Effect):
 class Ghosts(Effect):
     """A faint turned copy of the scene.
 
-    It needs the whole frame: the light of a row falls on the row opposite, as far away as can be, and earlier effects
-    have changed that light, so that it cannot be read from the input.
+    The light of a row falls on the row opposite, as far away as can be, and earlier effects have changed that light, so
+    that in a large frame they are done there once more.
     """
 
     per_frame = True
@@ -189,30 +189,42 @@ class Ghosts(Effect):
         )
         return measurement.frame[0] - 1 + down, measurement.frame[1] - 1 + across
 
+    def reach(self, measurement: Measurement) -> int:
+        """Look at no neighbours, but at the rows opposite."""
+        return 0
+
     def on_frame(self, block: Block) -> None:
         """Add the reflected light of the frame."""
         strength = self.task.number("strength", block)
         if strength == 0:
             return
-        rows, columns = block.measurement.frame
-        ramp = block.measurement.ramp
-        light = (block.sci[-1] - block.sci[0]) / (block.groups - 1) if ramp else block.sci[0]
-        light = np.maximum(np.nan_to_num(light, nan=0.0, posinf=0.0) - (block.budget.background or 0.0), 0.0)
-        if block.inert is not None:
-            light[block.inert] = 0.0
-        image = np.zeros((rows, columns))
-        (to_y, from_y), (to_x, from_x) = (
-            _turned(total, length) for total, length in zip(self._twice_point(block.measurement), (rows, columns),
-                                                            strict=True)
-        )  # fmt: skip
-        image[to_y, to_x] = light.reshape(rows, columns)[from_y, from_x][::-1, ::-1]
-        amount = image.reshape(-1) * strength
-        _add(block, self.task.stream(block.measurement.key), amount, self.task.err_honest)
+        columns = block.measurement.frame[1]
+        first = block.start // columns
+        image = np.zeros((block.size // columns, columns))
+        down, across = self._twice_point(block.measurement)
+        to_y, from_y = _turned(down, block.measurement.frame[0], slice(first, first + image.shape[0]))
+        to_x, from_x = _turned(across, columns, slice(0, columns))
+        if to_y.start < to_y.stop:
+            light = _light(block.rows(from_y)).reshape(-1, columns)
+            image[to_y.start - first : to_y.stop - first, to_x] = light[::-1, from_x][:, ::-1]
+        _add(block, self.task.stream(block.measurement.key), image.reshape(-1) * strength, self.task.err_honest)
+        if self.task.err_honest and not block.measurement.ramp:
+            block.dirty.add("variance")  # also of a band that no light falls on, as of the frame
 
 
-def _turned(total: int, length: int) -> tuple[slice, slice]:
-    """Return (places that have an image, where it comes from): i and total - i, both on the frame."""
-    low, high = max(0, total - length + 1), min(length, total + 1)
+def _light(block: Block) -> Floats:
+    """Return the light above the background at each pixel; of a ramp, in one group."""
+    ramp = block.measurement.ramp
+    light = (block.sci[-1] - block.sci[0]) / (block.groups - 1) if ramp else block.sci[0]
+    light = np.maximum(np.nan_to_num(light, nan=0.0, posinf=0.0) - (block.budget.background or 0.0), 0.0)
+    if block.inert is not None:
+        light[block.inert] = 0.0
+    return np.asarray(light)
+
+
+def _turned(total: int, length: int, part: slice) -> tuple[slice, slice]:
+    """Return (places of a part that have an image, where it comes from): i and total - i, both on the frame."""
+    low, high = max(part.start, total - length + 1), min(part.stop, total + 1)
     return slice(low, high), slice(total - high + 1, total - low + 1)
 
 
@@ -362,15 +374,16 @@ class SpeckleDrift(Effect):
         columns = int(block.measurement.frame[1] / size) + 2
         y, x = (place / size for place in _places(block))
         top, left = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
-        begin, end = int(top[0]) * columns, (int(top[-1]) + 2) * columns
-        nodes = np.zeros(end - begin)
+        first, last = int(top[0]), int(top[-1]) + 2
+        nodes = np.zeros((last - first) * columns)
         for place, level, weight in parts:
-            nodes += weight * stream.normal(place, begin, end - begin, 2 * level + part).astype(np.float64)
+            nodes += weight * stream.normal(place, first * columns, nodes.size, 2 * level + part).astype(np.float64)
         down, across = y - top, x - left
+        top -= first
         total, square = np.zeros(block.size), np.zeros(block.size)
         for dy, one in ((0, 1.0 - down), (1, down)):
             for dx, other in ((0, 1.0 - across), (1, across)):
-                weight_here = one * other
-                total += weight_here * nodes[(top + dy) * columns + left + dx - begin]
-                square += weight_here * weight_here
+                near = one * other
+                total += near * nodes[(top + dy) * columns + left + dx]
+                square += near * near
         return np.asarray(total / np.sqrt(square))

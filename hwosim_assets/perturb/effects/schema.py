@@ -6,20 +6,20 @@ time-series spectra become each other (``layouts``).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
 
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.layouts import joined, parted, tables_of
 from hwosim_assets.perturb.effects.references import scale
+from hwosim_assets.perturb.fitsfile import Pieces
 from hwosim_assets.perturb.parameters import Parameter
 from hwosim_assets.perturb.published import detector_of
 from hwosim_assets.perturb.registry import register
 from hwosim_assets.perturb.spec import EffectSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from hwosim_assets.perturb.block import Block
     from hwosim_assets.perturb.budget import Budget
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.planes import Plane
 
 __all__ = ["SchemaDrift"]
+
+#: Numbers of an image that are changed at once.
+_PIECE = 1 << 18
 
 #: Old and new names of the columns of spectra: those of pipeline versions before 1.5 or so had other names.
 _NAMES = {"FLUX_ERROR": "ERROR", "BACKGROUND": "BACKGRND"}
@@ -142,7 +145,7 @@ class SchemaDrift(Effect):
                 keyword = _keyword_of(hdu, plane.column)
                 events.append(_set_word(hdu, keyword, plane.column, _NAMES[plane.column]))
             elif not plane.column and plane.dtype == "float32" and hdu.new_data is None:
-                hdu.new_data = np.ascontiguousarray(plane.raw(file.data).astype(">f8")).tobytes()
+                hdu.new_data = Pieces(8 * plane.size, partial(_wider, file, plane))
                 hdu.replace_value("BITPIX", "-64")
                 events.append({"hdu": plane.hdu, "keyword": "BITPIX", "before": "-32", "value": "-64"})
         return events
@@ -174,7 +177,7 @@ class SchemaDrift(Effect):
         for plane in self._planes():
             hdu = file.hdus[plane.hdu]
             if hdu.new_data is None and len(plane.shape) > 1:
-                hdu.new_data = np.ascontiguousarray(np.swapaxes(plane.raw(file.data), -1, -2)).tobytes()
+                hdu.new_data = Pieces(plane.size * plane.stored.itemsize, partial(_turned, file, plane))
                 for axis, length in (("NAXIS1", plane.shape[-2]), ("NAXIS2", plane.shape[-1])):
                     hdu.replace_value(axis, str(length))
                 events.append({"hdu": plane.hdu, "keyword": "NAXIS1", "value": plane.shape[-2]})
@@ -187,7 +190,10 @@ class SchemaDrift(Effect):
             hdu = file.hdus[plane.hdu]
             if hdu.new_data is None and plane.stored.itemsize > 1:
                 stored = plane.raw(file.data)
-                stored[...] = stored.byteswap()
+                step = max(_PIECE * len(stored) // stored.size, 1)
+                for start in range(0, len(stored), step):
+                    stored[start : start + step] = stored[start : start + step].byteswap()
+                    file.release()
                 hdu.touched = True
                 events.append({"hdu": plane.hdu, "column": plane.column, "bytes": plane.stored.itemsize})
         return events
@@ -203,6 +209,23 @@ class SchemaDrift(Effect):
         "axes": _axes,
         "byte_order": _byte_order,
     }
+
+
+def _wider(file: FitsFile, plane: Plane) -> Iterator[bytes]:
+    """Yield the numbers of an image in double precision."""
+    stored = plane.raw(file.data).reshape(-1)
+    for start in range(0, stored.size, _PIECE):
+        yield stored[start : start + _PIECE].astype(">f8").tobytes()
+        file.release()
+
+
+def _turned(file: FitsFile, plane: Plane) -> Iterator[bytes]:
+    """Yield the numbers of an image column by column."""
+    for frame in plane.raw(file.data).reshape(-1, *plane.shape[-2:]):
+        step = max(_PIECE // len(frame), 1)
+        for start in range(0, frame.shape[1], step):
+            yield frame[:, start : start + step].T.tobytes()
+            file.release()
 
 
 def _keyword_of(hdu: Hdu, column: str) -> str:

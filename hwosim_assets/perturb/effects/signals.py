@@ -22,6 +22,7 @@ from hwosim_assets.perturb.effects.axes import (
     wavelengths,
 )
 from hwosim_assets.perturb.effects.calibration import lose_light
+from hwosim_assets.perturb.effects.frames import FrameCache
 from hwosim_assets.perturb.effects.shapes import box, flare_curve, gaussian, limb_darkened, trapezoid
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
@@ -386,6 +387,7 @@ class StuckValue(Effect):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._runs: dict[int, tuple[int, int]] = {}
+        self._values = FrameCache(self._value)
 
     def prepare(self, measurement: Measurement, budget: Budget) -> dict[str, Any]:
         """Choose where it begins: at a valid pixel of the first frame."""
@@ -399,15 +401,31 @@ class StuckValue(Effect):
         return {"start": start, "end": end}
 
     def reach(self, measurement: Measurement) -> int:
-        """Look at all rows of the run: from any of them back to where it begins."""
-        start, end = self._runs[id(measurement)]
-        return (end - 1) // measurement.frame[-1] - start // measurement.frame[-1]
+        """Look at no neighbours, but where the run begins."""
+        return 0
 
     def on_frame(self, block: Block) -> None:
         """Repeat the first valid value of the run."""
+        run = self._run(block)
+        if run.size:
+            for values, first in zip(run, self._values.of(block), strict=True):
+                values[np.isfinite(values)] = first
+
+    def _run(self, block: Block) -> NDArray[Any]:
+        """Return the values of a block that belong to the run."""
         start, end = (min(max(place - block.start, 0), block.size) for place in self._runs[id(block.measurement)])
-        run = block.sci[:, start:end]
-        for group in range(block.groups):
-            valid = np.flatnonzero(np.isfinite(run[group]))
-            if valid.size:
-                run[group, valid] = run[group, valid[0]]
+        return block.sci[:, start:end]
+
+    def _value(self, block: Block) -> NDArray[Any]:
+        """Return the first valid value of the frame's run in each group; NaN where there is none."""
+        columns, (start, end) = block.measurement.frame[-1], self._runs[id(block.measurement)]
+        found = np.full(block.groups, np.nan, block.sci.dtype)
+        row, last = start // columns, -(-end // columns)
+        while row < last and np.isnan(found).any():
+            stop = min(2 * row - start // columns + 1, last)  # mostly one row is enough
+            run = self._run(block.rows(slice(row, stop)))
+            valid = np.isfinite(run)
+            there = np.isnan(found) & valid.any(axis=1)
+            found[there] = run[there, valid.argmax(axis=1)[there]]
+            row = stop
+        return found

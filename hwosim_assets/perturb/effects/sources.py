@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from hwosim_assets.perturb.effect import Task
     from hwosim_assets.perturb.effects.sky import Sky
     from hwosim_assets.perturb.measurements import Measurement
+    from hwosim_assets.perturb.planes import Plane
     from hwosim_assets.perturb.times import FrameTimes
 
     Floats = NDArray[np.float64]
@@ -416,15 +417,24 @@ class Companion(_Placed):
         found["star_from"] = "target" if by_target else "brightest pixel"
         return [(spots, profile * flux)] * measurement.frames, found
 
-    def _image(self, measurement: Measurement) -> Floats:
+    def _image(self, measurement: Measurement) -> NDArray[Any]:
         """Return the first frame, without what is not to be used."""
-        shape = (measurement.frames, measurement.groups, *measurement.frame)
-        raw = measurement.sci.raw(self.task.product.payload).reshape(shape)[0, 0]
-        image: Floats = measurement.sci.decode(raw).astype(np.float64)
-        if measurement.dq is not None and measurement.dq.size == measurement.sci.size:
-            flags = measurement.dq.raw(self.task.product.payload).reshape(shape)[0, 0]
-            image[(measurement.dq.decode(flags) & DQ.DO_NOT_USE) != 0] = 0.0
-        return np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+        product, shape = self.task.product, (measurement.frames, measurement.groups, *measurement.frame)
+
+        def first(plane: Plane) -> NDArray[Any]:
+            return np.asarray(plane.raw(product.payload).reshape(shape)[0, 0])
+
+        sci, dq = measurement.sci, measurement.dq
+        stored = first(sci)
+        flags = None if dq is None or dq.size != sci.size else first(dq)
+        image = np.empty(stored.shape, sci.decode(stored[:1]).dtype)
+        for start in range(0, len(stored), _ROWS):
+            rows = slice(start, start + _ROWS)
+            image[rows] = np.nan_to_num(sci.decode(stored[rows]), nan=0.0, posinf=0.0, neginf=0.0)
+            if dq is not None and flags is not None:
+                image[rows][(dq.decode(flags[rows]) & DQ.DO_NOT_USE) != 0] = 0
+            product.release()
+        return image
 
     def _beside(self, star: Place, sky: Sky | None, shape: tuple[int, ...], measurement: Measurement) -> Place:
         """Return the place at the separation and the position angle, or at a random angle of the frame."""
@@ -453,9 +463,11 @@ class Companion(_Placed):
 
 #: Coordinates of a target are off its image by as much: 1.6 arcsec for AB Dor (program 1093), which moves.
 _CATALOGUE_MAS = 2000.0
+#: Rows of an image that are looked at together.
+_ROWS = 256
 
 
-def _brightest(image: Floats, near: Place | None = None, radius: float = 0.0) -> tuple[int, int]:
+def _brightest(image: NDArray[Any], near: Place | None = None, radius: float = 0.0) -> tuple[int, int]:
     """Return the brightest pixel (y, x), of all or of those around a place.
 
     Raises

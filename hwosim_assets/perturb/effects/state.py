@@ -6,6 +6,8 @@ Holds: the effects C4 to C7. Keep out bad pixels (``pixels``), what a detector r
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -386,27 +388,47 @@ class Crosstalk(Effect):
         self._order[id(measurement)] = order, along_x
         return readout.record()
 
-    def reach(self, measurement: Measurement) -> int | None:
-        """Look along the rows where amplifiers read along them, else at all rows."""
-        return 0 if self._order[id(measurement)][1] else None
+    def reach(self, measurement: Measurement) -> int:
+        """Look at no neighbours, but where amplifiers read along columns at the rows of all of them."""
+        return 0
 
     def on_frame(self, block: Block) -> None:
         """Add what the other amplifiers read."""
         (order, along_x), coefficient = self._order[id(block.measurement)], self.task.number("coefficient")
         columns = block.measurement.frame[1]
+        for lines, others in _along_rows(block, order) if along_x else _along_columns(block, order):
+            for pixels, light in zip(block.sci[-len(others) :], others, strict=True):
+                pixels.reshape(-1, columns)[lines] += light * block.sci.dtype.type(coefficient)
 
-        def lines(pixels: NDArray[Any]) -> NDArray[Any]:
-            rows = pixels.reshape(-1, columns)
-            return rows if along_x else rows.T
 
-        base = block.sci[0].copy() if block.measurement.ramp else np.zeros((), block.sci.dtype)
-        for group in range(1 if block.measurement.ramp else 0, block.groups):
-            light = np.nan_to_num(block.sci[group] - base, nan=0.0, posinf=0.0, neginf=0.0)
-            if block.inert is not None:
-                light[block.inert] = 0.0
-            light, shown = lines(light), lines(block.sci[group])
-            together = light[:, order[0]]
-            for places in order[1:]:
-                together = together + light[:, places]
-            for places in order:
-                shown[:, places] += (together - light[:, places]) * block.sci.dtype.type(coefficient)
+def _light(block: Block) -> NDArray[Any]:
+    """Return what has gathered in pixels, (groups, rows, columns); of a ramp since its first group."""
+    light = block.sci[1:] - block.sci[0] if block.measurement.ramp else block.sci.copy()
+    np.nan_to_num(light, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    if block.inert is not None:
+        light[:, block.inert] = 0.0
+    return light.reshape(len(light), -1, block.measurement.frame[1])
+
+
+def _along_rows(block: Block, order: NDArray[np.int64]) -> list[tuple[Any, NDArray[Any]]]:
+    """Return (columns of an amplifier, light that the others read with each) for each amplifier."""
+    light = _light(block)
+    together = reduce(add, [light[..., places] for places in order])
+    return [(np.s_[:, places], together - light[..., places]) for places in order]
+
+
+def _along_columns(block: Block, order: NDArray[np.int64]) -> list[tuple[Any, NDArray[Any]]]:
+    """Return (rows of a block, light that the others read with each), of amplifiers whose lines are columns."""
+    rows, columns = block.measurement.frame
+    place = np.full(rows, -1)
+    place[order] = np.arange(order.shape[1])
+    first = block.start // columns
+    here = np.arange(first, first + block.size // columns)
+    here = here[place[here] >= 0]
+    needed = np.unique(order[:, place[here]])
+    if not needed.size:
+        return []
+    runs = np.split(needed, np.flatnonzero(np.diff(needed) != 1) + 1)
+    light = np.concatenate([_light(block.rows(slice(int(run[0]), int(run[-1]) + 1))) for run in runs], axis=1)
+    together = reduce(add, [light[:, np.searchsorted(needed, places[place[here]])] for places in order])
+    return [(here - first, together - light[:, np.searchsorted(needed, here)])]
