@@ -185,5 +185,6 @@ def offset(ra: float, dec: float, angle: float, mas: Floats | float) -> tuple[Fl
     from astropy.coordinates import offset_by
 
     away = np.atleast_1d(np.asarray(mas, np.float64)) / _MAS_PER_DEGREE
-    there_ra, there_dec = offset_by(math.radians(ra), math.radians(dec), math.radians(angle), np.radians(away))
+    turn = np.full(away.shape, math.radians(angle))  # at a pole astropy takes an angle for each distance
+    there_ra, there_dec = offset_by(math.radians(ra), math.radians(dec), turn, np.radians(away))
     return np.round(there_ra.deg % 360.0, 11), np.round(there_dec.deg, 11)
