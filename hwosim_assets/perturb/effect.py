@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.parameters import Parameter, Value
 from hwosim_assets.perturb.rng import Stream
 from hwosim_assets.perturb.spec import EffectSpec, PlannedEffect
@@ -120,6 +121,22 @@ class Task:
         if parameter is None:
             raise KeyError(name)
         return parameter
+
+    def refuse_ignored(self, beside: tuple[str, ...], ignored: tuple[str, ...]) -> None:
+        """Refuse numbers that have no say beside others, where one of those is given: is not its default.
+
+        Raises
+        ------
+        BadInputError
+            With both.
+        """
+        has, too_much = (
+            [f"`{name}`" for name in names if self.word(name) != self._parameter(name).default]
+            for names in (beside, ignored)
+        )
+        if has and too_much:
+            reason = f"has {' and '.join(has)}, beside which {' and '.join(too_much)} would be ignored"
+            raise BadInputError(self.planned.effect, reason, "give the one or the other")
 
     @property
     def walk(self) -> Stream:

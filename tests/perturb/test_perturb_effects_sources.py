@@ -16,7 +16,8 @@ from scenes import K, perturbed, star
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.effects import sources
-from hwosim_assets.perturb.effects.places import AT, moment
+from hwosim_assets.perturb.effects.moments import moment
+from hwosim_assets.perturb.effects.places import AT
 from hwosim_assets.perturb.effects.shapes import stamp
 from hwosim_assets.perturb.effects.sky import offset, sky_of, target_of
 from hwosim_assets.perturb.effects.sources import _trail

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import (
@@ -22,6 +23,7 @@ from hwosim_assets.perturb.effects.axes import (
     wavelengths,
 )
 from hwosim_assets.perturb.effects.calibration import lose_light
+from hwosim_assets.perturb.effects.moments import Instant, Lasting
 from hwosim_assets.perturb.effects.shapes import box, flare_curve, gaussian, limb_darkened, trapezoid
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
@@ -81,17 +83,28 @@ def add_light(block: Block, stream: Stream, index: NDArray[np.intp], amount: Flo
         block.add_variance("poisson", (amount / k).astype(block.sci.dtype, copy=False), honest, index)
 
 
-def _parameter(name: str, doc: str, **more: Any) -> Parameter:
-    return Parameter(name, doc, **{"source": "a proposal", **more})
+def _parameter(name: str, doc: str, kind: type[Parameter] = Parameter, **more: Any) -> Parameter:
+    return kind(name, doc, **{"source": "a proposal", **more})
 
 
 _MID = _parameter("mid", "mid time as a share of the exposure (0 start, 1 end)", default=0.5)
 _DURATION = _parameter("duration", "duration as a share of the exposure", default=0.4, low=1e-6, high=10.0)
 #: What places a dip in absolute time, the same in all exposures of a star.
 _ABSOLUTE = (
-    _parameter("mid_mjd", "mid time, MJD UTC, in place of `mid`; 0: `mid` counts", unit="d", default=0.0, high=1e6),
-    _parameter("period", "time from one `mid_mjd` to the next; 0: there is one", unit="d", default=0.0, high=1e6),
-    _parameter("length", "duration in place of `duration`; 0: `duration` counts", unit="h", default=0.0, high=1e6),
+    _parameter(
+        "mid_mjd",
+        "mid time (MJD or ISO, UTC) in place of `mid`; 0: `mid` counts",
+        Instant,
+        unit="d",
+        default=0.0,
+        high=1e6,
+    ),
+    _parameter(
+        "period", "time from one `mid_mjd` to the next; 0: there is one", Lasting, unit="d", default=0.0, high=1e6
+    ),
+    _parameter(
+        "length", "duration in place of `duration`; 0: `duration` counts", Lasting, unit="h", default=0.0, high=1e6
+    ),
 )
 
 
@@ -100,6 +113,11 @@ class _Dip(Effect):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
+        task.refuse_ignored(("mid_mjd",), ("mid",))
+        task.refuse_ignored(("length",), ("duration",))
+        if task.number("period") and not task.number("mid_mjd"):
+            reason = "has `period` and no `mid_mjd`, from which it counts"
+            raise BadInputError(task.planned.effect, reason, "give both, or neither")
         self._kept: dict[int, Floats] = {}
 
     def curve(self, phase: Floats) -> Floats:
@@ -133,7 +151,7 @@ class _Dip(Effect):
         product = self.task.product
         length = length or self.task.number("duration") * exposure_days(product, measurement)
         since = days_since(product, measurement, mid_mjd, self.task.number("mid"))
-        period = self.task.number("period") if mid_mjd else 0.0
+        period = self.task.number("period")
         if period:
             since = since - period * np.floor(since / period + 0.5)
         return np.asarray(since / length)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwosim_assets.errors import BadInputError
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level
+from hwosim_assets.perturb.effects.moments import moment
 from hwosim_assets.perturb.effects.places import (
     ANGLE,
     AT,
@@ -29,7 +29,6 @@ from hwosim_assets.perturb.effects.places import (
     direction,
     find_place,
     given,
-    moment,
 )
 from hwosim_assets.perturb.effects.pointing import pixel_scale
 from hwosim_assets.perturb.effects.shapes import stamp
@@ -93,19 +92,6 @@ class _Placed(Effect):
     def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return the light in each frame, and numbers for the record."""
         raise NotImplementedError
-
-    def check_mute(self, said: tuple[str, ...], mute: tuple[str, ...]) -> None:
-        """Refuse numbers that have no say beside others, where one of those is given."""
-
-        def asked(name: str) -> bool:
-            parameter = self.spec.parameter(name)
-            return parameter is not None and self.task.word(name) != parameter.default
-
-        too_much = [f"`{name}`" for name in mute if asked(name)]
-        has = [f"`{name}`" for name in said if asked(name)]
-        if has and too_much:
-            reason = f"has {' and '.join(has)}, beside which {' and '.join(too_much)} would be ignored"
-            raise BadInputError(self.task.planned.effect, reason, "give the one or the other")
 
     def on_chunk(self, block: Block) -> None:
         """Add the light that falls into this chunk."""
@@ -247,7 +233,7 @@ class MovingObject(_Placed):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.check_mute(("path",), ("rate", "epoch"))
+        task.refuse_ignored(("path",), ("rate", "epoch"))
 
     def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return stamps along the way."""
@@ -404,7 +390,7 @@ class Companion(_Placed):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.check_mute(("ra", "dec", "x", "y"), ("separation", "position_angle"))
+        task.refuse_ignored(("ra", "dec", "x", "y"), ("separation", "position_angle"))
 
     def scene(self, measurement: Measurement, budget: Budget) -> tuple[list[Stamp], dict[str, Any]]:
         """Return one stamp in all frames."""
