@@ -349,6 +349,24 @@ def test_a_companion_stands_beside_the_target_or_beside_the_brightest_pixel() ->
     assert perturbed(away, companion={"contrast": 0.5})[1]["not_applicable"] == "the target lies outside the frame"
 
 
+def test_a_companion_in_a_cube_has_its_contrast_at_each_wavelength() -> None:
+    """It had the light of the star at the first wavelength in all planes, and no place where that plane is empty."""
+    spectrum = np.array([np.nan, 1.0, 2.0, 8.0])
+    cube = exposure(sky_cards(**SPECTRAL), STAR * spectrum[:, None, None], name="c1001_t001_ch1_s3d")
+    with fits.open(io.BytesIO(cube.content)) as file:
+        file.append(fits.ImageHDU(np.ones((4, 96, 96), np.float32), name="WMAP"))
+        buffer = io.BytesIO()
+        file.writeto(buffer)
+    cube = Product(cube.name, buffer.getvalue())
+    out, found = perturbed(cube, companion={"contrast": 0.1, "position_angle": 70.0})
+    change = (out.plane("SCI").astype(float) - cube.plane("SCI").astype(float)).sum((1, 2))
+    star = exposure(sky_cards(), STAR)
+    one = perturbed(star, companion={"contrast": 0.1, "position_angle": 70.0})[1]
+    np.testing.assert_allclose(change[1:], one["flux"] * spectrum[1:], rtol=0.02)
+    np.testing.assert_allclose(found["fluxes"], one["flux"] * np.nan_to_num(spectrum), rtol=1e-6)
+    assert (found["star_flux"], found["flux"]) == pytest.approx((2 * one["star_flux"], 2 * one["flux"]), rel=1e-6)
+
+
 def test_a_star_without_light_has_no_companion() -> None:
     dark = np.where(np.hypot(*(np.indices((96, 96)) - 48)) < 30, -1.0, 2.0)
     narrow = sky_cards(CDELT1=10 * SCALE, CDELT2=10 * SCALE)

@@ -350,7 +350,7 @@ _SHORT_MAS = 1000.0
         kind="signal",
         model="a point source of contrast c times the star's light, at a separation and position angle from the star. "
         "The star stands at the target's coordinates, or is the brightest pixel; its light is that of the brightest "
-        "pixel within 2 arcsec of the target, or of all",
+        "pixel within 2 arcsec of the target, or of all, in a cube at each wavelength",
         planes=_ADDED,
         parameters=(
             _parameter(
@@ -397,7 +397,9 @@ class Companion(_Placed):
         if measurement.ramp:
             raise NotApplicableError("in a raw ramp the star's light cannot be told from bias")
         sky, target = sky_of(self.task.product, measurement), target_of(self.task.product)
-        image = self._image(measurement)
+        # The planes of a cube are wavelengths, and the light of a star is another in each.
+        planes = range(measurement.frames if measurement.resampled else 1)
+        image = sum((self._image(measurement, plane) for plane in planes), np.zeros(measurement.frame))
         by_target = sky is not None and target is not None and self.task.word("star") == "target"
         if sky is not None and target is not None and by_target:
             star = Place(*sky.pixel(target.ra, target.dec), "wcs", target.ra, target.dec)
@@ -407,22 +409,27 @@ class Companion(_Placed):
             star = Place(*light, "pixels", *(sky.world(*light) if sky else ()))
         place = asked_place(self.task, sky) or self._beside(star, sky, image.shape, measurement)
         _, core = stamp((9, 9), 4.0, 4.0, self.task.number("fwhm"))
-        star_flux = rounded(max(float(image[light]), 0.0) / float(core.max()))
-        if star_flux == 0:
+        peaks = [float(self._image(measurement, plane)[light]) for plane in planes]
+        star_fluxes = np.array([rounded(max(peak, 0.0) / float(core.max())) for peak in peaks])
+        if not star_fluxes.any():
             raise NotApplicableError("where the star should be there is no light above zero")
-        flux = rounded(star_flux * self.task.number("contrast"))
+        star_flux = rounded(float(np.median(star_fluxes[star_fluxes > 0])))
+        fluxes = [rounded(flux * self.task.number("contrast")) for flux in star_fluxes.tolist()]
         spots, profile = _light(measurement.frame, place.y, place.x, self.task.number("fwhm"))
-        found = {**place.record(), "star_y": star.y, "star_x": star.x, "star_flux": star_flux, "flux": flux}
+        found = {**place.record(), "star_y": star.y, "star_x": star.x, "star_flux": star_flux}
+        found["flux"] = rounded(star_flux * self.task.number("contrast"))
         found["star_from"] = "target" if by_target else "brightest pixel"
-        return [(spots, profile * flux)] * measurement.frames, found
+        if len(fluxes) > 1:
+            return [(spots, profile * flux) for flux in fluxes], {**found, "fluxes": fluxes}
+        return [(spots, profile * fluxes[0])] * measurement.frames, found
 
-    def _image(self, measurement: Measurement) -> Floats:
-        """Return the first frame, without what is not to be used."""
+    def _image(self, measurement: Measurement, frame: int) -> Floats:
+        """Return a frame, without what is not to be used."""
         shape = (measurement.frames, measurement.groups, *measurement.frame)
-        raw = measurement.sci.raw(self.task.product.payload).reshape(shape)[0, 0]
+        raw = measurement.sci.raw(self.task.product.payload).reshape(shape)[frame, 0]
         image: Floats = measurement.sci.decode(raw).astype(np.float64)
         if measurement.dq is not None and measurement.dq.size == measurement.sci.size:
-            flags = measurement.dq.raw(self.task.product.payload).reshape(shape)[0, 0]
+            flags = measurement.dq.raw(self.task.product.payload).reshape(shape)[frame, 0]
             image[(measurement.dq.decode(flags) & DQ.DO_NOT_USE) != 0] = 0.0
         return np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
 
