@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import log
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -467,6 +468,17 @@ def test_a_sky_that_cannot_be_reckoned_is_none(effect: str, cards: dict[str, obj
 def test_a_sky_without_a_direction_is_refused(asked: dict[str, object]) -> None:
     found = perturbed(exposure(sky_cards(CDELT1=1e4, CDELT2=1e4), STAR), **asked)[1]
     assert found["not_applicable"] == "its header's WCS tells no direction in pixels"
+
+
+def test_a_distortion_without_its_name_is_taken_in_silence() -> None:
+    """astropy takes it as well, and says so at length in standard output, where `--json` prints its answer."""
+    unnamed = sky_cards(**SIP) | {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}
+    place = {"peak": 1000.0, "ra": TARGET[0], "dec": TARGET[1] + 2e-4}
+    with log.log_to_list() as said:
+        found = perturbed(exposure(unnamed), point_source=place)[1]
+    assert not said
+    assert found == perturbed(exposure(sky_cards(**SIP)), point_source=place)[1]
+    assert found["y"] != perturbed(exposure(sky_cards()), point_source=place)[1]["y"]
 
 
 def test_ways_without_end_and_ways_out_of_the_sky_are_refused() -> None:

@@ -136,6 +136,9 @@ def sky_of(product: Product, measurement: Measurement) -> Sky | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             cards = fits.Header([card for card in header.cards if not _FURTHER.fullmatch(card.keyword)])
+            for name in ("CTYPE1", "CTYPE2") if "A_ORDER" in cards else ():
+                # astropy takes a distortion without its name too, and says so at length in standard output.
+                cards[name] = f"{str(cards[name]).strip().removesuffix('-SIP')}-SIP"
             wcs = WCS(cards, naxis=2)
             wcs.wcs.set()
             centre = wcs.all_pix2world(measurement.frame[1] / 2, measurement.frame[0] / 2, 0)
