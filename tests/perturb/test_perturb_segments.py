@@ -403,3 +403,20 @@ def test_nothing_lasts_too_short_to_be_divided_by(name: str, lasting: str) -> No
     with pytest.raises(BadInputError, match="must be 0, or at least 1e-06"):
         perturbed(part(0, FRAMES), name, options)
     perturbed(part(0, FRAMES), name, options | {lasting: 1e-6})
+
+
+def test_nothing_settles_before_the_earliest_integration_of_a_table_out_of_order() -> None:
+    """Before it the exponential was above 1: signal of the other sign, and no number at all for a short tau."""
+    options = {"depth": 0.3, "tau": "5000 s"}
+    product = part(0, FRAMES, table="own", EXPSTART=60000.4)
+    with fits.open(io.BytesIO(product.content)) as file:
+        table = file["INT_TIMES"].data
+        for name in table.names[1:]:
+            table[name] = table[name][::-1].copy()
+        buffer = io.BytesIO()
+        file.writeto(buffer)
+    turned = Product(product.name, buffer.getvalue())
+    np.testing.assert_allclose(
+        course(turned, "persistence_deficit", options), course(product, "persistence_deficit", options)[::-1], atol=1e-4
+    )
+    perturbed(turned, "persistence_deficit", options | {"tau": "1 s"})
