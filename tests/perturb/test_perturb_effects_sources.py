@@ -560,7 +560,9 @@ def test_offsets_begin_at_a_pole_too(dec: float) -> None:
     ra, dec_there = offset(30.0, dec, 75.0, np.array([-5000.0, 0.0, 5000.0]))
     centre, found = SkyCoord(30.0, dec, unit="deg"), SkyCoord(ra, dec_there, unit="deg")
     assert centre.separation(found).mas == pytest.approx([5000, 0, 5000], abs=1e-3)
-    assert centre.separation(SkyCoord(*offset(30.0, dec, 75.0, 800.0), unit="deg")).mas == pytest.approx([800], abs=1e-3)
+    assert centre.separation(SkyCoord(*offset(30.0, dec, 75.0, 800.0), unit="deg")).mas == pytest.approx(
+        [800], abs=1e-3
+    )
     out, record = perturbed(
         exposure(sky_cards(CRVAL2=dec), STAR, TARG_DEC=dec), moving_object={"peak": 1000.0, "rate": 3.0}
     )

@@ -326,7 +326,10 @@ def test_showers_are_silent_unless_a_scenario_says_otherwise(tmp_path: Path) -> 
         ({"effects": [{"read_noise": {"err_factor": 0.5}}]}, "err: biased"),
         ({"effects": [{"missing_values": {"dq_share": 0.3}}]}, "dq: mixed"),
         ({"effects": [{"missing_values": {"dq": "mixed", "dq_share": "130 %"}}]}, "less than or equal to 1, not 1.3"),
-        ({"effects": [{"missing_values": {"dq": "mixed", "dq_share": "3 s"}}]}, "dq_share 's' is not a unit of fraction"),
+        (
+            {"effects": [{"missing_values": {"dq": "mixed", "dq_share": "3 s"}}]},
+            "dq_share 's' is not a unit of fraction",
+        ),
         ({"effects": [{"missing_values": {"err": "stale"}}]}, "unknown key 'err'"),
         ({"effects": [{"read_noise": {"when": {"profile": "random_walk", "start": 1}}}]}, "length"),
     ],

@@ -383,7 +383,7 @@ def test_absolute_times_are_dates_too(name: str, moment: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        *((name, {at: 60000.1, at[:-4]: 0.3}, f"`{at}`, beside which `{at[:-4]}` would be") for name, at in MOMENTS.items()),
+        *((name, {at: 60000.1, at[:-4]: 0.3}, f"beside which `{at[:-4]}` would be") for name, at in MOMENTS.items()),
         ("transit", {"length": "3 h", "duration": 0.3}, "`length`, beside which `duration` would be ignored"),
         ("solar_particle_event", {"rise": "3 h", "tau": 0.3}, "`rise`, beside which `tau` would be ignored"),
         ("transit", {"period": "3 d"}, "has `period` and no `mid_mjd`"),
