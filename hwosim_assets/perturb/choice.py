@@ -14,12 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb.parameters import Value, at_severity, parse_severity
 from hwosim_assets.perturb.profiles import Constant, Profile
+from hwosim_assets.perturb.quantities import parse_number
 from hwosim_assets.perturb.registry import spec_of, suggestion
 from hwosim_assets.perturb.spec import EffectSpec
 
 __all__ = ["EffectChoice", "bias_at", "nearest"]
 
 _DEFAULT_SHARE = 0.5
+#: Switches that are numbers: as text, they may be told in per cent.
+_SHARES = ("err_factor", "dq_share")
 
 #: Claimed over true standard deviation at severity 1 to 5 (``err: biased``), severity table 2026.1; a proposal.
 ERR_BIAS = (0.95, 0.9, 0.75, 0.5, 0.2)
@@ -75,7 +78,8 @@ class EffectChoice(BaseModel):
             elif key == "severity":
                 out[key] = _checked(name, key, parse_severity, given)
             elif key in _switches(spec):
-                out[key] = given
+                share = key in _SHARES and isinstance(given, str)
+                out[key] = _checked(name, key, lambda text: parse_number(text, ""), given) if share else given
             else:
                 known = [parameter.name for parameter in spec.parameters] + _switches(spec)
                 raise ValueError(f"{name}: unknown key {key!r}; {nearest(str(key), known)}")

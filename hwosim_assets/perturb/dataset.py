@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from hwosim_assets.errors import HwosimError
 from hwosim_assets.lake.rejections import Rejection
 from hwosim_assets.lake.spec import TableSpec
 
@@ -157,7 +159,7 @@ def perturb_program(
     Raises
     ------
     HwosimError
-        When the lake or the tables fail. A product that cannot be perturbed is a rejection.
+        When the lake or the tables fail, or a process is killed. A product that cannot be perturbed is a rejection.
     """
     from hwosim_assets.catalog.products import PRODUCTS
 
@@ -214,8 +216,12 @@ def _each(
         yield from map(work, todo)
         return
     # Started anew: a fork of a process with threads (object store, Arrow) may wait for ever.
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(work, todo)
+    try:
+        with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+            yield from pool.map(work, todo)
+    except BrokenProcessPool as error:
+        reason = f"a process was killed while {workers} perturbed products, most likely for want of memory"
+        raise HwosimError("perturbing", reason, "set HWOSIM_PERTURB_WORKERS to fewer") from error
 
 
 class Unperturbed(NamedTuple):

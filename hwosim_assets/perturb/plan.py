@@ -26,7 +26,7 @@ from hwosim_assets.perturb.spec import STAGES, EffectSpec, PlannedEffect
 from hwosim_assets.perturb.stamp import Stamped
 from hwosim_assets.perturb.stories import STORIES, told
 
-__all__ = ["LeftOut", "Plan", "make_plan", "read_plan"]
+__all__ = ["LeftOut", "Plan", "make_plan", "plan_sha256", "read_plan"]
 
 
 class LeftOut(BaseModel):
@@ -84,8 +84,13 @@ class Plan(Stamped):
     @property
     def sha256(self) -> str:
         """Hash of the plan."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return plan_sha256(self.model_dump(mode="json"))
+
+
+def plan_sha256(content: Any) -> str:
+    """Return the hash of a plan as it stands in JSON, of whatever version."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_plan(path: Path) -> Plan:

@@ -67,6 +67,8 @@ class EffectSpec:
         the profile from integration to integration (``Effect.per_frame``).
     together : tuple of tuple of str
         Parameters that say something only together, so that one without the others is refused.
+    needs : tuple of (str, str)
+        Parameters that count from another, without which they are refused.
     apart : tuple of (tuple of str, tuple of str)
         Parameters beside which others would be ignored, and these, so that they are refused beside each other.
     source, test : str
@@ -90,6 +92,7 @@ class EffectSpec:
     once: bool = False
     steady: str = ""
     together: tuple[tuple[str, ...], ...] = ()
+    needs: tuple[tuple[str, str], ...] = ()
     apart: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
 
     def parameter(self, name: str) -> Parameter | None:
@@ -109,6 +112,9 @@ class EffectSpec:
             has, lacks = [name for name in names if name in given], [name for name in names if name not in given]
             if has and lacks:
                 raise ValueError(f"{self.name} has {_listed(has)} and no {_listed(lacks)}; give both, or neither")
+        for name, base in self.needs:
+            if name in given and base not in given:
+                raise ValueError(f"{self.name} has `{name}` and no `{base}`; give both, or neither")
         for said, mute in self.apart:
             has, ignored = [name for name in said if name in given], [name for name in mute if name in given]
             if has and ignored:
@@ -130,6 +136,7 @@ class EffectSpec:
         if self.usual_dq != "flagged":
             remarks.append(f"`dq` is `{self.usual_dq}` unless a scenario says otherwise.")
         remarks += [f"{_listed(names)} are given together or not at all." for names in self.together]
+        remarks += [f"`{name}` is refused without `{base}`." for name, base in self.needs]
         for said, mute in self.apart:
             refused = f"{_listed(mute)} {'are' if len(mute) > 1 else 'is'} refused"
             remarks.append(f"Beside {_listed(said, 'or')} other than by default, {refused}.")

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from hwosim_assets.errors import BadInputError, HwosimError
-from hwosim_assets.perturb.changes import compare
-from hwosim_assets.perturb.plan import Plan
+from hwosim_assets.perturb.changes import Difference, compare
+from hwosim_assets.perturb.plan import Plan, plan_sha256
 from hwosim_assets.perturb.side import Side, side_table
 from hwosim_assets.perturb.unsaid import stride
 
@@ -37,6 +37,7 @@ __all__ = ["ENGINE", "Truth", "make_truth", "read_truth"]
 
 #: Version of the engine. A change of any output byte needs a new one.
 ENGINE = "8"
+_AS_WRITTEN = "use the file as written"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def read_truth(path: Path, in_sha256: str) -> Truth:
     Raises
     ------
     BadInputError
-        When the file cannot be read, or has no record of that input.
+        When the file cannot be read, or has no record of that input, or one that is not as it was written.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -128,12 +129,42 @@ def read_truth(path: Path, in_sha256: str) -> Truth:
     except OSError as error:
         raise BadInputError(str(path), error.strerror or "cannot be read", "check the path") from error
     except ValueError as error:
-        raise BadInputError(str(path), f"is not a file of JSON lines ({error})", "use the file as written") from error
+        raise BadInputError(str(path), f"is not a file of JSON lines ({error})", _AS_WRITTEN) from error
     for record in records:
         if isinstance(record, dict) and record.get("in_sha256") == in_sha256:
+            _check(record, path)
             side = side_path(path)
             return Truth(record, side.read_bytes() if side.is_file() else None)
     raise BadInputError(str(path), "has no record of this input", "use the truth that was written with it")
+
+
+class _Remembered(BaseModel):
+    product: str
+    sha256: str
+    end_mjd: float
+
+
+class _Read(BaseModel):
+    """What a record is good for: what is read of it when it is replayed or compared with."""
+
+    out_sha256: str
+    plan_sha256: str
+    plan: dict[str, Any]
+    changes: Difference
+    damaged: bool = False
+    earlier: list[_Remembered] = []
+
+
+def _check(record: dict[str, Any], path: Path) -> None:
+    """Refuse a record that was changed since it was written."""
+    try:
+        read = _Read.model_validate(record)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInputError(str(path), f"is no truth record: {where}: {first['msg']}", _AS_WRITTEN) from error
+    if plan_sha256(read.plan) != read.plan_sha256:
+        raise BadInputError(str(path), "holds another plan than it was written with", _AS_WRITTEN)
 
 
 def make_truth(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import log
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -16,7 +17,8 @@ from scenes import K, perturbed, star
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.effects import sources
-from hwosim_assets.perturb.effects.places import AT, moment
+from hwosim_assets.perturb.effects.moments import moment
+from hwosim_assets.perturb.effects.places import AT
 from hwosim_assets.perturb.effects.shapes import stamp
 from hwosim_assets.perturb.effects.sky import offset, sky_of, target_of
 from hwosim_assets.perturb.effects.sources import _trail
@@ -348,6 +350,24 @@ def test_a_companion_stands_beside_the_target_or_beside_the_brightest_pixel() ->
     assert perturbed(away, companion={"contrast": 0.5})[1]["not_applicable"] == "the target lies outside the frame"
 
 
+def test_a_companion_in_a_cube_has_its_contrast_at_each_wavelength() -> None:
+    """It had the light of the star at the first wavelength in all planes, and no place where that plane is empty."""
+    spectrum = np.array([np.nan, 1.0, 2.0, 8.0])
+    cube = exposure(sky_cards(**SPECTRAL), STAR * spectrum[:, None, None], name="c1001_t001_ch1_s3d")
+    with fits.open(io.BytesIO(cube.content)) as file:
+        file.append(fits.ImageHDU(np.ones((4, 96, 96), np.float32), name="WMAP"))
+        buffer = io.BytesIO()
+        file.writeto(buffer)
+    cube = Product(cube.name, buffer.getvalue())
+    out, found = perturbed(cube, companion={"contrast": 0.1, "position_angle": 70.0})
+    change = (out.plane("SCI").astype(float) - cube.plane("SCI").astype(float)).sum((1, 2))
+    star = exposure(sky_cards(), STAR)
+    one = perturbed(star, companion={"contrast": 0.1, "position_angle": 70.0})[1]
+    np.testing.assert_allclose(change[1:], one["flux"] * spectrum[1:], rtol=0.02)
+    np.testing.assert_allclose(found["fluxes"], one["flux"] * np.nan_to_num(spectrum), rtol=1e-6)
+    assert (found["star_flux"], found["flux"]) == pytest.approx((2 * one["star_flux"], 2 * one["flux"]), rel=1e-6)
+
+
 def test_a_star_without_light_has_no_companion() -> None:
     dark = np.where(np.hypot(*(np.indices((96, 96)) - 48)) < 30, -1.0, 2.0)
     narrow = sky_cards(CDELT1=10 * SCALE, CDELT2=10 * SCALE)
@@ -450,6 +470,17 @@ def test_a_sky_without_a_direction_is_refused(asked: dict[str, object]) -> None:
     assert found["not_applicable"] == "its header's WCS tells no direction in pixels"
 
 
+def test_a_distortion_without_its_name_is_taken_in_silence() -> None:
+    """astropy takes it as well, and says so at length in standard output, where `--json` prints its answer."""
+    unnamed = sky_cards(**SIP) | {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}
+    place = {"peak": 1000.0, "ra": TARGET[0], "dec": TARGET[1] + 2e-4}
+    with log.log_to_list() as said:
+        found = perturbed(exposure(unnamed), point_source=place)[1]
+    assert not said
+    assert found == perturbed(exposure(sky_cards(**SIP)), point_source=place)[1]
+    assert found["y"] != perturbed(exposure(sky_cards()), point_source=place)[1]["y"]
+
+
 def test_ways_without_end_and_ways_out_of_the_sky_are_refused() -> None:
     asked = {"peak": 20.0, "x": 40, "y": 40}
     found = perturbed(exposure(sky_cards(**{**SIP, "A_2_0": 1e300})), moving_object=asked)[1]
@@ -522,6 +553,21 @@ def test_offsets_are_those_of_a_great_circle() -> None:
     centre, found = SkyCoord(10.0, 89.999, unit="deg"), SkyCoord(ra, dec, unit="deg")
     assert centre.separation(found).mas == pytest.approx([5000, 0, 5000], abs=1e-3)
     assert centre.position_angle(found).deg[[0, 2]] == pytest.approx([257, 77], abs=1e-4)
+
+
+@pytest.mark.parametrize("dec", [90.0, -90.0])
+def test_offsets_begin_at_a_pole_too(dec: float) -> None:
+    ra, dec_there = offset(30.0, dec, 75.0, np.array([-5000.0, 0.0, 5000.0]))
+    centre, found = SkyCoord(30.0, dec, unit="deg"), SkyCoord(ra, dec_there, unit="deg")
+    assert centre.separation(found).mas == pytest.approx([5000, 0, 5000], abs=1e-3)
+    assert centre.separation(SkyCoord(*offset(30.0, dec, 75.0, 800.0), unit="deg")).mas == pytest.approx(
+        [800], abs=1e-3
+    )
+    out, record = perturbed(
+        exposure(sky_cards(CRVAL2=dec), STAR, TARG_DEC=dec), moving_object={"peak": 1000.0, "rate": 3.0}
+    )
+    assert record["placed_by"] == "wcs"
+    assert np.isfinite(out.plane("SCI")).all()
 
 
 def test_a_place_is_kept_in_a_plan_that_was_saved(tmp_path: Path) -> None:

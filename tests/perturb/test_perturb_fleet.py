@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from test_perturb_dataset import PROGRAM, catalogue
 from hwosim_assets import runner
 from hwosim_assets.assets.perturbed import perturbed_asset
 from hwosim_assets.catalog.products import PRODUCTS
+from hwosim_assets.errors import HwosimError
 from hwosim_assets.lake.store import Lake
 from hwosim_assets.lake.tables import Tables
 from hwosim_assets.partitions import register_programs
@@ -53,6 +55,21 @@ def test_processes_change_nothing(make: Make, home: tuple[Lake, Tables]) -> None
     assert serial.made == 3
     assert serial.rows.drop_columns("created_at").equals(parallel.rows.drop_columns("created_at"))
     assert serial.truth.equals(parallel.truth)
+
+
+class Deadly(Lake):
+    """A lake whose reader is killed, as the system kills what takes too much memory."""
+
+    def read(self, key: str) -> bytes:
+        os._exit(9)
+
+
+def test_a_process_that_is_killed_is_told_in_a_line(make: Make, home: tuple[Lake, Tables]) -> None:
+    lake, tables = home
+    catalogue(lake, tables, [make("cal"), make("calints")])
+    with pytest.raises(HwosimError, match="a process was killed") as told:
+        perturb_program(PROGRAM, load_scenario("nominal_l2"), Deadly(lake.uri), tables, workers=2)
+    assert "HWOSIM_PERTURB_WORKERS" in told.value.mend
 
 
 def test_the_asset_takes_as_many_processes_as_are_set(make: Make, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

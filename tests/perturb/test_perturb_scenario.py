@@ -26,6 +26,16 @@ NAMED = {
 }
 
 
+def test_shares_of_the_switches_are_told_in_per_cent_too() -> None:
+    lost, noise = of(
+        effects=[
+            {"missing_values": {"dq": "mixed", "dq_share": "70 %"}},
+            {"read_noise": {"err": "biased", "err_factor": "90 %"}},
+        ]
+    ).effects
+    assert (lost.dq_share, noise.err_factor) == (0.7, 0.9)
+
+
 def test_the_named_scenarios_ship_and_each_has_its_own_seed() -> None:
     known = find_scenarios()
     assert set(known.found) >= NAMED
@@ -325,6 +335,11 @@ def test_showers_are_silent_unless_a_scenario_says_otherwise(tmp_path: Path) -> 
         ({"profile": "hwo-hri2"}, "hwo-hri"),
         ({"effects": [{"read_noise": {"err_factor": 0.5}}]}, "err: biased"),
         ({"effects": [{"missing_values": {"dq_share": 0.3}}]}, "dq: mixed"),
+        ({"effects": [{"missing_values": {"dq": "mixed", "dq_share": "130 %"}}]}, "less than or equal to 1, not 1.3"),
+        (
+            {"effects": [{"missing_values": {"dq": "mixed", "dq_share": "3 s"}}]},
+            "dq_share 's' is not a unit of fraction",
+        ),
         ({"effects": [{"missing_values": {"err": "stale"}}]}, "unknown key 'err'"),
         ({"effects": [{"read_noise": {"when": {"profile": "random_walk", "start": 1}}}]}, "length"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from astropy.io import fits
 from scenes import CARDS
 
+from hwosim_assets.errors import BadInputError
 from hwosim_assets.perturb import Product, Scenario, apply
 from hwosim_assets.perturb.effect import Earlier
 from hwosim_assets.perturb.effects.axes import exposure_shares
@@ -409,3 +411,59 @@ def test_an_earlier_slope_of_one_segment_holds_what_its_integrations_gathered() 
 def test_a_spectrum_of_one_integration_gathered_for_one() -> None:
     product = spectra(BY_ORDER, NINTS=12, INTSTART=7, INTEND=12, EFFINTTM=300.0, EFFEXPTM=3600.0)
     assert find_facts(product, product.measurements[0]).frame_s == 300.0
+
+
+#: Effects that stand at an absolute time, with the name of it.
+MOMENTS = {"transit": "mid_mjd", "eclipse": "mid_mjd", "tilt_event": "onset_mjd", "solar_particle_event": "onset_mjd"}
+
+
+@pytest.mark.parametrize(("name", "moment"), [*MOMENTS.items(), ("clock_error", "epoch")])
+def test_absolute_times_are_dates_too(name: str, moment: str) -> None:
+    """As those of profiles and of moving objects are."""
+    for told in ("2023-02-25T06:00:00", dt.datetime(2023, 2, 25, 6), 60000.25, "60000.25", "60000.25 d"):
+        scenario = Scenario.from_mapping("test", {"version": 1, "effects": [{name: {"severity": 3, moment: told}}]})
+        assert scenario.effects[0].parameters[moment] == 60000.25
+    with pytest.raises(BadInputError, match="needs an ISO date and time or an MJD, not 'yesterday'"):
+        Scenario.from_mapping("test", {"version": 1, "effects": [{name: {"severity": 3, moment: "yesterday"}}]})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        *((name, {at: 60000.1, at[:-4]: 0.3}, f"beside which `{at[:-4]}` would be") for name, at in MOMENTS.items()),
+        ("transit", {"length": "3 h", "duration": 0.3}, "`length`, beside which `duration` would be ignored"),
+        ("solar_particle_event", {"rise": "3 h", "tau": 0.3}, "`rise`, beside which `tau` would be ignored"),
+        ("transit", {"period": "3 d"}, "has `period` and no `mid_mjd`"),
+    ],
+)  # fmt: skip
+def test_a_time_that_would_be_ignored_is_refused(name: str, options: dict[str, object], words: str) -> None:
+    with pytest.raises(BadInputError, match=words):
+        perturbed(part(0, FRAMES), name, {"severity": 3, **options})
+
+
+@pytest.mark.parametrize(
+    ("name", "lasting"), [("transit", "length"), ("transit", "period"), ("solar_particle_event", "rise")]
+)
+def test_nothing_lasts_too_short_to_be_divided_by(name: str, lasting: str) -> None:
+    """A rise of 1e-305 h was no number of particles, and its truth no JSON."""
+    options = {"severity": 3, MOMENTS[name]: 60000.1, lasting: 1e-305}
+    with pytest.raises(BadInputError, match="must be 0, or at least 1e-06"):
+        perturbed(part(0, FRAMES), name, options)
+    perturbed(part(0, FRAMES), name, options | {lasting: 1e-6})
+
+
+def test_nothing_settles_before_the_earliest_integration_of_a_table_out_of_order() -> None:
+    """Before it the exponential was above 1: signal of the other sign, and no number at all for a short tau."""
+    options = {"depth": 0.3, "tau": "5000 s"}
+    product = part(0, FRAMES, table="own", EXPSTART=60000.4)
+    with fits.open(io.BytesIO(product.content)) as file:
+        table = file["INT_TIMES"].data
+        for name in table.names[1:]:
+            table[name] = table[name][::-1].copy()
+        buffer = io.BytesIO()
+        file.writeto(buffer)
+    turned = Product(product.name, buffer.getvalue())
+    np.testing.assert_allclose(
+        course(turned, "persistence_deficit", options), course(product, "persistence_deficit", options)[::-1], atol=1e-4
+    )
+    perturbed(turned, "persistence_deficit", options | {"tau": "1 s"})

@@ -261,6 +261,37 @@ def test_perturb_replay_and_diff_from_the_shell(make: Make, tmp_path: Path, stat
 
 
 @pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("plan", "effects", 0, "parameters", "factor"), "x", "holds another plan than it was written with"),
+        (("plan", "effects", 0, "parameters", "factor"), 4.0, "holds another plan than it was written with"),
+        (("plan", "seed"), 8, "holds another plan than it was written with"),
+        (("changes",), 3, "is no truth record: changes"),
+        (("changes", "planes", 0), {"name": "SCI,1"}, "is no truth record: changes.planes.0"),
+        (("out_sha256",), None, "is no truth record: out_sha256"),
+        (("earlier",), "x", "is no truth record: earlier"),
+        (("earlier",), [{"product": "a"}], "is no truth record: earlier.0"),
+    ],
+)
+def test_a_record_that_was_spoilt_is_refused_where_it_is_read(
+    make: Make, tmp_path: Path, place: tuple[str | int, ...], value: object, words: str
+) -> None:
+    product = make("cal")
+    _, truth = apply(product, Scenario.from_mapping("test", {"version": 1, "effects": [{"read_noise": {"factor": 2}}]}))
+    path = tmp_path / "t.jsonl"
+    truth.write(path)
+    assert read_truth(path, product.sha256).record == truth.record
+    record = json.loads(truth.line())
+    part = record
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = value
+    path.write_text(json.dumps(record))
+    with pytest.raises(BadInputError, match=words):
+        read_truth(path, product.sha256)
+
+
+@pytest.mark.parametrize(
     ("arguments", "status"),
     [
         (("perturb", "absent.fits", "out.fits", "--scenario", "clean"), 1),

@@ -24,6 +24,7 @@ from hwosim_assets.perturb.effects.instants import (
     names_of,
     text_mjd,
 )
+from hwosim_assets.perturb.effects.moments import Instant
 from hwosim_assets.perturb.effects.references import card_number, set_card
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
@@ -83,9 +84,9 @@ class _Header:
                 alone=True,
                 source="Herschel drifted by 60 ms/day; none by default",
             ),
-            Parameter(
+            Instant(
                 "epoch",
-                "when the drift was nothing, MJD UTC",
+                "when the drift was nothing (MJD or ISO, UTC)",
                 unit="d",
                 default=59772.0,
                 high=1e6,

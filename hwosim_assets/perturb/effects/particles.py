@@ -18,6 +18,7 @@ from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb import compiled
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import days_since, exposure_days, exposure_shares, on_detector, share_note
+from hwosim_assets.perturb.effects.moments import Instant, Lasting
 from hwosim_assets.perturb.effects.state import integrations
 from hwosim_assets.perturb.exact import exp, log, power
 from hwosim_assets.perturb.facts import find_facts
@@ -452,15 +453,15 @@ class CosmicRays(_Particles):
                 "onset", "begin as a share of the exposure", default=0.2, low=-10.0, high=10.0, source="a proposal"
             ),
             Parameter("tau", "time to the peak as a share of the exposure", default=0.2, low=1e-3, source="a proposal"),
-            Parameter(
+            Instant(
                 "onset_mjd",
-                "begin, MJD UTC, in place of `onset`; 0: `onset` counts",
+                "begin (MJD or ISO, UTC), in place of `onset`; 0: `onset` counts",
                 unit="d",
                 default=0.0,
                 high=1e6,
                 source="a proposal",
             ),
-            Parameter(
+            Lasting(
                 "rise",
                 "time to the peak in place of `tau`; 0: `tau` counts",
                 unit="h",
@@ -474,6 +475,7 @@ class CosmicRays(_Particles):
         test="light curve of the hit rate; ENG_QUAL",
         err=True,
         dq=True,
+        apart=((("onset_mjd",), ("onset",)), (("rise",), ("tau",))),
     )
 )
 class SolarParticleEvent(_Particles):

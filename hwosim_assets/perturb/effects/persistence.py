@@ -239,7 +239,7 @@ class PersistenceDeficit(Effect):
         if times is None:
             raise NotApplicableError("the time of the exposure is not known")
         # EXPSTART may lie after the start of the first integration; nothing settles before it began.
-        began = float(times.start[0])
+        began = float(times.start.min())
         for start in (file_start(self.task.product, measurement), None if span is None else span.begin):
             began = began if start is None else min(began, start)
         factors = [self._factor(times, began, frame) for frame in range(measurement.frames)]

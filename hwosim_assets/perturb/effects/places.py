@@ -6,18 +6,15 @@ put there (``sources``).
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from hwosim_assets.perturb.effect import NotApplicableError
+from hwosim_assets.perturb.effects.moments import moment
 from hwosim_assets.perturb.effects.sky import offset, sky_of, target_of
 from hwosim_assets.perturb.parameters import Parameter, Value, rounded
-from hwosim_assets.perturb.profiles import Mjd
 from hwosim_assets.perturb.quantities import parse_number
 
 if TYPE_CHECKING:
@@ -41,7 +38,6 @@ __all__ = [
     "direction",
     "find_place",
     "given",
-    "moment",
 ]
 
 DRAWN = "drawn"
@@ -131,21 +127,6 @@ class Place:
         """Return what the truth says of it."""
         sky = {} if self.ra is None else {"ra": self.ra, "dec": self.dec}
         return {"y": self.y, "x": self.x, "placed_by": self.by, **sky}
-
-
-def moment(value: Any) -> float:
-    """Return an MJD (UTC) of a number, a date or an ISO text.
-
-    Raises
-    ------
-    ValueError
-        When it is no time.
-    """
-    try:
-        return float(TypeAdapter(Mjd).validate_python(value))
-    except (ValidationError, OverflowError):
-        shown = value.isoformat() if isinstance(value, dt.date) else repr(value)
-        raise ValueError(f"needs an ISO date and time or an MJD, not {shown}") from None
 
 
 def given(task: Task, name: str) -> float | None:

@@ -16,6 +16,7 @@ from hwosim_assets.perturb.convolve import rows_reached
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import share_note
 from hwosim_assets.perturb.effects.kernels import gaussian_taps, keeping, require_image, shift_kernel, spread
+from hwosim_assets.perturb.effects.moments import Instant
 from hwosim_assets.perturb.effects.references import card_number, has_gwcs, scale, set_card
 from hwosim_assets.perturb.facts import find_facts
 from hwosim_assets.perturb.parameters import Parameter, rounded
@@ -301,9 +302,9 @@ def step_response(share: float) -> float:
                 source="severity table 2026.1; 10 to 1000 ppm commonly quoted (not checked)",
             ),
             Parameter("onset", "when, as a share of the exposure", default=0.5, source="a proposal"),
-            Parameter(
+            Instant(
                 "onset_mjd",
-                "when, MJD UTC, in place of `onset`; 0: `onset` counts",
+                "when (MJD or ISO, UTC), in place of `onset`; 0: `onset` counts",
                 unit="d",
                 default=0.0,
                 high=1e6,
@@ -320,6 +321,7 @@ def step_response(share: float) -> float:
         source="tilt events of JWST take less than 1.4 s (Schlawin et al. 2023); the rule of a calibration factor",
         test="the changepoint is at the onset, with sign and size of the step",
         err=True,
+        apart=((("onset_mjd",), ("onset",)),),
     )
 )
 class TiltEvent(Effect):

@@ -23,6 +23,7 @@ from hwosim_assets.perturb.effects.axes import (
 )
 from hwosim_assets.perturb.effects.calibration import lose_light
 from hwosim_assets.perturb.effects.frames import FrameCache
+from hwosim_assets.perturb.effects.moments import Instant, Lasting
 from hwosim_assets.perturb.effects.shapes import box, flare_curve, gaussian, limb_darkened, trapezoid
 from hwosim_assets.perturb.parameters import Parameter, rounded
 from hwosim_assets.perturb.registry import register
@@ -82,17 +83,28 @@ def add_light(block: Block, stream: Stream, index: NDArray[np.intp], amount: Flo
         block.add_variance("poisson", (amount / k).astype(block.sci.dtype, copy=False), honest, index)
 
 
-def _parameter(name: str, doc: str, **more: Any) -> Parameter:
-    return Parameter(name, doc, **{"source": "a proposal", **more})
+def _parameter(name: str, doc: str, kind: type[Parameter] = Parameter, **more: Any) -> Parameter:
+    return kind(name, doc, **{"source": "a proposal", **more})
 
 
 _MID = _parameter("mid", "mid time as a share of the exposure (0 start, 1 end)", default=0.5)
 _DURATION = _parameter("duration", "duration as a share of the exposure", default=0.4, low=1e-6, high=10.0)
 #: What places a dip in absolute time, the same in all exposures of a star.
 _ABSOLUTE = (
-    _parameter("mid_mjd", "mid time, MJD UTC, in place of `mid`; 0: `mid` counts", unit="d", default=0.0, high=1e6),
-    _parameter("period", "time from one `mid_mjd` to the next; 0: there is one", unit="d", default=0.0, high=1e6),
-    _parameter("length", "duration in place of `duration`; 0: `duration` counts", unit="h", default=0.0, high=1e6),
+    _parameter(
+        "mid_mjd",
+        "mid time (MJD or ISO, UTC) in place of `mid`; 0: `mid` counts",
+        Instant,
+        unit="d",
+        default=0.0,
+        high=1e6,
+    ),
+    _parameter(
+        "period", "time from one `mid_mjd` to the next; 0: there is one", Lasting, unit="d", default=0.0, high=1e6
+    ),
+    _parameter(
+        "length", "duration in place of `duration`; 0: `duration` counts", Lasting, unit="h", default=0.0, high=1e6
+    ),
 )
 
 
@@ -134,7 +146,7 @@ class _Dip(Effect):
         product = self.task.product
         length = length or self.task.number("duration") * exposure_days(product, measurement)
         since = days_since(product, measurement, mid_mjd, self.task.number("mid"))
-        period = self.task.number("period") if mid_mjd else 0.0
+        period = self.task.number("period")
         if period:
             since = since - period * np.floor(since / period + 0.5)
         return np.asarray(since / length)
@@ -185,6 +197,8 @@ def _require_time(measurement: Measurement, task: Task) -> None:
         source="the true-loss rule; quadratic limb darkening as in Mandel & Agol (2002)",
         test="depth and mid time of the light curve",
         err=True,
+        needs=(("period", "mid_mjd"),),
+        apart=((("mid_mjd",), ("mid",)), (("length",), ("duration",))),
     )
 )
 class Transit(_Dip):
@@ -227,6 +241,8 @@ class Transit(_Dip):
         source="the true-loss rule",
         test="depth and mid time of the light curve",
         err=True,
+        needs=(("period", "mid_mjd"),),
+        apart=((("mid_mjd",), ("mid",)), (("length",), ("duration",))),
     )
 )
 class Eclipse(_Dip):

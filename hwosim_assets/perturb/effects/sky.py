@@ -135,6 +135,9 @@ def sky_of(product: Product, measurement: Measurement) -> Sky | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             cards = fits.Header([card for card in header.cards if not _FURTHER.fullmatch(card.keyword)])
+            for name in ("CTYPE1", "CTYPE2") if "A_ORDER" in cards else ():
+                # astropy takes a distortion without its name too, and says so at length in standard output.
+                cards[name] = f"{str(cards[name]).strip().removesuffix('-SIP')}-SIP"
             wcs = WCS(cards, naxis=2)
             wcs.wcs.set()
             centre = wcs.all_pix2world(measurement.frame[1] / 2, measurement.frame[0] / 2, 0)
@@ -184,5 +187,6 @@ def offset(ra: float, dec: float, angle: float, mas: Floats | float) -> tuple[Fl
     from astropy.coordinates import offset_by
 
     away = np.atleast_1d(np.asarray(mas, np.float64)) / _MAS_PER_DEGREE
-    there_ra, there_dec = offset_by(math.radians(ra), math.radians(dec), math.radians(angle), np.radians(away))
+    turn = np.full(away.shape, math.radians(angle))  # at a pole astropy takes an angle for each distance
+    there_ra, there_dec = offset_by(math.radians(ra), math.radians(dec), turn, np.radians(away))
     return np.round(there_ra.deg % 360.0, 11), np.round(there_dec.deg, 11)

@@ -14,6 +14,7 @@ import numpy as np
 from hwosim_assets.fits.dq import DQ
 from hwosim_assets.perturb.effect import Effect, NotApplicableError
 from hwosim_assets.perturb.effects.axes import exposure_shares, noise_level, share_note
+from hwosim_assets.perturb.effects.moments import moment
 from hwosim_assets.perturb.effects.places import (
     ANGLE,
     AT,
@@ -28,7 +29,6 @@ from hwosim_assets.perturb.effects.places import (
     direction,
     find_place,
     given,
-    moment,
 )
 from hwosim_assets.perturb.effects.pointing import pixel_scale
 from hwosim_assets.perturb.effects.shapes import stamp
@@ -353,7 +353,7 @@ _SHORT_MAS = 1000.0
         kind="signal",
         model="a point source of contrast c times the star's light, at a separation and position angle from the star. "
         "The star stands at the target's coordinates, or is the brightest pixel; its light is that of the brightest "
-        "pixel within 2 arcsec of the target, or of all",
+        "pixel within 2 arcsec of the target, or of all, in a cube at each wavelength",
         planes=_ADDED,
         parameters=(
             _parameter(
@@ -398,7 +398,11 @@ class Companion(_Placed):
         if measurement.ramp:
             raise NotApplicableError("in a raw ramp the star's light cannot be told from bias")
         sky, target = sky_of(self.task.product, measurement), target_of(self.task.product)
-        image = self._image(measurement)
+        # The planes of a cube are wavelengths, and the light of a star is another in each.
+        planes = range(measurement.frames if measurement.resampled else 1)
+        image = self._image(measurement, 0)
+        for plane in planes[1:]:
+            image = image + self._image(measurement, plane).astype(np.float64)
         by_target = sky is not None and target is not None and self.task.word("star") == "target"
         if sky is not None and target is not None and by_target:
             star = Place(*sky.pixel(target.ra, target.dec), "wcs", target.ra, target.dec)
@@ -408,25 +412,30 @@ class Companion(_Placed):
             star = Place(*light, "pixels", *(sky.world(*light) if sky else ()))
         place = asked_place(self.task, sky) or self._beside(star, sky, image.shape, measurement)
         _, core = stamp((9, 9), 4.0, 4.0, self.task.number("fwhm"))
-        star_flux = rounded(max(float(image[light]), 0.0) / float(core.max()))
-        if star_flux == 0:
+        peaks = [float(self._image(measurement, plane)[light]) for plane in planes]
+        star_fluxes = np.array([rounded(max(peak, 0.0) / float(core.max())) for peak in peaks])
+        if not star_fluxes.any():
             raise NotApplicableError("where the star should be there is no light above zero")
-        flux = rounded(star_flux * self.task.number("contrast"))
+        star_flux = rounded(float(np.median(star_fluxes[star_fluxes > 0])))
+        fluxes = [rounded(flux * self.task.number("contrast")) for flux in star_fluxes.tolist()]
         spots, profile = _light(measurement.frame, place.y, place.x, self.task.number("fwhm"))
-        found = {**place.record(), "star_y": star.y, "star_x": star.x, "star_flux": star_flux, "flux": flux}
+        found = {**place.record(), "star_y": star.y, "star_x": star.x, "star_flux": star_flux}
+        found["flux"] = rounded(star_flux * self.task.number("contrast"))
         found["star_from"] = "target" if by_target else "brightest pixel"
-        return [(spots, profile * flux)] * measurement.frames, found
+        if len(fluxes) > 1:
+            return [(spots, profile * flux) for flux in fluxes], {**found, "fluxes": fluxes}
+        return [(spots, profile * fluxes[0])] * measurement.frames, found
 
-    def _image(self, measurement: Measurement) -> NDArray[Any]:
-        """Return the first frame, without what is not to be used."""
+    def _image(self, measurement: Measurement, frame: int) -> NDArray[Any]:
+        """Return a frame, without what is not to be used."""
         product, shape = self.task.product, (measurement.frames, measurement.groups, *measurement.frame)
 
-        def first(plane: Plane) -> NDArray[Any]:
-            return np.asarray(plane.raw(product.payload).reshape(shape)[0, 0])
+        def stored_of(plane: Plane) -> NDArray[Any]:
+            return np.asarray(plane.raw(product.payload).reshape(shape)[frame, 0])
 
         sci, dq = measurement.sci, measurement.dq
-        stored = first(sci)
-        flags = None if dq is None or dq.size != sci.size else first(dq)
+        stored = stored_of(sci)
+        flags = None if dq is None or dq.size != sci.size else stored_of(dq)
         image = np.empty(stored.shape, sci.decode(stored[:1]).dtype)
         for start in range(0, len(stored), _ROWS):
             rows = slice(start, start + _ROWS)
