@@ -119,7 +119,8 @@ def _print(found: Evaluation, model_name: str) -> None:
         print_table(title, columns, _rows(curve))
     columns = ["scenario", "kind", "mPC", "rPC", "AUSPC", "S50", "CE", "relative CE", "answered"]
     print_table("", columns, [_summary(curve) for curve in found.curves])
-    out.print(f"mCE {_figure(found.mean_corruption_error)} (the reference detectors have 1; less is better)")
+    mean = found.mean_corruption_error
+    out.print("mCE is not defined" if math.isnan(mean) else f"mCE {mean:.3g} (the reference has 1; less is better)")
     if found.failures:
         scenario, product, severity, reason = found.failures[0]
         say(f"{len(found.failures)} answers failed; the first: {product} under {scenario} at {severity:g}: {reason}")

@@ -136,7 +136,7 @@ def load_model(name: str) -> Model:
     return found
 
 
-def ask(model: Model, product: Product) -> Answer:
+def ask(model: Model, product: Product, whole: Product | None = None) -> Answer:
     """Return what a model answers to a product.
 
     Parameters
@@ -145,6 +145,8 @@ def ask(model: Model, product: Product) -> Answer:
         Takes a product, returns mappings.
     product : Product
         As delivered. The model gets one of its own, made of the same bytes, and never the truth.
+    whole : Product, optional
+        The product before, which says what can be answered where the delivered file cannot be read.
 
     Returns
     -------
@@ -158,12 +160,12 @@ def ask(model: Model, product: Product) -> Answer:
     except (Exception, SystemExit) as error:
         return Answer(failure=f"raised {type(error).__name__}: {' '.join(str(error).split())}")
     try:
-        return _read(listed, product)
+        return _read(listed, _shapes(product) or _shapes(whole or product))
     except ValueError as wrong:
         return Answer(failure=f"answered nonsense: {wrong}")
 
 
-def _read(listed: list[Mapping[str, Any]], product: Product) -> Answer:
+def _read(listed: list[Mapping[str, Any]], shapes: dict[int, tuple[int, ...]]) -> Answer:
     """Return an answer, every number checked.
 
     Raises
@@ -173,7 +175,6 @@ def _read(listed: list[Mapping[str, Any]], product: Product) -> Answer:
     """
     if len(listed) > MOST:
         raise ValueError(f"more than {MOST} things in one product")
-    shapes = _shapes(product)
     found, masks = [], {}
     for item in listed:
         name = item.get("kind") if isinstance(item, Mapping) else None
@@ -194,11 +195,11 @@ def _read(listed: list[Mapping[str, Any]], product: Product) -> Answer:
 
 
 def _shapes(product: Product) -> dict[int, tuple[int, ...]]:
-    """Return the shapes of what a product measures, by HDU; nothing of a file that is damaged."""
+    """Return the shapes of what a product measures, by HDU; nothing of a file that cannot be read."""
     try:
         return {item.sci.hdu: item.sci.shape for item in product.measurements}
     except HwosimError:
-        return {-1: ()}
+        return {}
 
 
 def _number(item: Mapping[str, Any], key: str) -> float:

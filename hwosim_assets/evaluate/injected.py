@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
 
-__all__ = ["Injected", "Struck", "injected", "struck"]
+__all__ = ["FRAMES", "Injected", "Struck", "injected", "is_series", "struck"]
 
 #: A source counts as found within its full width at half maximum, and within so many pixels where it is sharper.
 _NEAREST_PX = 2.0

@@ -15,9 +15,10 @@ from hwosim_assets.errors import BadInputError, HwosimError
 from hwosim_assets.evaluate.answers import Answer, Model, ask
 from hwosim_assets.evaluate.curves import Cell, Curve
 from hwosim_assets.evaluate.detectors import EVENT, RAY, SOURCE, find_cosmic_rays, find_in_time, find_sources, reference
-from hwosim_assets.evaluate.injected import Injected, Struck, injected, struck
+from hwosim_assets.evaluate.injected import FRAMES, Injected, Struck, injected, struck
 from hwosim_assets.evaluate.metrics import mean_defined
-from hwosim_assets.evaluate.task import RAYS, Task
+from hwosim_assets.evaluate.task import RAYS, SIGNALS, Task
+from hwosim_assets.perturb.parameters import parse_severity
 from hwosim_assets.perturb.product import Product
 from hwosim_assets.perturb.run import apply
 from hwosim_assets.perturb.scenario import Scenario
@@ -27,6 +28,7 @@ __all__ = ["Evaluation", "evaluate"]
 
 #: What stands in a product before anything is injected is looked for at so much of the reference's thresholds.
 _DEEPER = 0.6
+_FEW = f"no pixel was hit in {FRAMES} or more integrations with an ERR"
 
 Things = dict[str, list[Injected] | dict[int, Struck]]
 
@@ -99,9 +101,12 @@ def evaluate(
     Raises
     ------
     BadInputError
-        When a scenario has nothing to find, or none of the products has a place for it.
+        When a scenario has nothing to find, none of the products has a place for it, or a severity is none.
     """
-    grid = sorted({0.0, *(float(severity) for severity in severities)})
+    try:
+        grid = sorted({0.0, *(parse_severity(severity) for severity in severities)})
+    except ValueError as wrong:
+        raise BadInputError("severity", str(wrong), "leave it out") from None
     tasks = [Task.of(scenario) for scenario in scenarios]
     run = _Run(model, grid, draws, on_step)
     for task in tasks:
@@ -144,11 +149,13 @@ class _Run:
                 out, truth = apply(product, task.at(severity, draw))
                 twin, _ = apply(product, task.twin(severity, draw))
                 things = _things(task, truth, product, out, twin)
-                reason = reason or _why_nothing(truth)
+                reason = reason or _why_nothing(task, truth)
                 if things:
                     scored = True
                     self._ask(task, severity, product, (out, twin), things, known, curves)
-        return "" if scored else reason or "nothing of it falls into the product"
+        if scored:
+            return ""
+        return reason or (_FEW if RAYS in task.kinds else "nothing of it falls into the product")
 
     def _ask(
         self,
@@ -162,7 +169,7 @@ class _Run:
     ) -> None:
         """Ask model and reference for both files, and count."""
         for who, model in enumerate(self._models):
-            answer, quiet = (ask(model, item) for item in delivered)
+            answer, quiet = (ask(model, item, product) for item in delivered)
             for failed in (answer, quiet):
                 if failed.failure and who == 0:
                     self.failures.append((task.scenario.name, product.name, severity, failed.failure))
@@ -183,9 +190,10 @@ def _things(task: Task, truth: Truth, product: Product, out: Product, twin: Prod
     return {kind: there for kind, there in found.items() if there}
 
 
-def _why_nothing(truth: Truth) -> str:
-    """Return the first reason that an effect gave for leaving the product alone."""
-    notes = [note for step in truth.record["effects"] for note in step["measurements"]]
+def _why_nothing(task: Task, truth: Truth) -> str:
+    """Return the first reason why something that is to be found is not in the product; empty where none is given."""
+    steps = [step for step in truth.record["effects"] if SIGNALS.get(step["effect"], step["effect"]) in task.kinds]
+    notes = [note for step in steps for note in step["measurements"]]
     return next((str(note["not_applicable"]) for note in notes if "not_applicable" in note), "")
 
 

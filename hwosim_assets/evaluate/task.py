@@ -7,7 +7,7 @@ to a product (``injected``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,7 +97,7 @@ class Task:
 
     def _made(self, draw: int, effects: tuple[EffectChoice, ...]) -> Scenario:
         changed = {"effects": effects, "seed": self.scenario.seed + draw}
-        return type(self.scenario)(self.scenario.name, self.scenario.content.model_copy(update=changed))
+        return replace(self.scenario, content=self.scenario.content.model_copy(update=changed))
 
     def physical(self, severity: float) -> str:
         """Return a severity in the unit of the damage, where that is one effect with one graded number; else empty."""

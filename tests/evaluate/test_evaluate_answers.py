@@ -97,8 +97,11 @@ def test_what_a_model_prints_is_kept_out_of_the_scores(field: Product, capsys: p
 
 
 def test_a_damaged_file_may_be_answered(field: Product) -> None:
-    answer = ask(lambda product: [], Product(field.name, field.content[:5000]))
-    assert answer.failure == ""
+    short = Product(field.name, field.content[:5000])
+    assert ask(lambda product: [], short).failure == ""
+    assert "none of a measurement" in ask(lambda product: [SOURCE], short).failure
+    (found,) = ask(lambda product: [SOURCE], short, field).found
+    assert found.hdu == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -144,8 +146,22 @@ def test_products_that_do_not_fit_are_told(field: Product, series: Product) -> N
     found = evaluate(silent, [scenario(STAR)], [series, broken, field], severities=[0], draws=1)
     assert [name for _, name, _ in found.left_out] == [series.name, broken.name]
     assert found.left_out[0][2] == "it needs an image of at least 8 x 8 pixels"
+    rays = scenario({"showers": {"severity": 1, "dq": "silent"}}, {"cosmic_rays": {"severity": 1}})
+    with pytest.raises(BadInputError, match="no pixel was hit in 5 or more integrations"):
+        evaluate(silent, [rays], [field], severities=[5], draws=1)
     with pytest.raises(BadInputError, match="nothing could be scored"):
         evaluate(silent, [scenario(STAR)], [series], severities=[0], draws=1)
+
+
+def test_scoring_knows_nothing_of_dagster() -> None:
+    code = "import sys, hwosim_assets.evaluate.score; print('dagster' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_severity_beyond_the_scale_is_refused(field: Product) -> None:
+    with pytest.raises(BadInputError, match="must be between 0 and 5, not 9"):
+        evaluate(silent, [scenario(STAR)], [field], severities=[9])
 
 
 def test_lost_integrations_and_a_wrong_clock_are_lived_with(ramps: Product, series: Product) -> None:
