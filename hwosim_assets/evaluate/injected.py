@@ -5,6 +5,7 @@ Holds: :func:`injected` and :func:`struck`. Keep out which effects are to be fou
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +91,11 @@ def injected(truth: Truth, product: Product) -> list[Injected]:
 
 
 def _in_time(kind: str, step: dict[str, Any], notes: list[dict[str, Any]], product: Product) -> Injected | None:
-    """Return a dip or a flare, one for the file; ``None`` where no frame shows it."""
+    """Return a dip or a flare, one for the file; ``None`` where none of its frames shows it."""
     items = {(item.sci.name, item.sci.hdu): item for item in product.measurements}
-    seen = [note for note in notes if note["largest"] > 0]
+    # An exponential decay ends nowhere: a flare whose peak lies further off than one decay time is another segment's.
+    least = step["parameters"]["amplitude"] / math.e if kind == "flare" else 0.0
+    seen = [note for note in notes if note["largest"] > least]
     if not seen:
         return None
     item = items[seen[0]["name"], seen[0]["hdu"]]

@@ -13,12 +13,12 @@ from hwosim_assets.perturb import Product
 K = 150.0
 
 
-def _product(name: str, hdus: list[fits.hdu.base._BaseHDU], seconds: float = 300.0) -> Product:
+def _product(name: str, hdus: list[fits.hdu.base._BaseHDU], seconds: float = 300.0, **more: object) -> Product:
     primary = fits.PrimaryHDU()
     cards = {"TELESCOP": "JWST", "INSTRUME": "NIRCAM", "CHANNEL": "SHORT", "DETECTOR": "NRCA1", "FILTER": "F200W",
              "EXPSTART": 60000.0, "EXPMID": 60000.1, "EXPEND": 60000.2, "EFFINTTM": seconds,
              "EFFEXPTM": seconds}  # fmt: skip
-    primary.header.update(cards)
+    primary.header.update({**cards, **more})
     buffer = io.BytesIO()
     fits.HDUList([primary, *hdus]).writeto(buffer)
     return Product(name, buffer.getvalue())
@@ -48,6 +48,17 @@ def ramps() -> Product:
 @pytest.fixture(scope="session")
 def series() -> Product:
     """Two hundred integrations of a spectrum of forty wavelengths, 0.1 % of noise in each."""
+    return _product("jw01234002001_02101_00001_nrs1_x1dints.fits", [_spectra()])
+
+
+@pytest.fixture(scope="session")
+def second_half() -> Product:
+    """The same as the second half of an exposure."""
+    cards = {"EXPSTART": 59999.8, "EXPMID": 60000.0, "INTSTART": 201, "INTEND": 400, "NINTS": 400}
+    return _product("jw01234002001_02101_00001-seg002_nrs1_x1dints.fits", [_spectra()], **cards)
+
+
+def _spectra() -> fits.BinTableHDU:
     rows, columns = 200, 40
     shape = (rows, columns)
     flux = 1.0 + 0.001 * np.random.default_rng(3).standard_normal(shape)
@@ -60,6 +71,4 @@ def series() -> Product:
     table.append(fits.Column("WAVELENGTH", f"{columns}D", "um", array=lengths))
     table += [fits.Column(name, f"{columns}D", "Jy", array=data) for name, data in values.items()]
     table.append(fits.Column("DQ", f"{columns}J", bzero=2**31, array=np.zeros(shape, np.uint32)))
-    return _product(
-        "jw01234002001_02101_00001_nrs1_x1dints.fits", [fits.BinTableHDU.from_columns(table, name="EXTRACT1D")]
-    )
+    return fits.BinTableHDU.from_columns(table, name="EXTRACT1D")

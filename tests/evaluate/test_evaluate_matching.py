@@ -36,6 +36,11 @@ def test_what_stood_there_counts_neither_way() -> None:
     assert (matched.pairs, matched.missed, matched.blended, matched.wrong) == ((), (1,), (0,), ())
 
 
+def test_what_is_found_near_a_blended_one_counts_neither_way() -> None:
+    assert match([(5.0,)], [2.0], [(6.5,)], [(4.0,)], 2.0).counts == Counts(0, 0, 0, 1)
+    assert match([(5.0,)], [2.0], [(7.5,)], [(4.0,)], 2.0).counts == Counts(0, 0, 1, 1)
+
+
 def test_nothing_found_and_nothing_there() -> None:
     assert match([], [], [], [], 2.0).counts == Counts()
     assert match([(1.0,)], [1.0], [], [], 1.0).counts == Counts(0, 1, 0, 0)

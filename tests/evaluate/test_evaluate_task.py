@@ -81,6 +81,14 @@ def test_a_flare_has_its_peak(series: Product) -> None:
     assert flare.strength == pytest.approx(0.1, rel=0.05)
 
 
+@pytest.mark.parametrize(("peak", "seen"), [(0.75, True), (0.47, True), (0.4, False)])
+def test_a_flare_of_another_segment_is_not_to_be_found(second_half: Product, peak: float, seen: bool) -> None:
+    asked = task({"flare": {"amplitude": 0.1, "peak": peak, "decay": 0.05}})
+    found = injected(apply(second_half, asked.at(0, 0))[1], second_half)
+    assert bool(found) is seen
+    assert all(flare.place[0] == pytest.approx(59999.8 + 0.4 * peak) for flare in found)
+
+
 def test_without_signals_cosmic_rays_are_to_be_found(ramps: Product) -> None:
     asked = task({"cosmic_rays": {"severity": 1}}, {"read_noise": {"severity": 1}})
     assert asked.kinds == ("cosmic_rays",)
