@@ -126,7 +126,7 @@ def _print(found: Evaluation, model_name: str) -> None:
         say(f"{len(found.failures)} answers failed; the first: {product} under {scenario} at {severity:g}: {reason}")
     if found.left_out:
         scenario, product, reason = found.left_out[0]
-        say(f"{len(found.left_out)} products left out; the first: {product} under {scenario}: {reason}")
+        say(f"{len(found.left_out)} left out; the first: {product} under {scenario}: {reason}")
 
 
 def _rows(curve: Curve) -> list[list[str]]:

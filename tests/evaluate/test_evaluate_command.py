@@ -57,7 +57,7 @@ def test_a_table_for_people(stars: Path, sample: Path, capfd: pytest.CaptureFixt
     said = capfd.readouterr()
     assert "hwosim_assets.evaluate:fragile under stars: source" in said.out
     assert "mCE" in said.out
-    assert "1 products left out; the first: jw97001003001_02101_00001_guider1_uncal.fits" in said.err
+    assert "1 left out; the first: jw97001003001_02101_00001_guider1_uncal.fits" in said.err
 
 
 def test_json_for_programs(stars: Path, sample: Path) -> None:

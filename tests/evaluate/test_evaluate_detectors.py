@@ -17,6 +17,13 @@ def perturbed(product: Product, *effects: Any, seed: int = 3) -> tuple[Product, 
     return out, truth.record["effects"][0]["measurements"][0]
 
 
+def changed(product: Product, values: np.ndarray) -> Product:
+    """Return a product with other values in SCI."""
+    content = bytearray(product.content)
+    next(plane for plane in product.planes if plane.extname == "SCI").raw(content)[...] = values
+    return Product(product.name, bytes(content))
+
+
 @pytest.mark.parametrize("model", [reference, fragile])
 @pytest.mark.parametrize("name", ["field", "series"])
 def test_nothing_in_noise(request: pytest.FixtureRequest, model: Any, name: str) -> None:
@@ -39,11 +46,8 @@ def test_a_source_of_20_sigma(field: Product, model: Any) -> None:
 
 def test_a_single_bright_pixel_is_no_star(field: Product) -> None:
     sci = field.plane("SCI")
-    plane = next(plane for plane in field.planes if plane.extname == "SCI")
-    content = bytearray(field.content)
     sci[40, 50] += 20.0
-    plane.raw(content)[...] = sci
-    spoilt = Product(field.name, bytes(content))
+    spoilt = changed(field, sci)
     assert ask(reference, spoilt).found == ()
     assert len(ask(fragile, spoilt).found) == 1
 
@@ -89,13 +93,17 @@ def test_lost_wavelengths_are_no_dip(series: Product) -> None:
 
 
 def test_hits_of_single_integrations(ramps: Product) -> None:
-    plane = next(plane for plane in ramps.planes if plane.extname == "SCI")
-    content = bytearray(ramps.content)
     values = ramps.plane("SCI")
     places = [(0, 5, 5), (7, 20, 30), (19, 47, 0)]
     for place in places:
         values[place] += 3.0
-    plane.raw(content)[...] = values
-    mask = ask(reference, Product(ramps.name, bytes(content))).masks[1]
+    mask = ask(reference, changed(ramps, values)).masks[1]
     assert all(mask[place] for place in places)
     assert mask.sum() <= len(places) + 1
+
+
+def test_a_brighter_integration_is_no_shower_of_hits(ramps: Product) -> None:
+    values = ramps.plane("SCI")
+    values[5] *= 1.5
+    assert ask(reference, changed(ramps, values)).masks[1].sum() < 10
+    assert (values[5] - 2.0 > 5 * 0.18).mean() > 0.5

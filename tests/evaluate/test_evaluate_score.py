@@ -98,6 +98,9 @@ def test_who_fails_has_missed_what_was_there_and_the_run_goes_on(field: Product)
     assert len(found.failures) == 12
     assert found.failures[0] == ("test", field.name, 2.0, "raised ValueError: NaN in my convolution")
     assert curve.figures()["S50"] == pytest.approx(1.0)
+    rows = found.record()["curves"][0]["severities"]
+    assert rows[0]["model"]["false_alarms_per_product"] == 0
+    assert math.isnan(rows[1]["model"]["false_alarms_per_product"])
 
 
 def test_the_fragile_model_is_worse_than_the_robust_one(field: Product, ramps: Product, series: Product) -> None:
@@ -139,6 +142,18 @@ def test_what_stood_there_is_neither_right_nor_wrong(field: Product) -> None:
     curve = one(evaluate(reference, [scenario(on_top)], [standing], severities=[0], draws=1).curves)
     assert curve.cells[0][0.0].counts.blended == 1
     assert math.isnan(curve.scores()[0])
+
+
+def test_hits_of_the_archive_s_own_count_neither_way(ramps: Product) -> None:
+    values = ramps.plane("SCI")
+    values[3, 10:20, 10] += 5.0
+    content = bytearray(ramps.content)
+    next(plane for plane in ramps.planes if plane.extname == "SCI").raw(content)[...] = values
+    rays = scenario({"cosmic_rays": {"severity": 1}})
+    found = evaluate(reference, [rays], [Product(ramps.name, bytes(content))], severities=[4], draws=2)
+    cell = one(found.curves).cells[0][4.0]
+    assert cell.counts.found > 30
+    assert (cell.counts.wrong, cell.false_alarms) == (0, 0)
 
 
 def test_products_that_do_not_fit_are_told(field: Product, series: Product) -> None:
