@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,18 @@ def test_no_real_product_breaks_the_reference(real_data: Path) -> None:
             assert ask(model, product).failure == "", path.name
         answered += 1
     assert answered > 30
+
+
+def test_the_model_of_the_page_on_scoring_works(stars: Path, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluating.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    (scenario,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    (stars.parent / "model_of_the_page.py").write_text(code)
+    (stars.parent / "stars_jitter.yaml").write_text(scenario)
+    monkeypatch.chdir(stars.parent)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    name = sample / "jw97001" / "jw97001001001_02101_00001_nrcb1_cal.fits"
+    found = scored("--model", "model_of_the_page:find", "--scenario", "stars_jitter.yaml", "--severity", 5, name)
+    (curve,) = found["curves"]
+    assert curve["availability"] == 1
+    assert curve["severities"][0]["model"]["found"] >= 2
