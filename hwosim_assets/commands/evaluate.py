@@ -22,6 +22,17 @@ __all__ = ["evaluate"]
 
 #: The programs of the sample archive that a model is tried on where no products are given: a star field, a transit.
 _PROGRAMS = 2
+_COLUMNS = (
+    "severity",
+    "to find",
+    "blended",
+    "F1",
+    "recall (95 %)",
+    "precision (95 %)",
+    "false alarms",
+    "answered",
+    "ref. F1",
+)
 
 
 @click.command()
@@ -106,17 +117,7 @@ def _print(found: Evaluation, model_name: str) -> None:
     """Print a table for each curve, one of all curves, and what went wrong."""
     for curve in found.curves:
         title = f"{model_name} under {curve.scenario}: {curve.kind}"
-        columns = [
-            "severity",
-            "to find",
-            "F1",
-            "recall (95 %)",
-            "precision (95 %)",
-            "false alarms",
-            "answered",
-            "ref. F1",
-        ]
-        print_table(title, columns, _rows(curve))
+        print_table(title, _COLUMNS, _rows(curve))
     columns = ["scenario", "kind", "mPC", "rPC", "AUSPC", "S50", "CE", "relative CE", "answered"]
     print_table("", columns, [_summary(curve) for curve in found.curves])
     mean = found.mean_corruption_error
@@ -139,6 +140,7 @@ def _rows(curve: Curve) -> list[list[str]]:
             [
                 f"{severity:g}",
                 str(counts.found + counts.missed),
+                str(counts.blended),
                 _figure(counts.f1),
                 _interval(counts.recall, record["recall_interval"]),
                 _interval(counts.precision, record["precision_interval"]),
