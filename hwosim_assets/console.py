@@ -39,20 +39,28 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 
 
-def _severity(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Return the number that was given or that a word stands for."""
+def _severity(
+    ctx: click.Context, param: click.Parameter, value: str | tuple[str, ...] | None
+) -> float | tuple[float, ...] | None:
+    """Return the number, or the numbers, that were given or that words stand for."""
     from hwosim_assets.perturb.parameters import parse_severity
 
     try:
+        if isinstance(value, tuple):
+            return tuple(parse_severity(each) for each in value)
         return None if value is None else parse_severity(value)
     except ValueError as wrong:
         raise click.BadParameter(f"it {wrong}") from None
 
 
-def severity_option(what: str) -> Callable[[F], F]:
-    """Return the decorator that adds ``--severity``, whose help is ``what`` and the numbers and words for it."""
+def severity_option(what: str, *, several: bool = False) -> Callable[[F], F]:
+    """Return the decorator that adds ``--severity``, whose help is ``what`` and the numbers and words for it.
+
+    With ``several`` it may be repeated, and arrives as a tuple under ``severities``.
+    """
     said = f"{what}: 0 to 5, none, low, medium, high."
-    return click.option("--severity", callback=_severity, metavar="0-5|WORD", help=said)
+    names = ("--severity", "severities") if several else ("--severity",)
+    return click.option(*names, callback=_severity, multiple=several, metavar="0-5|WORD", help=said)
 
 
 def print_json(value: object) -> None:
