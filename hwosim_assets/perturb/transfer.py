@@ -306,7 +306,7 @@ def _update_err(block: Block) -> None:
     if block.budget.sums:
         root = _total(block.claimed)
         np.sqrt(root, out=root)
-        lacking = (~np.isfinite(root)).reshape(-1).nonzero()[0]
+        lacking = (~(np.isfinite(root) & np.isfinite(block.err))).reshape(-1).nonzero()[0]
         root.reshape(-1)[lacking] = block.err.reshape(-1)[lacking]
         np.copyto(block.err, root)
 

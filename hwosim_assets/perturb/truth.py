@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["ENGINE", "Truth", "make_truth", "read_truth"]
 
 #: Version of the engine. A change of any output byte needs a new one.
-ENGINE = "8"
+ENGINE = "9"
 _AS_WRITTEN = "use the file as written"
 
 

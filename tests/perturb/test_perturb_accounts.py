@@ -303,3 +303,17 @@ def test_infinite_and_huge_numbers_warn_nobody(way: str, effect: str) -> None:
             warnings.simplefilter("error", RuntimeWarning)
             _, truth = apply(product, scenario({effect: {"severity": 3}}), earlier=earlier)
         assert [step["measurements"][0]["name"] for step in truth.record["effects"]] == ["SCI,1"]
+
+
+@pytest.mark.usefixtures("way")
+def test_an_err_that_is_no_number_stays_one_whatever_the_variances_say() -> None:
+    """It became the root of their sum, 0 where they are 0: a perfect pixel."""
+    product = scene(columns(16, 64, 5, 50))
+    err, poisson, read = (product.plane(name).copy() for name in ("ERR", "VAR_POISSON", "VAR_RNOISE"))
+    err[3, 4], err[5, 6] = np.nan, np.inf
+    poisson[3, 4] = read[3, 4] = poisson[5, 6] = read[5, 6] = 0
+    odd = with_planes(product, ERR=err, VAR_POISSON=poisson, VAR_RNOISE=read)
+    after = apply(odd, scenario({"read_noise": {"severity": 3}}))[0].plane("ERR")
+    assert np.isnan(after[3, 4])
+    assert np.isinf(after[5, 6])
+    assert np.count_nonzero(after != err) > 1000

@@ -92,11 +92,11 @@ def root_of_change(err: Floats, change: Floats) -> None:
 
 @loop()
 def root_of_sum(err: Floats, poisson: Floats, read: Floats, flat: Floats | None) -> None:
-    """Set ERR to the root of the sum of the variances, where that is a finite number."""
+    """Set ERR to the root of the sum of the variances, where both are finite numbers."""
     zero = err.dtype.type(0)
     for i in range(err.size):
         total = poisson[i] + read[i]
         if flat is not None:
             total += flat[i]
         root = np.sqrt(total)
-        err[i] = root if root - root == zero else err[i]
+        err[i] = root if (root - root == zero) & (err[i] - err[i] == zero) else err[i]
