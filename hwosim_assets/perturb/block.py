@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -451,8 +451,13 @@ class Block:
 
     def here(self, places: NDArray[np.int64]) -> slice:
         """Return which of ascending flat places of the frame lie in this block."""
-        low, high = np.searchsorted(places, [self.start, self.start + self.size])
-        return slice(int(low), int(high))
+        low, high = places.searchsorted(self._edges).tolist()
+        return slice(low, high)
+
+    @cached_property
+    def _edges(self) -> NDArray[np.int64]:
+        """Flat places of the frame where this block begins and ends."""
+        return np.array([self.start, self.start + self.size])
 
     def _chosen(self, index: NDArray[Any] | slice) -> NDArray[np.intp]:
         """Return the positions among ``index`` that hold data."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwosim_assets.perturb import compiled
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -30,6 +32,13 @@ def log(values: Floats) -> Floats:
     values : float64 array
         Positive and finite.
     """
+    if compiled.on():
+        from hwosim_assets.perturb.compiled import exact
+
+        flat = np.ascontiguousarray(values, np.float64).reshape(-1)
+        room, out = np.empty_like(flat), np.empty_like(flat)
+        if exact.log(flat.view(np.int64), room, room.view(np.int64), out):
+            return out.reshape(values.shape)
     mantissa, exponent = np.frexp(values)
     small = mantissa < _ROOT_HALF
     mantissa = np.where(small, mantissa * 2.0, mantissa)
@@ -50,6 +59,13 @@ def exp(values: Floats) -> Floats:
     values : float64 array
         Up to 700.
     """
+    if compiled.on():
+        from hwosim_assets.perturb.compiled import exact
+
+        flat = np.ascontiguousarray(values, np.float64).reshape(-1)
+        power_of_two, out = np.empty_like(flat), np.empty_like(flat)
+        if exact.exp(flat, power_of_two, power_of_two.view(np.int64), out):
+            return out.reshape(values.shape)
     bounded = np.maximum(values, -700.0)
     steps = np.floor(bounded * (1.0 / (_LN2_HIGH + _LN2_LOW)) + 0.5)
     rest = (bounded - steps * _LN2_HIGH) - steps * _LN2_LOW

@@ -166,6 +166,13 @@ class Stream:
         """Return where the short words of pixels come from, and what makes them finer, as compiled loops ask for it."""
         return _address(int(self._key[1]), plane, sub)
 
+    def addresses(self, plane: int, sub: int, count: int) -> NDArray[np.uint64]:
+        """Return what :meth:`normals` has as address, for so many sets of words from one on, (count, 3)."""
+        subs = np.arange(count, dtype=np.uint64) + np.uint64(sub)
+        inner = _mix_all(subs + np.uint64(_FINER + _GOLDEN & _WORD))
+        begin = _mix_all(inner ^ np.uint64(int(self._key[1]) ^ _mix(plane + 1)))
+        return np.stack([np.full(count, plane, np.uint64), subs + np.uint64(_SHORT), begin], axis=1)
+
     def _of_tile(self, plane: int, tile: int, offset: int, count: int, sub: int) -> NDArray[np.uint32]:
         """Return words of one tile; each step of the counter gives eight."""
         step, skip = divmod(offset, 8)
@@ -319,6 +326,14 @@ def _mix(value: int) -> int:
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _WORD
     return value ^ (value >> 31)
+
+
+def _mix_all(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return :func:`_mix` of each word."""
+    words = words * _STEP
+    words = (words ^ words >> _SHIFTS[0]) * _FACTORS[0]
+    words = (words ^ words >> _SHIFTS[1]) * _FACTORS[1]
+    return words ^ words >> _SHIFTS[2]
 
 
 def _begin(key: int, plane: int, sub: int) -> int:

@@ -23,8 +23,9 @@ from astropy.io import fits
 from golden import GOLDEN, made
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from hwosim_assets.perturb import Product, Scenario, apply, block, compiled, run
+from hwosim_assets.perturb import Product, Scenario, apply, block, compiled, exact, run
 from hwosim_assets.perturb.effects.particles import Hits, _gathered, deposits
 from hwosim_assets.perturb.effects.series import octave_weights, octaves
 from hwosim_assets.perturb.registry import effect_specs
@@ -261,6 +262,19 @@ def test_charge_along_tracks_that_leave_the_frame_and_that_do_not(
     found = Hits(*begins, *away, length, *rest)
     parts = [both(lambda part=part: deposits(found, shape, 18.0)[part]) for part in range(3)]  # type: ignore[misc]
     assert all(same_bits(*part) for part in parts)
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, st.integers(0, 40), elements=st.floats(5e-324, 1e308) | st.floats(0.5, 2.0)))
+def test_logarithms(values: np.ndarray) -> None:
+    assert same_bits(*both(lambda: exact.log(values)))
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, (2, 20), elements=st.floats(-1e3, 709.0) | st.floats(-1.0, 1.0)))
+def test_exponentials(values: np.ndarray) -> None:
+    assert same_bits(*both(lambda: exact.exp(values)))
+    assert same_bits(*both(lambda: exact.exp(values[:, ::2])))
 
 
 @settings(max_examples=60, deadline=None)

@@ -21,7 +21,7 @@ __all__ = ["LEAST_PIXELS", "on", "want"]
 #: small products never earn back: a frame of 2048 x 2048 saves about 0.1 s.
 LEAST_PIXELS = 1 << 21
 
-_LOOPS = ("convolution", "draws", "effects", "scattered", "transfer")
+_LOOPS = ("convolution", "draws", "effects", "exact", "scattered", "transfer")
 _tried = _wanted = False
 
 

@@ -120,11 +120,10 @@ def _octaves_by_loop(
     """Return the values of a series from the first cell of each octave, how many, and where those above begin."""
     from hwosim_assets.perturb.compiled import draws
 
-    drawn = [stream.normals(plane, 0, series * SUBS + layer) for layer in range(weights.size)]
-    addresses = np.stack([one.address for one in drawn])
-    made: NDArray[np.float32] = draws.octaves(
-        np.ascontiguousarray(cells), weights.astype(np.float32), addresses, drawn[0]
-    )
+    sub = series * SUBS
+    addresses, drawn = stream.addresses(plane, sub, weights.size), stream.normals(plane, 0, sub)
+    singles = weights.astype(np.float32)
+    made: NDArray[np.float32] = draws.octaves(np.ascontiguousarray(cells), singles, addresses, drawn)
     return made
 
 
