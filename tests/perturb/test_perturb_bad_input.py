@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from conftest import hdus_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from kinds import hdus_of
 
 from hwosim_assets.errors import BadInputError
 from hwosim_assets.fits.dq import DQ
