@@ -41,7 +41,7 @@ _COLUMNS = (
 @click.option(
     "--scenario", "scenarios", multiple=True, required=True, help="Name of a scenario, or a YAML file; repeat for mCE."
 )
-@severity_option("Instead of 0 to 5, and 0; repeat", several=True)
+@severity_option("Besides 0, instead of 1 to 5; repeat", several=True)
 @click.option(
     "--draws",
     type=click.IntRange(1, 10_000),

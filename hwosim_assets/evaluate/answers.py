@@ -124,16 +124,26 @@ def load_model(name: str) -> Model:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # a module may raise anything while it is imported
+        with redirect_stdout(sys.stderr):  # standard output holds the scores
+            module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         reason = f"{module_name} cannot be imported ({type(error).__name__}: {error})"
-        raise BadInputError(thing, reason, "install it, or run where it lies") from error
+        raise BadInputError(thing, reason, _mend(module_name, error)) from error
     model = getattr(module, attribute, None)
     if not callable(model):
         reason = f"{module_name} has no callable {attribute}"
         raise BadInputError(thing, reason, "name a function that takes a product")
     found: Model = model
     return found
+
+
+def _mend(module_name: str, error: BaseException) -> str:
+    """Return what helps where a module cannot be imported: it is named wrongly, not there, or fails by itself."""
+    if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
+        return "name the module, not its file: my_model:find for my_model.py"
+    if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+        return "install it, or run where it lies"
+    return "mend it, or install what it imports"
 
 
 def ask(model: Model, product: Product, whole: Product | None = None) -> Answer:
@@ -156,9 +166,12 @@ def ask(model: Model, product: Product, whole: Product | None = None) -> Answer:
     delivered = Product(product.name, product.content)
     try:
         with redirect_stdout(sys.stderr):  # standard output holds the scores
-            listed = list(itertools.islice(model(delivered), MOST + 1))
+            answered = model(delivered)
+            listed = [] if isinstance(answered, Mapping) else list(itertools.islice(answered, MOST + 1))
     except (Exception, SystemExit) as error:
         return Answer(failure=f"raised {type(error).__name__}: {' '.join(str(error).split())}")
+    if isinstance(answered, Mapping):
+        return Answer(failure="answered nonsense: a mapping alone; mappings are asked for, in a list or one by one")
     try:
         return _read(listed, _shapes(product) or _shapes(whole or product))
     except ValueError as wrong:
@@ -182,7 +195,7 @@ def _read(listed: list[Mapping[str, Any]], shapes: dict[int, tuple[int, ...]]) -
             raise ValueError(f"{item!r:.60} is no mapping with a `kind` of {', '.join(KINDS)}")
         hdu = item.get("hdu", next(iter(shapes), -1))
         if not isinstance(hdu, int | np.integer) or int(hdu) not in shapes:
-            raise ValueError(f"`hdu` {hdu!r:.20} is none of a measurement of the product")
+            raise ValueError(f"`hdu` {hdu!r:.20} holds no measurement of the product")
         if not KINDS[name].place:
             masks[int(hdu)] = _mask(item.get("mask"), shapes[int(hdu)])
             continue

@@ -398,9 +398,9 @@ def _validated(name: str, model: type[ScenarioFile], content: Mapping[str, Any])
     try:
         return model.model_validate(content)
     except ValidationError as wrong:
-        raise ScenarioError(
-            f"scenario {name}", "; ".join(_words(wrong)), "see `hwosim effects` for what is known"
-        ) from None
+        of_effects = any(error["loc"][:1] == ("effects",) for error in wrong.errors(include_url=False))
+        mend = "see `hwosim effects` for what is known" if of_effects else "mend it there"
+        raise ScenarioError(f"scenario {name}", "; ".join(_words(wrong)), mend) from None
 
 
 def _words(wrong: ValidationError) -> list[str]:
@@ -447,8 +447,18 @@ def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key standing twice, and aliases: nine lines of them can stand for 10^9 values."""
+    """YAML that refuses a key standing twice, and aliases: nine lines of them can stand for 10^9 values.
+
+    Nor is ``-00:01:02.5`` the number -62.5, as YAML 1.1 has it, but a text, which no parameter takes for a declination.
+    """
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        tag = super().resolve(kind, value, implicit)
+        return self.DEFAULT_SCALAR_TAG if tag in _NUMBERS and ":" in value else tag
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

@@ -50,6 +50,7 @@ def test_a_model_sees_a_product_of_its_own(field: Product) -> None:
         (None, "raised TypeError"),
         (7, "raised TypeError"),
         (["a star"], "no mapping"),
+        (SOURCE, "a mapping alone"),
         ([{"kind": "galaxy"}], "no mapping"),
         ([{"kind": ["source"]}], "no mapping"),
         ([{"kind": "source", "y": 1.0}], "`x` of a source is None"),
@@ -57,8 +58,8 @@ def test_a_model_sees_a_product_of_its_own(field: Product) -> None:
         ([{**SOURCE, "y": "3"}], "no finite number"),
         ([{**SOURCE, "y": True}], "no finite number"),
         ([{**SOURCE, "flux": math.inf}], "`flux` of a source"),
-        ([{**SOURCE, "hdu": 9}], "none of a measurement"),
-        ([{**SOURCE, "hdu": []}], "none of a measurement"),
+        ([{**SOURCE, "hdu": 9}], "no measurement"),
+        ([{**SOURCE, "hdu": []}], "no measurement"),
         ([{"kind": "cosmic_rays", "mask": np.zeros((2, 2), bool)}], "no bool array"),
         ([{"kind": "cosmic_rays", "mask": np.zeros((96, 96))}], "no bool array"),
         ([{"kind": "cosmic_rays"}], "no bool array"),
@@ -99,7 +100,7 @@ def test_what_a_model_prints_is_kept_out_of_the_scores(field: Product, capsys: p
 def test_a_damaged_file_may_be_answered(field: Product) -> None:
     short = Product(field.name, field.content[:5000])
     assert ask(lambda product: [], short).failure == ""
-    assert "none of a measurement" in ask(lambda product: [SOURCE], short).failure
+    assert "no measurement" in ask(lambda product: [SOURCE], short).failure
     (found,) = ask(lambda product: [SOURCE], short, field).found
     assert found.hdu == 1
 
@@ -107,8 +108,12 @@ def test_a_damaged_file_may_be_answered(field: Product) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("nowhere_to_be_found:model", "cannot be imported"),
-        ("broken_model:model", "broken_model cannot be imported (RuntimeError: no weights)"),
+        ("nowhere_to_be_found:model", "'nowhere_to_be_found'); install it, or run where it lies"),
+        ("broken_model:model", "cannot be imported (RuntimeError: no weights); mend it, or install what it imports"),
+        ("lacking_model:model", "named 'not_installed'); mend it, or install what it imports"),
+        ("script_model:model", "script_model cannot be imported (SystemExit: 2); mend it"),
+        ("broken_model.py:model", "name the module, not its file: my_model:find for my_model.py"),
+        ("./broken_model.py:model", "name the module, not its file: my_model:find for my_model.py"),
         ("math:nothing", "has no callable nothing"),
         ("math:pi", "has no callable pi"),
         ("math", "is not MODULE:NAME"),
@@ -117,6 +122,8 @@ def test_a_damaged_file_may_be_answered(field: Product) -> None:
 )
 def test_a_model_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, why: str) -> None:
     (tmp_path / "broken_model.py").write_text("raise RuntimeError('no weights')\n")
+    (tmp_path / "lacking_model.py").write_text("import not_installed\n")
+    (tmp_path / "script_model.py").write_text("raise SystemExit(2)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*__import__("sys").path])
     with pytest.raises(BadInputError, match=f"model {name}: ") as said:
@@ -124,9 +131,12 @@ def test_a_model_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert why in str(said.value)
 
 
-def test_a_model_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_first_model.py").write_text("def find(product):\n    return []\n")
+def test_a_model_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_first_model.py").write_text("print('loading')\ndef find(product):\n    return []\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*__import__("sys").path])
     model: Callable[..., Any] = load_model("my_first_model:find")
     assert model(None) == []
+    assert capsys.readouterr() == ("", "loading\n")  # standard output holds the scores

@@ -441,3 +441,19 @@ def test_everything_has_every_kind_of_damage() -> None:
 
     named = {choice.effect for choice in load_scenario("everything_s3").effects}
     assert named == {spec.name for spec in effect_specs() if spec.kind == "damage" and not spec.breaks_format}
+
+
+@pytest.mark.parametrize("written", ["ra: 00:05:10.2, dec: -00:01:02.5", "ra: 5:10, dec: 1:15"])
+def test_sexagesimal_coordinates_are_refused_and_not_counted_by_sixties(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"version: 1\neffects:\n  - point_source: {{{written}}}\n")
+    with pytest.raises(ScenarioError, match=r"point_source\.ra .*:"):
+        Scenario.from_file(path)
+
+
+def test_what_a_scenario_itself_says_wrong_is_not_looked_up_among_the_effects() -> None:
+    with pytest.raises(ScenarioError, match="stamp: input should be") as told:
+        Scenario.from_mapping("mine", {"version": 1, "stamp": "ful"})
+    assert "hwosim effects" not in str(told.value)
+    with pytest.raises(ScenarioError, match="see `hwosim effects` for what is known"):
+        Scenario.from_mapping("mine", {"version": 1, "effects": ["cosmic_ray"]})

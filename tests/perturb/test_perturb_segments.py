@@ -467,3 +467,10 @@ def test_nothing_settles_before_the_earliest_integration_of_a_table_out_of_order
         course(turned, "persistence_deficit", options), course(product, "persistence_deficit", options)[::-1], atol=1e-4
     )
     perturbed(turned, "persistence_deficit", options | {"tau": "1 s"})
+
+
+@pytest.mark.parametrize(("name", "key"), MOMENTS.items())
+@pytest.mark.parametrize("given", ["+2 h", "2 h", "+3 d"])
+def test_a_time_that_is_a_duration_is_refused(name: str, key: str, given: str) -> None:
+    with pytest.raises(BadInputError, match=f"{name}.{key} needs an ISO date and time or an MJD"):
+        Scenario.from_mapping("test", {"version": 1, "effects": [{name: {key: given}}]})

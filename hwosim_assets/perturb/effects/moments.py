@@ -41,11 +41,9 @@ class Instant(Parameter):
     """A time as profiles take it, MJD or an ISO date (UTC); also a number of days with its unit."""
 
     def parse(self, value: Any) -> Value:
-        """Return an MJD."""
-        try:
-            return super().parse(value)
-        except ValueError:
-            return super().parse(moment(value))
+        """Return an MJD; hours are no time, and what begins with a plus counts from something."""
+        days = isinstance(value, str) and value.rstrip().endswith("d") and not value.lstrip().startswith("+")
+        return super().parse(value if days else moment(value))
 
 
 @dataclass(frozen=True)

@@ -332,7 +332,7 @@ def set_card(file: FitsFile, hdu: int, keyword: str, value: float) -> dict[str, 
             ),
             Parameter(
                 "velocity",
-                "velocity v that stretches the wavelengths of the axis, whatever severity and `when` say",
+                "velocity v that stretches the wavelengths of the axis, whatever severity (above 0) and `when` say",
                 unit="km/s",
                 default=0.0,
                 low=-1000.0,
