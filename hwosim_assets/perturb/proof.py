@@ -76,21 +76,38 @@ def diff(before: Product, after: Product, truth: Truth, *, earlier: Sequence[Ear
         return Verdict(same, () if same else ("the damaged file is not the one that the plan gives",))
     found = json.loads(json.dumps(compare(before, after).record()))
     findings: list[str] = []
-    for part, name in (("planes", "name"), ("headers", "hdu"), ("other", "")):
-        said = record["changes"][part]
-        findings += [f"not in the record: {_words(item, name)}" for item in found[part] if item not in said]
-        findings += [f"recorded but not found: {_words(item, name)}" for item in said if item not in found[part]]
+    said = record["changes"]
+    for part in ("planes", "other"):
+        findings += [f"not in the record: {_words(item)}" for item in found[part] if item not in said[part]]
+        findings += [f"recorded but not found: {_words(item)}" for item in said[part] if item not in found[part]]
+    findings += _unexplained_cards(found["headers"], said["headers"])
     if after.sha256 != record["out_sha256"] and not findings:
         findings += _unexplained_values(truth, before, after, earlier)
     return Verdict(not findings, tuple(findings))
 
 
-def _words(item: Any, name: str) -> str:
-    if name == "name":
-        return f"{item['elements']} elements of {item['name']} (HDU {item['hdu']}) differ"
-    if name == "hdu":
-        return f"header of HDU {item['hdu']}: {len(item['removed'])} cards removed, {len(item['added'])} added"
-    return str(item)
+def _words(item: Any) -> str:
+    """Say what one entry of the changes tells: of an array, or a text already."""
+    return (
+        item if isinstance(item, str) else f"{item['elements']} elements of {item['name']} (HDU {item['hdu']}) differ"
+    )
+
+
+def _unexplained_cards(found: list[dict[str, Any]], said: list[dict[str, Any]]) -> list[str]:
+    """Say which cards were changed and not recorded, or recorded and not changed."""
+    findings = []
+    for words, ours, theirs in (("not in the record", found, said), ("recorded but not found", said, found)):
+        known = {(item["hdu"], way, card) for item in theirs for way in ("removed", "added") for card in item[way]}
+        for item in ours:
+            for way in ("removed", "added"):
+                cards = [card for card in item[way] if (item["hdu"], way, card) not in known]
+                if cards:
+                    number = "1 card" if len(cards) == 1 else f"{len(cards)} cards"
+                    shown = "; ".join(cards[:3]) + ("; ..." if len(cards) > 3 else "")
+                    findings.append(f"{words}: header of HDU {item['hdu']}: {number} {way}: {shown}")
+    if found != said and not findings:
+        findings.append("cards of headers stand in another order, or another number of times, than recorded")
+    return findings
 
 
 def _unexplained_values(truth: Truth, before: Product, after: Product, earlier: Sequence[Earlier]) -> list[str]:

@@ -447,6 +447,7 @@ def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
+#: Tags of what YAML 1.1 would also count by sixties.
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
@@ -457,7 +458,7 @@ class _StrictLoader(yaml.SafeLoader):
     """
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
-        tag = super().resolve(kind, value, implicit)
+        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]  # types-PyYAML says nothing of it
         return self.DEFAULT_SCALAR_TAG if tag in _NUMBERS and ":" in value else tag
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:

@@ -142,8 +142,14 @@ def test_a_stamp_that_was_taken_out_or_forged_is_not_accounted_for(make: Make) -
     out, truth = apply(product, scenario("hash"))
     bare = apply(product, scenario("none"))[0]
     assert not diff(product, bare, truth).accounted
-    forged = Product(out.name, out.content.replace(truth.plan.sha256[:16].encode(), b"0" * 16))
-    assert not diff(product, forged, truth).accounted
+    told = truth.plan.sha256[:16]
+    forged = Product(out.name, out.content.replace(told.encode(), b"0" * 16))
+    verdict = diff(product, forged, truth)
+    assert not verdict.accounted
+    assert verdict.findings == (
+        f"not in the record: header of HDU 0: 1 card added: HWOSPLAN= '{'0' * 16}'   / HWOsim: hash of the plan",
+        f"recorded but not found: header of HDU 0: 1 card added: HWOSPLAN= '{told}'   / HWOsim: hash of the plan",
+    )
 
 
 def test_without_effects_the_bytes_stay(make: Make) -> None:
