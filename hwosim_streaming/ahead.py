@@ -24,7 +24,9 @@ class Ahead(Generic[T]):
     make : callable
         Makes the thing of a name; called in one thread, never twice at a time.
     names : iterable of str
-        What will be asked for, in the order in which that first happens.
+        What will be asked for, in the order in which that first happens; some may be passed over.
+    drop : callable
+        Given what was made and is not asked for.
 
     Attributes
     ----------
@@ -32,9 +34,10 @@ class Ahead(Generic[T]):
         Seconds that each call of :meth:`take` waited.
     """
 
-    def __init__(self, make: Callable[[str], T], names: Iterable[str]) -> None:
-        self._make = make
-        self._names = iter(list(names))
+    def __init__(self, make: Callable[[str], T], names: Iterable[str], drop: Callable[[T], object]) -> None:
+        self._make, self._drop = make, drop
+        self._places = {name: place for place, name in enumerate(names)}
+        self._names = iter(self._places)
         self._asked: set[str] = set()
         self._next: tuple[str, Future[T]] | None = None
         # One thread: a second thing would have to be held, too, and would take processors from the sender.
@@ -50,6 +53,9 @@ class Ahead(Generic[T]):
     def take(self, name: str) -> T:
         """Return a thing, which is then forgotten, and begin with the next; raises what making it raises."""
         began = time.perf_counter()
+        place = self._places.get(name, -1)
+        if self._next is not None and name not in self._asked and self._places[self._next[0]] < place:
+            self._drop_next()  # passed over: messages that are too late may be left out
         self._asked.add(name)
         if self._next is not None and self._next[0] == name:
             made, self._next = self._next[1], None
@@ -60,9 +66,13 @@ class Ahead(Generic[T]):
         self.begin()
         return thing
 
-    def close(self) -> T | None:
-        """End the thread; return what was made and not asked for, if anything was."""
+    def close(self) -> None:
+        """End the thread."""
         self._pool.shutdown(cancel_futures=True)
+        self._drop_next()
+
+    def _drop_next(self) -> None:
+        """Drop what was made and not asked for, if anything was."""
         made, self._next = self._next, None
-        whole = made is not None and not made[1].cancelled() and made[1].exception() is None
-        return made[1].result() if made is not None and whole else None
+        if made is not None and not made[1].cancel() and made[1].exception() is None:
+            self._drop(made[1].result())

@@ -61,7 +61,7 @@ class DeliveredFiles:
         self._products = plan.products
         self._make = make
         self._open: OrderedDict[str, Opened] = OrderedDict()
-        self._ahead = Ahead(self._opened, plan.order)
+        self._ahead = Ahead(self._opened, plan.order, _close)
         self.waited_s = self._ahead.waited_s
 
     def __enter__(self) -> DeliveredFiles:
@@ -71,10 +71,9 @@ class DeliveredFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        unused = self._ahead.close()
-        for opened in (*self._open.values(), *([unused] if unused else [])):
-            opened[0].close()
-        self._open.clear()
+        self._ahead.close()
+        while self._open:
+            _close(self._open.popitem()[1])
 
     def read(self, message: Mapping[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
         """Return the arrays of a planned message by name, and their units where the file states them.
@@ -111,7 +110,7 @@ class DeliveredFiles:
         if name not in self._open:
             self._open[name] = self._ahead.take(name)
             while self._too_many():
-                self._open.popitem(last=False)[1][0].close()
+                _close(self._open.popitem(last=False)[1])
         self._open.move_to_end(name)
         return self._open[name][1]
 
@@ -131,6 +130,11 @@ class DeliveredFiles:
             _prove(source, row["out_sha256"], name)
             hdus = stack.enter_context(open_fits(source, name))
             return stack.pop_all(), hdus
+
+
+def _close(opened: Opened) -> None:
+    """Close an open file."""
+    opened[0].close()
 
 
 def _text(hdu: Any, name: str, rows: slice) -> npt.NDArray[Any]:

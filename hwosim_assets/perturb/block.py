@@ -147,7 +147,8 @@ class Block:
     frame, start : int
         Frame (integration, wavelength) and flat position of the first pixel in it.
     sci : floating array
-        Science values; integers are worked on as float32.
+        Science values; integers are worked on as float32, those of more than 16 bits as float64, and all as float64
+        where the budget is ``double``.
     err : floating array or None
         ERR as loaded.
     true : dict

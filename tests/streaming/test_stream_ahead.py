@@ -47,6 +47,10 @@ def taking_turns(lake: Lake, count: int) -> tuple[StreamPlan, dict[str, bytes]]:
     return make_plan(pa.Table.from_pylist(rows), scenario()), contents
 
 
+def nothing_left(thing: object) -> None:
+    raise AssertionError(f"{thing} was made for nothing")
+
+
 def test_the_next_thing_is_made_before_it_is_asked_for() -> None:
     made = {name: threading.Event() for name in "abc"}
 
@@ -54,19 +58,19 @@ def test_the_next_thing_is_made_before_it_is_asked_for() -> None:
         made[name].set()
         return name.upper()
 
-    ahead = Ahead(make, "abc")
+    ahead = Ahead(make, "abc", nothing_left)
     assert not made["a"].is_set()
     ahead.begin()
     assert made["a"].wait(LONG)
     assert ahead.take("a") == "A"
     assert made["b"].wait(LONG)
     assert not made["c"].wait(0.05), "one at a time"
-    assert [ahead.take(name) for name in "cba"] == ["C", "B", "A"]
+    assert [ahead.take(name) for name in "bca"] == ["B", "C", "A"]
     assert len(ahead.waited_s) == 4
-    assert ahead.close() is None
+    ahead.close()
 
 
-def test_what_was_not_asked_for_is_given_back_and_what_failed_is_said_when_it_is() -> None:
+def test_what_was_not_asked_for_is_dropped_and_what_failed_is_said_when_it_is() -> None:
     begun = threading.Event()
 
     def make(name: str) -> str:
@@ -76,21 +80,43 @@ def test_what_was_not_asked_for_is_given_back_and_what_failed_is_said_when_it_is
             begun.set()
         return name.upper()
 
-    ahead = Ahead(make, "abc")
+    dropped: list[str] = []
+    ahead = Ahead(make, "abc", dropped.append)
     ahead.begin()
     assert ahead.take("a") == "A"
     with pytest.raises(HwosimError, match="b: is broken"):
         ahead.take("b")
     ahead.begin()
     assert begun.wait(LONG)
-    assert ahead.close() == "C"
-    failed = Ahead(make, "b")
+    ahead.close()
+    assert dropped == ["C"]
+    failed = Ahead(make, "b", nothing_left)
     failed.begin()
-    assert failed.close() is None
+    failed.close()
+
+
+def test_what_is_passed_over_is_let_go_and_the_next_is_made_ahead() -> None:
+    made = {name: threading.Event() for name in "abcd"}
+    dropped: list[str] = []
+
+    def make(name: str) -> str:
+        made[name].set()
+        return name.upper()
+
+    ahead = Ahead(make, "abcd", dropped.append)
+    assert ahead.take("a") == "A"
+    assert made["b"].wait(LONG)
+    assert ahead.take("c") == "C", "no message of b was sent: all were late"
+    assert dropped == ["B"]
+    assert made["d"].wait(LONG)
+    assert ahead.take("a") == "A"
+    assert dropped == ["B"], "one that is asked for again passes nothing over"
+    ahead.close()
+    assert dropped == ["B", "D"]
 
 
 def test_waiting_is_told() -> None:
-    slow = Ahead(lambda _name: time.sleep(0.2), "ab")
+    slow = Ahead(lambda _name: time.sleep(0.2), "ab", nothing_left)
     slow.begin()
     time.sleep(0.5)
     slow.take("a")
