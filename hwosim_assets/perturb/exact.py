@@ -32,10 +32,11 @@ def log(values: Floats) -> Floats:
     values : float64 array
         Positive and finite.
     """
+    values = np.asarray(values, np.float64)
     if compiled.on():
         from hwosim_assets.perturb.compiled import exact
 
-        flat = np.ascontiguousarray(values, np.float64).reshape(-1)
+        flat = np.ascontiguousarray(values).reshape(-1)
         room, out = np.empty_like(flat), np.empty_like(flat)
         if exact.log(flat.view(np.int64), room, room.view(np.int64), out):
             return out.reshape(values.shape)
@@ -59,10 +60,11 @@ def exp(values: Floats) -> Floats:
     values : float64 array
         Up to 700.
     """
+    values = np.asarray(values, np.float64)
     if compiled.on():
         from hwosim_assets.perturb.compiled import exact
 
-        flat = np.ascontiguousarray(values, np.float64).reshape(-1)
+        flat = np.ascontiguousarray(values).reshape(-1)
         power_of_two, out = np.empty_like(flat), np.empty_like(flat)
         if exact.exp(flat, power_of_two, power_of_two.view(np.int64), out):
             return out.reshape(values.shape)

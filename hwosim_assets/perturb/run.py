@@ -172,9 +172,7 @@ def work_on(
                 file.hdus[plane.hdu].touched = True
     side = Side.of(findings)  # now, while what no band wrote is not yet in memory
     del findings
-    happened = [
-        effect.on_file(file) if _has_meaning(effect, note) else [] for effect, note in zip(effects, notes, strict=True)
-    ]
+    happened = [effect.on_file(file) if _has_meaning(note) else [] for effect, note in zip(effects, notes, strict=True)]
     steps = [{"measurements": note, "events": list(events)} for note, events in zip(notes, happened, strict=True)]
     return steps, budgets, side
 
@@ -200,7 +198,7 @@ def _prepared(effect: Effect, item: Measurement, budgets: dict[Plane, Budget], n
     return True
 
 
-def _has_meaning(effect: Effect, notes: list[dict[str, Any]]) -> bool:
+def _has_meaning(notes: list[dict[str, Any]]) -> bool:
     """Whether an effect may change the file: not where it refused all that the product measures."""
     return any("not_applicable" not in note for note in notes)
 

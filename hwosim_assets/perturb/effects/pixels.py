@@ -249,8 +249,8 @@ class HotPixels(Effect):
         """Give a quarter of what an open pixel does not show to each neighbour."""
         columns, honest = block.measurement.frame[1], self.task.err_honest
         part = (1.0 - _OPEN_SHARE) / 4.0
-        accounts = block.accounts("poisson", honest) if compiled.on() else ()
-        if accounts and not block.measurement.ramp:
+        accounts = block.accounts("poisson", honest) if compiled.on() and not block.measurement.ramp else ()
+        if accounts:
             from hwosim_assets.perturb.compiled import scattered
 
             kind = block.sci.dtype.type
@@ -290,8 +290,8 @@ def _neighbours(places: Integers, frame: tuple[int, ...]) -> Integers:
 def _weaken(block: Block, places: Integers, share: float, honest: float, stream: Stream) -> None:
     """Let pixels show a share of their charge: their photon noise shrinks with it, their read noise does not."""
     top_up = (1.0 - share * share) ** 0.5
-    accounts = block.accounts("poisson", honest) if compiled.on() else ()
-    if accounts and not block.measurement.ramp:
+    accounts = block.accounts("poisson", honest) if compiled.on() and not block.measurement.ramp else ()
+    if accounts:
         from hwosim_assets.perturb.compiled import scattered
 
         noise = stream.normal_at(block.plane(0), places + block.start, 1)
