@@ -154,8 +154,8 @@ def _rows(curve: Curve) -> list[list[str]]:
 
 def _summary(curve: Curve) -> list[str]:
     figures = curve.figures()
-    half = figures["S50"]
-    fails = f"> {max(curve.severities):g}" if half == math.inf else _figure(half)
+    above = figures["S50_above"]
+    fails = _figure(figures["S50"]) if math.isnan(above) else f"> {above:g}"
     if figures["S50_physical"]:
         fails += f" ({figures['S50_physical']})"
     named = [_figure(figures[name]) for name in ("mPC", "rPC", "AUSPC")]

@@ -209,6 +209,7 @@ class Curve:
             "rPC": mean / scores[0] if scores[0] > 0 else float("nan"),
             "AUSPC": area_under_severity(self.severities, scores),
             "S50": half,
+            "S50_above": max(self.severities) if half == np.inf else float("nan"),
             "S50_physical": self._task.physical(half) if np.isfinite(half) else "",
             "CE": self.corruption_error,
             "relative_CE": relative_corruption_error(self.severities, scores, self.scores(1)),

@@ -43,6 +43,10 @@ def _definitions() -> tuple[dg.Definitions, dg.Definitions]:
 def test_every_resource_that_an_asset_wants_is_there(state: Path) -> None:
     for definitions in _definitions():
         dg.Definitions.validate_loadable(definitions)
+        parts = [part for part in definitions.assets or () if isinstance(part, dg.AssetsDefinition)]
+        wanted = {key for part in parts for key in part.required_resource_keys} - {"io_manager"}  # Dagster's own
+        assert "lake" in wanted
+        assert wanted <= set(definitions.resources or ())
 
 
 def test_the_graph_is_the_one_that_others_hold_on_to(state: Path) -> None:

@@ -98,6 +98,7 @@ def test_who_fails_has_missed_what_was_there_and_the_run_goes_on(field: Product)
     assert len(found.failures) == 12
     assert found.failures[0] == ("test", field.name, 2.0, "raised ValueError: NaN in my convolution")
     assert curve.figures()["S50"] == pytest.approx(1.0)
+    assert math.isnan(curve.figures()["S50_above"])
     rows = found.record()["curves"][0]["severities"]
     assert rows[0]["model"]["false_alarms_per_product"] == 0
     assert math.isnan(rows[1]["model"]["false_alarms_per_product"])
@@ -116,6 +117,7 @@ def test_the_fragile_model_is_worse_than_the_robust_one(field: Product, ramps: P
     assert len(found.curves) == 4
     for curve in found.curves:
         assert curve.corruption_error > 1.1, curve.figures()
+        assert (curve.figures()["S50_above"] == 4) == math.isinf(curve.figures()["S50"])
         assert curve.availability == 1
     assert found.mean_corruption_error > 1.5
     assert evaluate(reference, scenarios, [field, ramps, series], severities=[5], draws=1).mean_corruption_error == 1

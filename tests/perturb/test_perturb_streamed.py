@@ -240,11 +240,16 @@ def test_a_full_disk_is_told_before_anything_is_computed(
 def test_a_file_system_that_settles_no_place_is_written_to_all_the_same(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
 ) -> None:
+    asked = []
+
     def refused(file: int, offset: int, length: int) -> None:
+        asked.append(length)
         raise OSError(refusal, os.strerror(refusal))
 
     monkeypatch.setattr(os, "posix_fallocate", refused)
-    both(make("cal"), tmp_path, scenario("read_noise"))
+    product = make("cal")
+    assert both(product, tmp_path, scenario("read_noise")) != product.content
+    assert asked == [len(product.content)]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

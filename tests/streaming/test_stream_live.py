@@ -136,6 +136,7 @@ def test_the_feed_shows_all_of_a_topic_that_was_made_anew_and_is_longer_than_bef
     after.start()
     try:
         wait_until(lambda: after.snapshot()["by_key"].get("anew") == 200)
+        assert "before" not in after.snapshot()["by_key"]
     finally:
         after.close()
 

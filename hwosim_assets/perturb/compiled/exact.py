@@ -2,6 +2,9 @@
 
 Holds: what :mod:`hwosim_assets.perturb.exact` says, over flat float64 arrays and their bits. Keep out numbers below the
 normal ones, whose exponent stands elsewhere.
+
+The terms of the series are written out, for a loop within a loop is not compiled to vectors; the constants stand here
+once more, for what numba keeps is made anew only when a file of this package changes.
 """
 
 from __future__ import annotations
